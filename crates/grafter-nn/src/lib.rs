@@ -1,0 +1,1 @@
+//! Pure f32 operations of a Transformer encoder with adapters.

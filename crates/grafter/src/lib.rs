@@ -1,0 +1,1 @@
+//! Small adapters on one frozen Transformer encoder.
