@@ -1,0 +1,195 @@
+//! Linear layers `y = x · weightᵀ + bias`: frozen ones, which give the gradient of their input and nothing else, and
+//! trained ones, which also give those of their weight and bias.
+//!
+//! Weights are stored `[outputs, inputs]`, row-major, as in PyTorch checkpoints.
+
+use crate::gemm::{Matrix, MatrixMut, Write, matmul};
+use crate::simd::vectorised;
+
+/// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
+#[derive(Clone, Debug)]
+pub struct FrozenLinear {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    inputs: usize,
+}
+
+impl FrozenLinear {
+    /// # Shapes
+    /// weight `[outputs, inputs]`, bias `[outputs]`
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn new(weight: Vec<f32>, bias: Vec<f32>, inputs: usize) -> Self {
+        assert_eq!(weight.len(), bias.len() * inputs, "a linear layer of {} x {inputs}", bias.len());
+        Self { weight, bias, inputs }
+    }
+
+    /// Length of an input row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Length of an output row.
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// The layer's numbers as the trained form of a layer sees them.
+    pub fn weights(&self) -> LinearWeights<'_> {
+        LinearWeights { weight: &self.weight, bias: &self.bias }
+    }
+
+    /// `y = x · weightᵀ + bias`
+    /// # Shapes
+    /// x `[tokens, inputs]`, y `[tokens, outputs]`
+    pub fn forward(&self, x: &[f32], y: &mut [f32]) {
+        forward(self.weights(), x, y);
+    }
+
+    /// `d_x = d_y · weight`, or added to d_x.
+    /// # Shapes
+    /// d_y `[tokens, outputs]`, d_x `[tokens, inputs]`
+    pub fn backward(&self, d_y: &[f32], d_x: &mut [f32], write: Write) {
+        backward_input(&self.weight, d_y, d_x, self.outputs(), write);
+    }
+}
+
+/// Weight `[outputs, inputs]` and bias `[outputs]` of a linear layer.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearWeights<'a> {
+    /// `[outputs, inputs]`
+    pub weight: &'a [f32],
+    /// `[outputs]`
+    pub bias: &'a [f32],
+}
+
+/// Where the gradients of a trained linear layer are added.
+#[derive(Debug)]
+pub struct LinearGradients<'a> {
+    /// `[outputs, inputs]`
+    pub weight: &'a mut [f32],
+    /// `[outputs]`
+    pub bias: &'a mut [f32],
+}
+
+impl<'a> LinearWeights<'a> {
+    /// Reads weight and bias from one block, in this order.
+    pub fn split(block: &'a [f32], outputs: usize) -> Self {
+        let (weight, bias) = block.split_at(block.len() - outputs);
+        Self { weight, bias }
+    }
+}
+
+impl<'a> LinearGradients<'a> {
+    /// Gradients of weight and bias in one block, in this order.
+    pub fn split(block: &'a mut [f32], outputs: usize) -> Self {
+        let (weight, bias) = block.split_at_mut(block.len() - outputs);
+        Self { weight, bias }
+    }
+}
+
+/// `y = x · weightᵀ + bias`
+/// # Shapes
+/// x `[tokens, inputs]`, y `[tokens, outputs]`
+pub fn forward(weights: LinearWeights<'_>, x: &[f32], y: &mut [f32]) {
+    let outputs = weights.bias.len();
+    let inputs = weights.weight.len() / outputs;
+    for row in y.chunks_exact_mut(outputs) {
+        row.copy_from_slice(weights.bias);
+    }
+    add_product(weights.weight, x, y, inputs, outputs);
+}
+
+/// `y += x · weightᵀ`
+pub(crate) fn add_product(weight: &[f32], x: &[f32], y: &mut [f32], inputs: usize, outputs: usize) {
+    let tokens = y.len() / outputs;
+    let weight = Matrix::new(weight, outputs, inputs).transposed();
+    matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
+}
+
+/// `d_x = d_y · weight`, or added to d_x.
+/// # Shapes
+/// weight `[outputs, inputs]`, d_y `[tokens, outputs]`, d_x `[tokens, inputs]`
+pub fn backward_input(weight: &[f32], d_y: &[f32], d_x: &mut [f32], outputs: usize, write: Write) {
+    let tokens = d_y.len() / outputs;
+    let inputs = weight.len() / outputs;
+    let d_y = Matrix::new(d_y, tokens, outputs);
+    matmul(MatrixMut::new(d_x, tokens, inputs), d_y, Matrix::new(weight, outputs, inputs), write);
+}
+
+/// `d_weight += d_yᵀ · x`, `d_bias += Σ d_y` over the tokens.
+/// # Shapes
+/// x `[tokens, inputs]`, d_y `[tokens, outputs]`
+pub fn backward_weights(x: &[f32], d_y: &[f32], gradients: LinearGradients<'_>) {
+    let outputs = gradients.bias.len();
+    let inputs = gradients.weight.len() / outputs;
+    let tokens = d_y.len() / outputs;
+    matmul(
+        MatrixMut::new(gradients.weight, outputs, inputs),
+        Matrix::new(d_y, tokens, outputs).transposed(),
+        Matrix::new(x, tokens, inputs),
+        Write::Add,
+    );
+    add_column_sums(d_y, gradients.bias);
+}
+
+vectorised! {
+    fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Random, assert_close, central_differences, weighted_sum, widen};
+
+    /// Sums of up to 50 products of values of order one in f32.
+    const TOLERANCE: f64 = 1e-5;
+
+    fn exact(weight: &[f64], bias: &[f64], x: &[f64]) -> Vec<f64> {
+        let inputs = weight.len() / bias.len();
+        x.chunks(inputs)
+            .flat_map(|row| {
+                bias.iter().enumerate().map(|(output, bias)| {
+                    bias + row.iter().zip(&weight[output * inputs..]).map(|(x, w)| x * w).sum::<f64>()
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn forward_equals_f64_and_backward_central_differences() {
+        let mut random = Random::new(6);
+        for (tokens, inputs, outputs) in [(1, 5, 3), (4, 7, 1), (6, 50, 17), (2, 1, 4)] {
+            let (x, weight, bias) =
+                (random.normals(tokens * inputs), random.normals(outputs * inputs), random.normals(outputs));
+            let d_y = random.normals(tokens * outputs);
+            let (x64, weight64, bias64) = (widen(&x), widen(&weight), widen(&bias));
+            let layer = FrozenLinear::new(weight.clone(), bias.clone(), inputs);
+            assert_eq!((layer.inputs(), layer.outputs()), (inputs, outputs));
+            let mut y = vec![0.0; tokens * outputs];
+            layer.forward(&x, &mut y);
+            assert_close("output", &y, &exact(&weight64, &bias64, &x64), TOLERANCE, TOLERANCE);
+
+            let mut d_x = vec![1.0; tokens * inputs];
+            layer.backward(&d_y, &mut d_x, Write::Add);
+            let mut expected =
+                central_differences(&x64, |x| weighted_sum(&exact(&weight64, &bias64, x), &d_y));
+            expected.iter_mut().for_each(|value| *value += 1.0);
+            assert_close("d_x", &d_x, &expected, TOLERANCE, TOLERANCE);
+
+            let mut block = vec![0.5; outputs * inputs + outputs];
+            backward_weights(&x, &d_y, LinearGradients::split(&mut block, outputs));
+            let mut expected =
+                central_differences(&weight64, |w| weighted_sum(&exact(w, &bias64, &x64), &d_y));
+            expected.extend(central_differences(&bias64, |b| weighted_sum(&exact(&weight64, b, &x64), &d_y)));
+            expected.iter_mut().for_each(|value| *value += 0.5);
+            assert_close("d_weight, d_bias", &block, &expected, TOLERANCE, TOLERANCE);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Losses of one row, with their gradients. Sums run in f64, since a row has few outputs and the cost is nothing.
+
+/// Cross entropy `-log softmax(logits)[class]` and its gradient `softmax(logits) - onehot(class)`.
+/// # Shapes
+/// logits, d_logits `[classes]`
+/// # Panics
+/// If `class` is not below the number of logits.
+pub fn cross_entropy(logits: &[f32], class: usize, d_logits: &mut [f32]) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted = |logit: f32| f64::from(logit) - f64::from(largest);
+    let total: f64 = logits.iter().map(|logit| shifted(*logit).exp()).sum();
+    for (d, logit) in d_logits.iter_mut().zip(logits) {
+        *d = (shifted(*logit).exp() / total) as f32;
+    }
+    d_logits[class] -= 1.0;
+    total.ln() - shifted(logits[class])
+}
+
+/// Squared error `(output - target)²` and its gradient `2 (output - target)`.
+pub fn squared_error(output: f32, target: f32, d_output: &mut f32) -> f64 {
+    let difference = f64::from(output) - f64::from(target);
+    *d_output = (2.0 * difference) as f32;
+    difference * difference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Random, assert_close, central_differences, widen};
+
+    #[test]
+    fn cross_entropy_and_its_gradient() {
+        let logits = Random::new(10).normals(5);
+        let exact = |logits: &[f64]| logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[3];
+        let mut d = vec![0.0; 5];
+        let loss = cross_entropy(&logits, 3, &mut d);
+        assert!((loss - exact(&widen(&logits))).abs() < 1e-12);
+        assert_close("d_logits", &d, &central_differences(&widen(&logits), exact), 1e-6, 0.0);
+    }
+
+    #[test]
+    fn cross_entropy_of_extremes_is_finite_and_of_nan_is_nan() {
+        let mut d = [0.0; 2];
+        assert_eq!(cross_entropy(&[1e30, -1e30], 0, &mut d), 0.0);
+        assert!(cross_entropy(&[1e30, -1e30], 1, &mut d).is_finite());
+        assert!(cross_entropy(&[f32::NAN, 0.0], 1, &mut d).is_nan());
+    }
+
+    #[test]
+    fn squared_error_and_its_gradient() {
+        let mut d = 0.0;
+        assert_eq!(squared_error(3.0, 1.5, &mut d), 2.25);
+        assert_eq!(d, 3.0);
+    }
+}

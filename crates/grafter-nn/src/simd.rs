@@ -1,0 +1,147 @@
+//! Run-time choice of the CPU's vector instructions for elementwise loops.
+//!
+//! [`vectorised!`] compiles one body several times, for the baseline CPU, AVX2 and AVX-512, and picks one when it is
+//! called, so that one binary serves every machine. The bodies are ordinary safe loops that the compiler vectorises.
+//! They never use fused multiply-add and sum in [`LANES`] fixed partial sums, so every level gives the same bits.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Partial sums that a reduction keeps, whatever the width of the CPU's registers.
+pub const LANES: usize = 16;
+
+/// The widest vector instructions in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// What every CPU of this architecture has (SSE2 on x86-64, NEON on AArch64).
+    Baseline = 1,
+    /// AVX2, 8 floats at a time.
+    Avx2 = 2,
+    /// AVX-512 F, BW, DQ, VL: 16 floats at a time.
+    Avx512 = 3,
+}
+
+/// Zero until the first call of [`level`].
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// The level that elementwise loops run at on this machine.
+#[inline]
+pub fn level() -> Level {
+    match LEVEL.load(Ordering::Relaxed) {
+        1 => Level::Baseline,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => {
+            let found = detect();
+            LEVEL.store(found as u8, Ordering::Relaxed);
+            found
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        Level::Avx512
+    } else if is_x86_feature_detected!("avx2") {
+        Level::Avx2
+    } else {
+        Level::Baseline
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Baseline
+}
+
+/// Defines a function whose body is compiled for each [`Level`] and chosen at run time.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        $visibility fn $name($($argument: $kind),*) $(-> $result)? {
+            #[inline(always)]
+            fn body($($argument: $kind),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($argument: $kind),*) $(-> $result)? { body($($argument),*) }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $kind),*) $(-> $result)? { body($($argument),*) }
+
+                match $crate::simd::level() {
+                    // SAFETY: `level` returns this only where the CPU has these instructions.
+                    $crate::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    $crate::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::simd::Level::Baseline => {}
+                }
+            }
+            body($($argument),*)
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// Sum over `index` of `term(index)` in [`LANES`] partial sums: lane `l` adds the indices `l, l + LANES, …` in order,
+/// then the lanes are added pairwise.
+#[inline(always)]
+pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = count / LANES * LANES;
+    let mut base = 0;
+    while base < whole {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(base + lane);
+        }
+        base += LANES;
+    }
+    for index in whole..count {
+        lanes[index - whole] += term(index);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Largest element, or negative infinity of an empty slice; NaN elements are passed over.
+#[inline(always)]
+pub(crate) fn lane_max(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane = if *value > *lane { *value } else { *lane };
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = if *value > *lane { *value } else { *lane };
+    }
+    lanes.iter().fold(f32::NEG_INFINITY, |largest, lane| largest.max(*lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_maxima_of_every_length_are_right() {
+        for count in 0..70 {
+            let values: Vec<f32> = (0..count).map(|index| ((index * 37) % 23) as f32 - 11.0).collect();
+            let expected: f32 = values.iter().sum();
+            assert_eq!(lane_sum(count, |index| values[index]), expected, "sum of {count}");
+            let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(lane_max(&values), largest, "maximum of {count}");
+        }
+    }
+}
