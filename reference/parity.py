@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""Writes the parity fixtures: tiny encoders (and one real one) as PyTorch, `transformers` and AdapterHub compute them.
+
+    python reference/parity.py [--out DIR] [--case NAME]... [--minilm MODEL_DIR]
+
+Weights and initial parameters are float32; the expected values are computed from them in float64 and stored rounded to
+float32, so a fixture is the true value and not one library's rounding. Each case is checked (`parity_check.py`) before it is
+written. The files and the measured float32 error are described in `reference/README.md`.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+import parity_check
+from parity_model import Optimizer, ReferenceModel, make_batch, run, trained_names
+
+OUT = Path(__file__).resolve().parent.parent / "crates/grafter/tests/fixtures/parity"
+STEPS = 10
+SENTENCES = [
+    "A gripping, beautifully acted film.",
+    "The plot made no sense & I left after 40 minutes!",
+    "Naïve but warm: the café scene is worth the ticket.",
+    "Dull.",
+]
+
+
+@dataclass
+class Case:
+    name: str
+    seed: int
+    bottleneck: int
+    adapter_activation: str
+    task: str
+    pooling: str
+    targets: list
+    optimizer: Optimizer
+    config: dict = field(default_factory=dict)
+    lengths: list = field(default_factory=list)
+    num_labels: int = 1
+    adapter_std: float = 0.2
+    prefix: str = ""
+
+
+def optimizer(**changes) -> Optimizer:
+    base = dict(lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.01, max_grad_norm=1.0)
+    return Optimizer(**(base | dict(total_steps=10, warmup_steps=3, bias_correction=True) | changes))
+
+
+CASES = [
+    Case(
+        name="tiny_relu", seed=101, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
+        num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2], prefix="bert.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+            max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+        ),
+    ),
+    Case(
+        name="odd_gelu_pair", seed=202, bottleneck=3, adapter_activation="gelu", task="classification", pooling="cls",
+        num_labels=2, lengths=[7, 12, 2], targets=[1, 0, 1],
+        optimizer=optimizer(lr=5e-3, weight_decay=0.1, max_grad_norm=0.3, bias_correction=False),
+        config=dict(
+            vocab_size=37, hidden_size=15, num_attention_heads=3, num_hidden_layers=3, intermediate_size=37,
+            max_position_embeddings=20, type_vocab_size=2, hidden_act="gelu_new", layer_norm_eps=1e-7,
+        ),
+    ),
+    Case(
+        name="mean_silu_regression", seed=303, bottleneck=5, adapter_activation="silu", task="regression", pooling="mean",
+        num_labels=1, lengths=[3, 11, 1, 6], targets=[0.5, 3.25, 5.0, 1.75],
+        optimizer=optimizer(lr=2e-2, weight_decay=0.05, max_grad_norm=1.0),
+        config=dict(
+            vocab_size=40, hidden_size=24, num_attention_heads=4, num_hidden_layers=2, intermediate_size=48,
+            max_position_embeddings=16, type_vocab_size=2, hidden_act="relu",
+        ),
+    ),
+    Case(
+        name="wide_gelu_tanh", seed=404, bottleneck=7, adapter_activation="gelu_tanh", task="classification", pooling="cls",
+        num_labels=7, lengths=[33, 1, 8, 20, 2, 15, 27, 5, 11], targets=[6, 0, 3, 1, 5, 2, 4, 0, 3],
+        # Without warm-up and cut off before the schedule ends: the other two edges of the schedule.
+        optimizer=optimizer(eps=1e-8, weight_decay=0.05, max_grad_norm=1e3, total_steps=12, warmup_steps=0),
+        config=dict(
+            vocab_size=60, hidden_size=40, num_attention_heads=5, num_hidden_layers=1, intermediate_size=80,
+            max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
+    Case(
+        name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
+        num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
+        # The norm starts above this limit and falls below it: clipping acts on some of the steps only.
+        optimizer=optimizer(lr=1e-3, weight_decay=0.1, max_grad_norm=0.7),
+    ),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Writes the parity fixtures.")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--case", action="append", choices=[c.name for c in CASES])
+    parser.add_argument("--minilm", type=Path, help="directory of all-MiniLM-L6-v2; without it that case is skipped")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    # AdapterHub warns of inactive adapters while it is activating them (`set_active_adapters` resets first).
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    for case in CASES:
+        wanted = case.name in args.case if args.case else case.name != "minilm" or args.minilm
+        if wanted:
+            write_case(case, args.out / case.name, args.minilm)
+
+
+def write_case(case: Case, directory: Path, minilm: Path | None):
+    """Builds, checks and writes one case, and prints its row of figures."""
+    generator = torch.Generator().manual_seed(case.seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    extra = {}
+    if case.name == "minilm":
+        config, weights, sequences = real_base(minilm, directory)
+        extra["texts"] = SENTENCES
+        base_file = minilm / "model.safetensors"
+    else:
+        config, weights = random_base(case, generator)
+        sequences = random_sequences(case, generator)
+        BertConfig(**case.config, initializer_range=0.2, architectures=["BertModel"]).save_pretrained(directory)
+        base_file = directory / "model.safetensors"
+        save_file({case.prefix + n: t for n, t in weights.items()}, base_file, metadata={"format": "pt"})
+    task_tensors = random_task(case, config, weights, generator)
+    batch = make_batch(sequences, case.targets)
+
+    def make_model():
+        return ReferenceModel(
+            copy.deepcopy(config), weights, task_tensors, bottleneck=case.bottleneck,
+            activation=case.adapter_activation, task=case.task, pooling=case.pooling,
+        )  # fmt: skip
+
+    make_double = lambda: make_model().double()
+    expected = run(make_double(), batch, case.optimizer, STEPS)
+    single = run(make_model(), batch, case.optimizer, STEPS)
+    report_checks(case, config, weights, make_double, batch, expected)
+    report_error(case, batch, single, expected)
+
+    save_file(task_tensors, directory / "task.safetensors")
+    save_file(pack(case, batch, expected), directory / "expected.safetensors")
+    described = describe(case, sequences, base_file) | extra
+    (directory / "case.json").write_text(one_line_a_key(described), encoding="utf-8")
+
+
+def random_base(case: Case, generator):
+    """A base whose every tensor is random: biases and LayerNorms too, so that none may be forgotten or mixed up."""
+    config = BertConfig(**case.config, initializer_range=0.2)
+    weights = {}
+    for name, like in sorted(BertModel(config).state_dict().items()):
+        noise = torch.randn(like.shape, generator=generator)
+        scale = name.endswith("LayerNorm.weight")
+        weights[name] = 1.0 + 0.1 * noise if scale else config.initializer_range * noise
+    return config, weights
+
+
+def random_sequences(case: Case, generator):
+    """Random ids; the second half of a sequence is of type 1 where it has more than two tokens."""
+    sequences = []
+    for length in case.lengths:
+        ids = torch.randint(case.config["vocab_size"], (length,), generator=generator).tolist()
+        first = length - length // 2 if length > 2 else length
+        sequences.append({"ids": ids, "type_ids": [0] * first + [1] * (length - first)})
+    return sequences
+
+
+def real_base(minilm: Path, directory: Path):
+    """all-MiniLM-L6-v2: its weights stay where they are, its config is copied, the sentences go through its tokenizer."""
+    (directory / "config.json").write_bytes((minilm / "config.json").read_bytes())
+    weights = load_file(minilm / "model.safetensors")
+    del weights["embeddings.position_ids"]  # a buffer that old versions saved: 0, 1, 2, ...
+    tokenizer = BertTokenizerFast.from_pretrained(minilm)
+    encoded = tokenizer(SENTENCES, padding=False, truncation=False)
+    rows = zip(encoded["input_ids"], encoded["token_type_ids"])
+    return BertConfig.from_pretrained(minilm), weights, [{"ids": i, "type_ids": t} for i, t in rows]
+
+
+def random_task(case: Case, config, weights, generator) -> dict:
+    """Initial trained parameters, float32: adapters that matter, LayerNorms near the base's own, a head, no zero bias."""
+    d, m = config.hidden_size, case.bottleneck
+    shapes = {
+        "down.weight": (m, d), "down.bias": (m,), "up.weight": (d, m), "up.bias": (d,),
+    }  # fmt: skip
+    tensors = {}
+    for name, path in sorted(trained_names(config.num_hidden_layers).items()):
+        if ".layer_norm." in name:
+            base = weights[path.removeprefix("bert.")]
+            tensors[name] = base + 0.1 * torch.randn(d, generator=generator)
+        elif ".adapter." in name:
+            shape = shapes[name.split(".adapter.")[1]]
+            tensors[name] = case.adapter_std * torch.randn(shape, generator=generator)
+        else:
+            shape = (case.num_labels, d) if name == "head.weight" else (case.num_labels,)
+            tensors[name] = 0.2 * torch.randn(shape, generator=generator)
+    return tensors
+
+
+def pack(case: Case, batch, result: dict) -> dict:
+    """The tensors of `expected.safetensors`: real tokens only, sequence after sequence, rounded to float32."""
+    real = batch.mask.bool()
+    tensors = {n: result[n] for n in ("pooled", "logits", "loss")}
+    for k, hidden in enumerate(result["hidden"]):
+        if case.name == "minilm":
+            tensors[f"hidden_cls.{k}"] = hidden[:, 0]
+        else:
+            tensors[f"hidden.{k}"] = hidden[real]
+    for kind in ("grad", "after"):
+        tensors |= {f"{kind}.{n}": t for n, t in result[kind].items()}
+    for n, values in result["steps"].items():
+        tensors[f"steps.{n}"] = torch.tensor(values, dtype=torch.float64)
+    packed = {n: t.to(torch.float32).contiguous() for n, t in tensors.items()}
+    assert all(t.isfinite().all() for t in packed.values())
+    return packed
+
+
+def describe(case: Case, sequences, base_file: Path) -> dict:
+    return {
+        "bottleneck": case.bottleneck,
+        "adapter_activation": case.adapter_activation,
+        "task": case.task,
+        "num_labels": case.num_labels,
+        "pooling": case.pooling,
+        "sequences": sequences,
+        "classes" if case.task == "classification" else "scores": case.targets,
+        "optimizer": asdict(case.optimizer),
+        "steps": STEPS,
+        "versions": {name: version(name) for name in ("torch", "transformers", "adapters")},
+        "seed": case.seed,
+        "base_sha256": hashlib.sha256(base_file.read_bytes()).hexdigest(),
+    }
+
+
+def one_line_a_key(described: dict) -> str:
+    """JSON with one top-level key a line: short, and still readable in a diff."""
+    lines = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in described.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def report_checks(case: Case, config, weights, make_double, batch, expected):
+    """Runs the checks and prints what they measured."""
+    model = make_double()
+    margin = parity_check.check_formula(model, batch, case.adapter_activation)
+    # A unit so near the kink that rounding could flip it would make a ReLU gradient a matter of luck.
+    assert margin > 1e-5, f"{case.name}: a ReLU reads a value as small as {margin}"
+    zero = parity_check.check_zero_adapters(model, batch, config, weights)
+    alone = parity_check.check_alone(model, batch)
+    central = parity_check.check_gradients(model, batch, expected["grad"], case.seed)
+    print(f"{case.name}: zero adapters {zero:.1e}, alone {alone:.1e}, central difference {central:.1e}, kink {margin:.1e}")
+    moved = parity_check.check_optimizer_matters(make_double, batch, case.optimizer, STEPS, expected["after"])
+    print("  parameters moved by: " + ", ".join(f"{k} {v:.1e}" for k, v in moved.items()))
+    norms = expected["steps"]["grad_norm"]
+    print(f"  gradient norm {min(norms):.3f} to {max(norms):.3f}, loss {expected['steps']['loss'][0]:.4f} to "
+          f"{expected['steps']['loss'][-1]:.4f}")  # fmt: skip
+    adapted = max(t.abs().max().item() for n, t in expected["grad"].items() if ".adapter." in n)
+    assert math.isfinite(adapted) and adapted > 0.0
+
+
+def report_error(case: Case, batch, single, expected):
+    """Prints PyTorch float32 against float64 per kind: largest absolute, and relative to the largest entry of its tensor."""
+    real = batch.mask.bool()
+    pick = lambda r: {
+        "hidden": [h[real] for h in r["hidden"]], "pooled": [r["pooled"]], "logits": [r["logits"]], "loss": [r["loss"]],
+        "grad": list(r["grad"].values()), "after": list(r["after"].values()),
+    }  # fmt: skip
+    cells = []
+    for kind, wants in pick(expected).items():
+        gots = pick(single)[kind]
+        absolute = max((g.double() - w).abs().max().item() for g, w in zip(gots, wants))
+        relative = max(((g.double() - w).abs().max() / w.abs().max()).item() for g, w in zip(gots, wants))
+        cells.append(f"{absolute:.1e} / {relative:.1e}")
+    print(f"| `{case.name}` | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

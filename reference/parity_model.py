@@ -1,0 +1,239 @@
+"""The reference model: Hugging Face BERT with AdapterHub's Houlsby adapters, a linear head, and the ten optimiser steps.
+
+Sits below `parity.py`, which names the cases and writes the files. Nothing here reads or writes a file.
+
+What AdapterHub computes (`adapters` 1.3.0, `methods/modeling.py` and `methods/bottleneck.py`; 1.2.0 has the same two files):
+`BertSelfOutput` and `BertOutput` run `h = dropout(dense(ctx))`, then `bottleneck_layer_forward(h, x, LayerNorm)`, which is
+  pre_forward   original_ln_before=False, residual_before_ln=True: the adapter reads h, and its own residual is h
+  forward       a = scaling * up(act(down(h))) with scaling=1.0, ln_before=False, ln_after=False, use_gating=False, dropout=0.0,
+                stochastic_depth=0.0; adapter_residual_before_ln=False adds h once, after that: h + a
+  post_forward  original_ln_after=True: LayerNorm(h + a + x)
+so with mh_adapter=True and output_adapter=True each layer is exactly `LN(x + h + up(act(down(h))))`, twice.
+`parity_check.py` recomputes this by hand from hooks and refuses to go on if it is not so.
+"""
+
+import math
+from dataclasses import dataclass
+
+import adapters
+import torch
+from adapters import DoubleSeqBnConfig
+from torch import nn
+from transformers import BertConfig, BertModel, get_linear_schedule_with_warmup
+
+ADAPTER = "task"
+
+# Ours -> the name in `transformers.activations.ACT2FN`, which AdapterHub asks as it stands. There "gelu" is the erf form and
+# "gelu_new" the tanh form; only a *saved* adapter config without a `version` has "gelu" renamed to "gelu_new" on loading.
+NON_LINEARITY = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "swish"}
+
+
+@dataclass
+class Batch:
+    """Padded ids, types and mask `[batch, longest]`, and the targets (classes as int64, scores as float)."""
+
+    ids: torch.Tensor
+    types: torch.Tensor
+    mask: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass
+class Optimizer:
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    max_grad_norm: float
+    total_steps: int
+    warmup_steps: int
+    bias_correction: bool
+
+
+@dataclass
+class Output:
+    hidden: tuple  # the embeddings' output, then each layer's, `[batch, longest, hidden]`
+    pooled: torch.Tensor
+    logits: torch.Tensor
+    loss: torch.Tensor
+
+
+def make_batch(sequences, targets) -> Batch:
+    """Pads on the right with id 0, as Hugging Face does; the mask is 1 on real tokens."""
+    longest = max(len(s["ids"]) for s in sequences)
+    pad = lambda row: row + [0] * (longest - len(row))
+    return Batch(
+        ids=torch.tensor([pad(s["ids"]) for s in sequences]),
+        types=torch.tensor([pad(s["type_ids"]) for s in sequences]),
+        mask=torch.tensor([pad([1] * len(s["ids"])) for s in sequences]),
+        targets=torch.tensor(targets),
+    )
+
+
+def bare_bert(config: BertConfig, weights: dict) -> BertModel:
+    """A plain `BertModel` with these base weights (names without `bert.`), dropout off."""
+    model = BertModel(config)
+    loaded = model.load_state_dict(weights, strict=True)
+    assert not loaded.missing_keys and not loaded.unexpected_keys
+    return model.eval()
+
+
+class ReferenceModel(nn.Module):
+    """Frozen BERT, Houlsby adapters, all LayerNorms trained, one linear head on the pooled output."""
+
+    def __init__(self, config, weights, task_tensors, *, bottleneck, activation, task, pooling):
+        super().__init__()
+        # Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
+        config._attn_implementation = "eager"
+        self.bert = bare_bert(config, weights)
+        adapters.init(self.bert)
+        self.bert.add_adapter(
+            ADAPTER,
+            config=DoubleSeqBnConfig(
+                mh_adapter=True,
+                output_adapter=True,
+                non_linearity=NON_LINEARITY[activation],
+                # AdapterHub takes int(hidden // reduction_factor); the half keeps rounding away from m.
+                reduction_factor=config.hidden_size / (bottleneck + 0.5),
+                original_ln_before=False,
+                original_ln_after=True,
+                residual_before_ln=True,
+                adapter_residual_before_ln=False,
+                ln_before=False,
+                ln_after=False,
+                scaling=1.0,
+                use_gating=False,
+                is_parallel=False,
+                dropout=0.0,
+            ),
+            set_active=True,
+        )
+        assert self.bert.active_adapters is not None
+        labels, hidden = task_tensors["head.weight"].shape
+        self.head = nn.Linear(hidden, labels)
+        self.task, self.pooling = task, pooling
+        self.eval()
+        self.trained = self._name_and_fill(task_tensors)
+
+    def _name_and_fill(self, task_tensors) -> dict:
+        """Freezes all, then unfreezes and fills what trains; returns our name -> parameter, sorted by name."""
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        ours = trained_names(self.bert.config.num_hidden_layers)
+        theirs = dict(self.named_parameters())
+        trained = {name: theirs[path] for name, path in sorted(ours.items())}
+        assert trained.keys() == task_tensors.keys(), trained.keys() ^ task_tensors.keys()
+        for name, parameter in trained.items():
+            assert parameter.shape == task_tensors[name].shape, name
+            parameter.data.copy_(task_tensors[name])
+            parameter.requires_grad = True
+        # Nothing that AdapterHub added, and no LayerNorm, may be left out of the list.
+        left = [n for n, p in theirs.items() if not p.requires_grad and ("adapter" in n or "LayerNorm" in n)]
+        assert not left, left
+        return trained
+
+    def forward(self, batch: Batch) -> Output:
+        out = self.bert(
+            input_ids=batch.ids, token_type_ids=batch.types, attention_mask=batch.mask, output_hidden_states=True
+        )
+        if self.pooling == "cls":
+            pooled = out.pooler_output  # tanh(W h_cls + b); frozen, but in the path of the gradient
+        else:
+            mask = batch.mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
+            pooled = (out.last_hidden_state * mask).sum(1) / mask.sum(1)
+        logits = self.head(pooled)
+        if self.task == "classification":
+            loss = nn.functional.cross_entropy(logits, batch.targets)
+        else:
+            loss = nn.functional.mse_loss(logits[:, 0], batch.targets.to(logits.dtype))
+        return Output(out.hidden_states, pooled, logits, loss)
+
+
+def trained_names(layers: int) -> dict:
+    """Our name -> the parameter's path in `ReferenceModel`. Everything is stored `[out, in]` on both sides."""
+    names = {"head.weight": "head.weight", "head.bias": "head.bias"}
+    for end in ("weight", "bias"):
+        names[f"embeddings.layer_norm.{end}"] = f"bert.embeddings.LayerNorm.{end}"
+        for i in range(layers):
+            for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output")):
+                mine, path = f"layer.{i}.{ours}", f"bert.encoder.layer.{i}.{theirs}"
+                names[f"{mine}.layer_norm.{end}"] = f"{path}.LayerNorm.{end}"
+                names[f"{mine}.adapter.down.{end}"] = f"{path}.adapters.{ADAPTER}.adapter_down.0.{end}"
+                names[f"{mine}.adapter.up.{end}"] = f"{path}.adapters.{ADAPTER}.adapter_up.{end}"
+    return names
+
+
+def decays(name: str) -> bool:
+    """Weight decay acts on the adapters' and the head's matrices; never on a bias or a LayerNorm."""
+    return name.endswith(".weight") and ".layer_norm." not in name
+
+
+class BertAdamW(torch.optim.Optimizer):
+    """AdamW without bias correction: google-research/adapter-bert, `optimization.py`, `AdamWeightDecayOptimizer`."""
+
+    def __init__(self, groups, lr, betas, eps):
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                state = self.state[p]
+                m = beta1 * state.get("m", torch.zeros_like(p)) + (1.0 - beta1) * p.grad
+                v = beta2 * state.get("v", torch.zeros_like(p)) + (1.0 - beta2) * p.grad.square()
+                update = m / (v.sqrt() + group["eps"]) + group["weight_decay"] * p
+                p -= group["lr"] * update
+                state["m"], state["v"] = m, v
+
+
+def make_optimizer(trained: dict, o: Optimizer):
+    """The optimiser and Hugging Face's linear schedule, stepped after each update: t/W for t < W, then (T-t)/max(1, T-W)."""
+    groups = [
+        {"params": [p for n, p in trained.items() if decays(n)], "weight_decay": o.weight_decay},
+        {"params": [p for n, p in trained.items() if not decays(n)], "weight_decay": 0.0},
+    ]
+    betas = (o.beta1, o.beta2)
+    if o.bias_correction:
+        optimizer = torch.optim.AdamW(groups, lr=o.lr, betas=betas, eps=o.eps, foreach=False)
+    else:
+        optimizer = BertAdamW(groups, lr=o.lr, betas=betas, eps=o.eps)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, o.warmup_steps, o.total_steps)
+
+
+def train_steps(model: ReferenceModel, batch: Batch, o: Optimizer, steps: int) -> dict:
+    """Takes `steps` updates on this one batch; returns the loss, learning rate and norm before clipping of each."""
+    optimizer, schedule = make_optimizer(model.trained, o)
+    trace = {"loss": [], "lr": [], "grad_norm": []}
+    for t in range(steps):
+        optimizer.zero_grad()
+        loss = model(batch).loss
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.trained.values(), o.max_grad_norm, foreach=False)
+        warm = t / o.warmup_steps if t < o.warmup_steps else None
+        factor = warm if warm is not None else (o.total_steps - t) / max(1, o.total_steps - o.warmup_steps)
+        lr = optimizer.param_groups[0]["lr"]
+        assert math.isclose(lr, o.lr * factor, rel_tol=1e-12, abs_tol=0.0), (t, lr, factor)
+        optimizer.step()
+        schedule.step()
+        for key, value in (("loss", loss.item()), ("lr", lr), ("grad_norm", norm.item())):
+            trace[key].append(value)
+    return trace
+
+
+def run(model: ReferenceModel, batch: Batch, o: Optimizer, steps: int) -> dict:
+    """One forward and backward, then the steps: hidden, pooled, logits, loss, gradients, trace, parameters after."""
+    model.zero_grad()
+    out = model(batch)
+    out.loss.backward()
+    result = {
+        "hidden": [h.detach().clone() for h in out.hidden],
+        "pooled": out.pooled.detach().clone(),
+        "logits": out.logits.detach().clone(),
+        "loss": out.loss.detach().reshape(1).clone(),
+        "grad": {n: p.grad.detach().clone() for n, p in model.trained.items()},
+    }
+    result["steps"] = train_steps(model, batch, o, steps)
+    result["after"] = {n: p.detach().clone() for n, p in model.trained.items()}
+    return result
