@@ -1,1 +1,11 @@
 //! Small adapters on one frozen Transformer encoder.
+
+pub mod adapter;
+pub mod batch;
+pub mod checkpoint;
+pub mod digest;
+pub mod encoder;
+pub mod gradient;
+pub mod head;
+pub mod optim;
+pub mod random;

@@ -1,0 +1,98 @@
+//! What a task grafts onto the encoder: the method, the adapters' size and form, the pooling and the head.
+
+use std::fmt;
+use std::str::FromStr;
+
+use grafter_nn::activation::Activation;
+use serde::{Deserialize, Serialize};
+
+/// Which parameters a task trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Two bottleneck adapters a layer, every layer normalisation, and the head (Houlsby et al. 2019).
+    Houlsby,
+    /// The head alone, on the frozen encoder.
+    Head,
+}
+
+/// The non-linearity of an adapter. `gelu` is the erf form; the tanh form is `gelu-tanh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdapterActivation {
+    /// `max(x, 0)`
+    Relu,
+    /// GELU with the Gauss error function.
+    Gelu,
+    /// GELU by the tanh approximation of the original BERT code.
+    GeluTanh,
+    /// `x · sigmoid(x)`
+    Silu,
+}
+
+impl AdapterActivation {
+    /// The operation.
+    pub fn operation(self) -> Activation {
+        match self {
+            Self::Relu => Activation::Relu,
+            Self::Gelu => Activation::GeluErf,
+            Self::GeluTanh => Activation::GeluTanh,
+            Self::Silu => Activation::Silu,
+        }
+    }
+}
+
+/// How a sequence becomes the one vector that the head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// `tanh(pooler · h[CLS])`, as BERT was pretrained; the pooler is frozen.
+    Cls,
+    /// The mean of the last hidden states of all tokens.
+    Mean,
+}
+
+macro_rules! names {
+    ($kind:ident, $what:literal, $($name:literal => $variant:ident),+) => {
+        impl $kind {
+            /// Every value, by the name that files and the command line use.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(match self { $(Self::$variant => $name),+ })
+            }
+        }
+
+        impl FromStr for $kind {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(format!("unknown {} `{text}`; known: {}", $what, Self::NAMES.join(", "))),
+                }
+            }
+        }
+    };
+}
+
+names!(Method, "method", "houlsby" => Houlsby, "head" => Head);
+names!(AdapterActivation, "activation", "relu" => Relu, "gelu" => Gelu, "gelu-tanh" => GeluTanh, "silu" => Silu);
+names!(Pooling, "pooling", "cls" => Cls, "mean" => Mean);
+
+/// Everything that decides which numbers a task has and what is computed with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterConfig {
+    /// Which parameters are trained.
+    pub method: Method,
+    /// Width of the adapters; unused by [`Method::Head`].
+    pub bottleneck: usize,
+    /// Non-linearity of the adapters.
+    pub activation: AdapterActivation,
+    /// What the head reads.
+    pub pooling: Pooling,
+    /// Outputs of the head: classes, or 1 for regression.
+    pub outputs: usize,
+}

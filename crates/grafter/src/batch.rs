@@ -1,0 +1,156 @@
+//! Packed batches: the sequences of a batch one after another, without padding.
+//!
+//! `ids` and `type_ids` hold all tokens, `offsets` where each sequence begins. Linear layers see all tokens as one
+//! matrix; attention runs per sequence. Work is shared between threads by [`PackedBatch::chunks`], whose limits depend
+//! on the batch alone and never on the number of threads: gradients are summed chunk by chunk, so limits that moved
+//! with the threads would move the last bits of the result.
+
+use std::ops::Range;
+
+/// Token ids of one text or pair, with special tokens, cut to the longest length in use.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TokenIds {
+    /// Rows of the word embedding.
+    pub ids: Vec<u32>,
+    /// 0 for the first text, 1 for the second.
+    pub type_ids: Vec<u32>,
+    /// Whether tokens were cut off.
+    pub truncated: bool,
+}
+
+/// Sequences packed one after another.
+#[derive(Clone, Debug, Default)]
+pub struct PackedBatch {
+    ids: Vec<u32>,
+    type_ids: Vec<u32>,
+    /// Where each sequence begins, and at last the number of tokens: `sequences + 1` entries.
+    offsets: Vec<usize>,
+}
+
+/// A chunk of a larger batch holds about this many tokens: large enough that matrix products run at full speed,
+/// small enough that a chunk's activations stay near the cache and several threads have work.
+const CHUNK_TOKENS: usize = 512;
+
+/// A smaller batch is cut into this many chunks all the same, as long as each keeps [`MIN_CHUNK_TOKENS`].
+const MIN_CHUNKS: usize = 4;
+const MIN_CHUNK_TOKENS: usize = 128;
+
+impl PackedBatch {
+    /// Packs the sequences in their order.
+    /// # Panics
+    /// If a sequence is empty.
+    pub fn new<'a>(sequences: impl IntoIterator<Item = &'a TokenIds>) -> Self {
+        let mut batch = Self { offsets: vec![0], ..Self::default() };
+        for sequence in sequences {
+            assert!(!sequence.ids.is_empty(), "a sequence has at least one token");
+            batch.ids.extend(&sequence.ids);
+            batch.type_ids.extend(&sequence.type_ids);
+            batch.offsets.push(batch.ids.len());
+        }
+        batch
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Consecutive sequences of near equal numbers of tokens, for one thread each; a function of the batch alone.
+    pub fn chunks(&self) -> Vec<Chunk<'_>> {
+        let by_size = self.tokens().div_ceil(CHUNK_TOKENS);
+        let at_least = MIN_CHUNKS.min(self.tokens() / MIN_CHUNK_TOKENS).max(1);
+        let count = by_size.max(at_least);
+        let mut chunks = Vec::with_capacity(count);
+        let mut first = 0;
+        for sequence in 1..=self.sequences() {
+            let filled = self.offsets[sequence] * count >= self.tokens() * (chunks.len() + 1);
+            if filled || sequence == self.sequences() {
+                chunks.push(self.chunk(first..sequence));
+                first = sequence;
+            }
+        }
+        chunks
+    }
+
+    fn chunk(&self, sequences: Range<usize>) -> Chunk<'_> {
+        let tokens = self.offsets[sequences.start]..self.offsets[sequences.end];
+        Chunk {
+            ids: &self.ids[tokens.clone()],
+            type_ids: &self.type_ids[tokens.clone()],
+            offsets: &self.offsets[sequences.start..=sequences.end],
+            first_sequence: sequences.start,
+        }
+    }
+}
+
+/// Some consecutive whole sequences of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Ids of the chunk's tokens.
+    pub ids: &'a [u32],
+    /// Type ids of the chunk's tokens.
+    pub type_ids: &'a [u32],
+    /// Limits of the chunk's sequences in the whole batch.
+    offsets: &'a [usize],
+    /// Place of the chunk's first sequence in the whole batch.
+    pub first_sequence: usize,
+}
+
+impl Chunk<'_> {
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Tokens of the chunk's sequence `index`, counted from the chunk's first token.
+    pub fn range(&self, index: usize) -> Range<usize> {
+        self.offsets[index] - self.offsets[0]..self.offsets[index + 1] - self.offsets[0]
+    }
+
+    /// Token ranges of all sequences in order.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        (0..self.sequences()).map(|index| self.range(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(length: usize) -> TokenIds {
+        TokenIds { ids: (0..length as u32).collect(), type_ids: vec![0; length], truncated: false }
+    }
+
+    #[test]
+    fn chunks_cover_every_sequence_once_and_are_balanced() {
+        for lengths in
+            [vec![1], vec![128; 32], vec![12; 32], vec![512, 1, 1, 1, 1], vec![3, 400, 5, 200, 90, 1, 700]]
+        {
+            let sequences: Vec<_> = lengths.iter().map(|length| sequence(*length)).collect();
+            let batch = PackedBatch::new(&sequences);
+            let chunks = batch.chunks();
+            let mut next = 0;
+            for chunk in &chunks {
+                assert_eq!(chunk.first_sequence, next);
+                for (index, range) in chunk.ranges().enumerate() {
+                    assert_eq!(chunk.ids[range], sequences[next + index].ids[..]);
+                }
+                next += chunk.sequences();
+            }
+            assert_eq!(next, lengths.len(), "{lengths:?}");
+        }
+        let sequences = vec![sequence(128); 32];
+        let tokens: Vec<_> = PackedBatch::new(&sequences).chunks().iter().map(Chunk::tokens).collect();
+        assert_eq!(tokens, [512; 8]);
+    }
+}

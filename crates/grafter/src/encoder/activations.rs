@@ -1,0 +1,174 @@
+//! What a pass over one chunk keeps and reuses: named buffers, taken once and grown when a larger chunk comes.
+
+use std::ops::Range;
+
+use crate::adapter::TaskParameters;
+use crate::batch::Chunk;
+use crate::encoder::EncoderConfig;
+
+/// What one adapter site keeps for the backward pass.
+#[derive(Debug, Default)]
+pub(super) struct SiteActivations {
+    /// What the adapter reads: the sub-layer's output after dropout, `[tokens, hidden]`.
+    pub adapter_input: Vec<f32>,
+    /// The bottleneck before its non-linearity, `[tokens, bottleneck]`.
+    pub bottleneck_before: Vec<f32>,
+    /// The bottleneck after its non-linearity, `[tokens, bottleneck]`.
+    pub bottleneck_after: Vec<f32>,
+    /// Normalised values of the layer normalisation, `[tokens, hidden]`.
+    pub normalised: Vec<f32>,
+    /// Reciprocal standard deviations of the layer normalisation, `[tokens]`.
+    pub rstd: Vec<f32>,
+}
+
+/// What one layer keeps for the backward pass. Inputs of frozen products are not among it: a frozen layer's backward
+/// needs its weight alone.
+#[derive(Debug, Default)]
+pub(super) struct LayerActivations {
+    /// Queries, keys and values, `[tokens, 3 · hidden]`.
+    pub query_key_value: Vec<f32>,
+    /// Attention probabilities before dropout, per sequence `[heads, length, length]`.
+    pub probabilities: Vec<f32>,
+    /// The feed-forward network before its activation, `[tokens, intermediate]`.
+    pub intermediate: Vec<f32>,
+    pub attention_site: SiteActivations,
+    pub feed_forward_site: SiteActivations,
+}
+
+/// All buffers of one chunk's pass. Nothing in here outlives a pass in meaning, only in memory.
+#[derive(Debug, Default)]
+pub struct Activations {
+    /// One entry a layer when a backward pass follows, a single reused one otherwise.
+    pub(super) layers: Vec<LayerActivations>,
+    pub(super) embeddings_normalised: Vec<f32>,
+    pub(super) embeddings_rstd: Vec<f32>,
+    /// Input of the current layer and at last the output of the encoder, `[tokens, hidden]`.
+    pub(super) hidden: Vec<f32>,
+    /// Output of the attention block of the current layer, `[tokens, hidden]`.
+    pub(super) attention_block: Vec<f32>,
+    /// `[tokens, hidden]`
+    pub(super) scratch: Vec<f32>,
+    /// `[tokens, intermediate]`
+    pub(super) intermediate: Vec<f32>,
+    /// `2 · longest²`
+    pub(super) attention_scratch: Vec<f32>,
+    /// Gradient of the current layer's output, then of its input, `[tokens, hidden]`.
+    pub(super) d_hidden: Vec<f32>,
+    /// `[tokens, hidden]`
+    pub(super) d_branch: Vec<f32>,
+    /// `[tokens, 3 · hidden]`
+    pub(super) d_query_key_value: Vec<f32>,
+    /// `[tokens, bottleneck]`
+    pub(super) d_bottleneck: Vec<f32>,
+}
+
+/// Whether a backward pass follows a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Keep what the backward pass reads.
+    ForBackward,
+    /// Keep nothing: one layer's buffers serve all.
+    Nothing,
+}
+
+/// Consecutive sequences of a chunk that share one task, or none.
+#[derive(Clone, Debug)]
+pub struct Segment<'a> {
+    /// The sequences, counted from the chunk's first.
+    pub sequences: Range<usize>,
+    /// Their tokens, counted from the chunk's first.
+    pub tokens: Range<usize>,
+    /// The task whose adapters and layer normalisations these tokens pass through.
+    pub task: Option<&'a TaskParameters>,
+}
+
+impl<'a> Segment<'a> {
+    /// One segment for a whole chunk.
+    pub fn whole(chunk: &Chunk<'_>, task: Option<&'a TaskParameters>) -> Self {
+        Self { sequences: 0..chunk.sequences(), tokens: 0..chunk.tokens(), task }
+    }
+
+    /// The segments of a chunk whose sequences each have a task of their own, or none.
+    /// # Panics
+    /// If there are not as many tasks as sequences.
+    pub fn of_tasks(chunk: &Chunk<'_>, tasks: &[Option<&'a TaskParameters>]) -> Vec<Self> {
+        assert_eq!(tasks.len(), chunk.sequences(), "one task, or none, for each sequence");
+        let mut segments: Vec<Self> = Vec::new();
+        for (index, task) in tasks.iter().enumerate() {
+            let end = chunk.range(index).end;
+            match segments.last_mut() {
+                Some(last) if same_task(last.task, *task) => {
+                    last.sequences.end = index + 1;
+                    last.tokens.end = end;
+                }
+                _ => segments.push(Self {
+                    sequences: index..index + 1,
+                    tokens: chunk.range(index),
+                    task: *task,
+                }),
+            }
+        }
+        segments
+    }
+}
+
+fn same_task(a: Option<&TaskParameters>, b: Option<&TaskParameters>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => std::ptr::eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl Activations {
+    /// The encoder's last hidden states of the chunk, `[tokens, hidden]`.
+    pub fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
+
+    /// Gradient of the last hidden states, `[tokens, hidden]`, to be filled by the head before a backward pass.
+    pub fn d_hidden_mut(&mut self) -> &mut [f32] {
+        &mut self.d_hidden
+    }
+
+    /// Gives every buffer its length for this chunk.
+    pub(super) fn resize(
+        &mut self,
+        config: &EncoderConfig,
+        chunk: &Chunk<'_>,
+        bottleneck: usize,
+        keep: Keep,
+    ) {
+        let (tokens, hidden) = (chunk.tokens(), config.hidden_size);
+        let lengths = || chunk.ranges().map(|range| range.len());
+        let probabilities: usize = lengths().map(|length| config.num_attention_heads * length * length).sum();
+        let longest = lengths().max().unwrap_or(0);
+        let layers = if keep == Keep::ForBackward { config.num_hidden_layers } else { 1 };
+        self.layers.resize_with(layers, LayerActivations::default);
+        for layer in &mut self.layers {
+            layer.query_key_value.resize(tokens * 3 * hidden, 0.0);
+            layer.probabilities.resize(probabilities, 0.0);
+            layer.intermediate.resize(tokens * config.intermediate_size, 0.0);
+            for site in [&mut layer.attention_site, &mut layer.feed_forward_site] {
+                site.adapter_input.resize(tokens * hidden, 0.0);
+                site.bottleneck_before.resize(tokens * bottleneck, 0.0);
+                site.bottleneck_after.resize(tokens * bottleneck, 0.0);
+                site.normalised.resize(tokens * hidden, 0.0);
+                site.rstd.resize(tokens, 0.0);
+            }
+        }
+        self.embeddings_normalised.resize(tokens * hidden, 0.0);
+        self.embeddings_rstd.resize(tokens, 0.0);
+        for buffer in [&mut self.hidden, &mut self.attention_block, &mut self.scratch] {
+            buffer.resize(tokens * hidden, 0.0);
+        }
+        self.intermediate.resize(tokens * config.intermediate_size, 0.0);
+        self.attention_scratch.resize(2 * longest * longest, 0.0);
+        if keep == Keep::ForBackward {
+            self.d_hidden.resize(tokens * hidden, 0.0);
+            self.d_branch.resize(tokens * hidden, 0.0);
+            self.d_query_key_value.resize(tokens * 3 * hidden, 0.0);
+            self.d_bottleneck.resize(tokens * bottleneck, 0.0);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a checkpoint's `config.json` says of the encoder, with everything that is not supported refused by name.
+
+use std::path::Path;
+
+use grafter_nn::activation::Activation;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::CheckpointError;
+
+/// Sizes and settings of a BERT encoder, by the names of Hugging Face's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderConfig {
+    /// The family; only `bert` is supported.
+    pub model_type: String,
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+    /// Features of one token.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads; they divide `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Inner features of the feed-forward network.
+    pub intermediate_size: usize,
+    /// Activation of the feed-forward network, see [`base_activation`].
+    pub hidden_act: String,
+    /// Dropout of the hidden states in training.
+    #[serde(default = "default_dropout")]
+    pub hidden_dropout_prob: f32,
+    /// Dropout of the attention probabilities in training.
+    #[serde(default = "default_dropout")]
+    pub attention_probs_dropout_prob: f32,
+    /// Longest sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Token types (segments A and B of a pair).
+    #[serde(default = "default_type_vocab_size")]
+    pub type_vocab_size: usize,
+    /// Epsilon inside the square root of every layer normalisation.
+    #[serde(default = "default_layer_norm_eps")]
+    pub layer_norm_eps: f32,
+    /// Kind of position embedding; only `absolute` is supported.
+    #[serde(default = "default_position_embedding_type")]
+    pub position_embedding_type: String,
+    /// Whether the model is a decoder; refused if so.
+    #[serde(default)]
+    pub is_decoder: bool,
+    /// The name that the checkpoint gives itself, if any.
+    #[serde(rename = "_name_or_path", default, skip_serializing_if = "Option::is_none")]
+    pub name_or_path: Option<String>,
+}
+
+fn default_dropout() -> f32 {
+    0.1
+}
+
+fn default_type_vocab_size() -> usize {
+    2
+}
+
+fn default_layer_norm_eps() -> f32 {
+    1e-12
+}
+
+fn default_position_embedding_type() -> String {
+    "absolute".to_owned()
+}
+
+/// The activation that a checkpoint's `hidden_act` names: in Hugging Face's configurations `gelu` is the erf form.
+pub fn base_activation(name: &str) -> Option<Activation> {
+    match name {
+        "gelu" => Some(Activation::GeluErf),
+        "gelu_new" | "gelu_pytorch_tanh" => Some(Activation::GeluTanh),
+        "relu" => Some(Activation::Relu),
+        "silu" | "swish" => Some(Activation::Silu),
+        _ => None,
+    }
+}
+
+/// Upper limits that keep a hostile `config.json` from asking for absurd amounts of memory.
+const MAX_SIZE: usize = 1 << 20;
+const MAX_VOCABULARY: usize = 1 << 24;
+
+impl EncoderConfig {
+    /// Reads and checks `config.json`.
+    /// # Errors
+    /// If the file cannot be read or parsed, or names something that is not supported.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        // The family first: another family's file may lack the fields of this one.
+        #[derive(Deserialize)]
+        struct Family {
+            model_type: Option<String>,
+        }
+        let invalid = |source| CheckpointError::ConfigSyntax { path: path.to_owned(), source };
+        let family: Family = serde_json::from_str(&text).map_err(invalid)?;
+        let unsupported = |field: &'static str, found: &str, supported: &'static str| {
+            Err(CheckpointError::Unsupported {
+                path: path.to_owned(),
+                field,
+                found: found.to_owned(),
+                supported,
+            })
+        };
+        match family.model_type.as_deref() {
+            Some("bert") => {}
+            found => return unsupported("model_type", found.unwrap_or("none"), "`bert`"),
+        }
+        let config: Self = serde_json::from_str(&text).map_err(invalid)?;
+        if base_activation(&config.hidden_act).is_none() {
+            let supported = "`gelu`, `gelu_new`, `gelu_pytorch_tanh`, `relu`, `silu`";
+            return unsupported("hidden_act", &config.hidden_act, supported);
+        }
+        if config.position_embedding_type != "absolute" {
+            return unsupported("position_embedding_type", &config.position_embedding_type, "`absolute`");
+        }
+        if config.is_decoder {
+            return unsupported("is_decoder", "true", "`false`");
+        }
+        config.check_sizes(path)?;
+        Ok(config)
+    }
+
+    /// Features of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// The activation of the feed-forward network.
+    pub fn activation(&self) -> Activation {
+        base_activation(&self.hidden_act).expect("checked when the configuration was read")
+    }
+
+    fn check_sizes(&self, path: &Path) -> Result<(), CheckpointError> {
+        let wrong = |field: &'static str, found: String, expected: String| {
+            Err(CheckpointError::ConfigValue { path: path.to_owned(), field, found, expected })
+        };
+        let sizes = [
+            ("vocab_size", self.vocab_size, MAX_VOCABULARY),
+            ("hidden_size", self.hidden_size, MAX_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, 1024),
+            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
+            ("intermediate_size", self.intermediate_size, MAX_SIZE),
+            ("max_position_embeddings", self.max_position_embeddings, MAX_SIZE),
+            ("type_vocab_size", self.type_vocab_size, MAX_SIZE),
+        ];
+        for (field, value, largest) in sizes {
+            if value == 0 || value > largest {
+                return wrong(field, value.to_string(), format!("1 to {largest}"));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let expected = format!("a divisor of `hidden_size` {}", self.hidden_size);
+            return wrong("num_attention_heads", self.num_attention_heads.to_string(), expected);
+        }
+        let rates = [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+        ];
+        for (field, rate) in rates {
+            if !(0.0..1.0).contains(&rate) {
+                return wrong(field, rate.to_string(), "0 or more and less than 1".to_owned());
+            }
+        }
+        if !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps < 1.0) {
+            return wrong(
+                "layer_norm_eps",
+                self.layer_norm_eps.to_string(),
+                "0 or more and less than 1".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! The forward pass of one chunk of whole sequences, on the calling thread.
+
+use grafter_nn::adapter::{self, AdapterCache};
+use grafter_nn::attention;
+use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
+use grafter_nn::residual;
+
+use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
+use super::{DropoutPlace, Encoder, EncoderDropout};
+use crate::adapter::Site;
+use crate::batch::Chunk;
+
+impl Encoder {
+    /// Hidden states of a chunk, left in [`Activations::hidden`].
+    ///
+    /// `segments` say which tokens pass through which task's adapters; they cover the chunk in order, and their limits
+    /// are limits of sequences. Frozen products run once over all tokens, adapters and layer normalisations per
+    /// segment.
+    pub fn forward(
+        &self,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        keep: Keep,
+        activations: &mut Activations,
+    ) {
+        self.forward_observed(chunk, segments, dropout, keep, activations, &mut |_, _| {});
+    }
+
+    /// [`Encoder::forward`], showing the hidden states after the embeddings (0) and after each layer (1, 2, …).
+    pub fn forward_observed(
+        &self,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        keep: Keep,
+        activations: &mut Activations,
+        observe: &mut dyn FnMut(usize, &[f32]),
+    ) {
+        let bottleneck = segments.iter().map(|segment| widest_bottleneck(segment, self.layers.len())).max();
+        activations.resize(&self.config, chunk, bottleneck.unwrap_or(0), keep);
+        self.embed(chunk, segments, dropout, activations);
+        observe(0, &activations.hidden);
+        for layer in 0..self.layers.len() {
+            let kept = if keep == Keep::ForBackward { layer } else { 0 };
+            let mut kept = std::mem::take(&mut activations.layers[kept]);
+            self.attention_block(layer, chunk, segments, dropout, activations, &mut kept);
+            self.feed_forward_block(layer, chunk, segments, dropout, activations, &mut kept);
+            activations.layers[if keep == Keep::ForBackward { layer } else { 0 }] = kept;
+            observe(layer + 1, &activations.hidden);
+        }
+    }
+
+    /// `hidden = dropout(LayerNorm(words + positions + types))`
+    fn embed(
+        &self,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        activations: &mut Activations,
+    ) {
+        let hidden = self.config.hidden_size;
+        for range in chunk.ranges() {
+            let rows = range.start * hidden..range.end * hidden;
+            let (ids, type_ids) = (&chunk.ids[range.clone()], &chunk.type_ids[range]);
+            self.embedding.forward_sequence(ids, type_ids, &mut activations.scratch[rows]);
+        }
+        for segment in segments {
+            let rows = segment.tokens.start * hidden..segment.tokens.end * hidden;
+            let weights = segment.task.and_then(|task| task.embeddings_layer_norm());
+            layer_norm::forward(
+                weights.unwrap_or(self.embeddings_layer_norm.weights()),
+                self.config.layer_norm_eps,
+                &activations.scratch[rows.clone()],
+                LayerNormCache {
+                    normalised: &mut activations.embeddings_normalised[rows.clone()],
+                    rstd: &mut activations.embeddings_rstd[segment.tokens.clone()],
+                },
+                &mut activations.hidden[rows],
+            );
+        }
+        self.drop_sequences(chunk, dropout, DropoutPlace::Embeddings, 0, &mut activations.hidden);
+    }
+
+    /// `attention_block = LayerNorm(hidden + adapter(dropout(W_o · attention(hidden))))`
+    fn attention_block(
+        &self,
+        layer: usize,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        activations: &mut Activations,
+        kept: &mut LayerActivations,
+    ) {
+        let weights = &self.layers[layer];
+        let hidden = self.config.hidden_size;
+        weights.query_key_value.forward(&activations.hidden, &mut kept.query_key_value);
+        let shape = self.attention_shape(dropout);
+        let mut from = 0;
+        for (index, range) in chunk.ranges().enumerate() {
+            let to = from + attention::probability_count(shape.heads, range.len());
+            attention::forward_sequence(
+                &shape,
+                dropout.key(DropoutPlace::AttentionProbabilities, layer, chunk.first_sequence + index),
+                &kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden],
+                &mut kept.probabilities[from..to],
+                &mut activations.attention_scratch,
+                &mut activations.scratch[range.start * hidden..range.end * hidden],
+            );
+            from = to;
+        }
+        let site = &mut kept.attention_site;
+        weights.attention_output.forward(&activations.scratch, &mut site.adapter_input);
+        self.drop_sequences(chunk, dropout, DropoutPlace::AttentionOutput, layer, &mut site.adapter_input);
+        let Activations { hidden: skip, scratch, attention_block, .. } = activations;
+        self.graft((layer, Site::Attention), segments, site, skip, scratch, attention_block);
+    }
+
+    /// `hidden = LayerNorm(attention_block + adapter(dropout(W_2 · act(W_1 · attention_block))))`
+    fn feed_forward_block(
+        &self,
+        layer: usize,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        activations: &mut Activations,
+        kept: &mut LayerActivations,
+    ) {
+        let weights = &self.layers[layer];
+        weights.intermediate.forward(&activations.attention_block, &mut kept.intermediate);
+        self.config.activation().forward(&kept.intermediate, &mut activations.intermediate);
+        let site = &mut kept.feed_forward_site;
+        weights.output.forward(&activations.intermediate, &mut site.adapter_input);
+        self.drop_sequences(chunk, dropout, DropoutPlace::FeedForwardOutput, layer, &mut site.adapter_input);
+        let Activations { hidden, scratch, attention_block: skip, .. } = activations;
+        self.graft((layer, Site::FeedForward), segments, site, skip, scratch, hidden);
+    }
+
+    /// `y = LayerNorm(skip + adapter(adapter_input))`, each segment with its own task's numbers.
+    fn graft(
+        &self,
+        (layer, site): (usize, Site),
+        segments: &[Segment<'_>],
+        kept: &mut SiteActivations,
+        skip: &[f32],
+        sum: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let hidden = self.config.hidden_size;
+        for segment in segments {
+            let tokens = segment.tokens.len();
+            let rows = segment.tokens.start * hidden..segment.tokens.end * hidden;
+            let input = &kept.adapter_input[rows.clone()];
+            match segment.task.and_then(|task| task.adapter(layer, site)) {
+                Some(weights) => {
+                    // Kept for a backward pass only when one segment is the whole chunk.
+                    let inner = tokens * weights.bottleneck();
+                    let cache = AdapterCache {
+                        before: &mut kept.bottleneck_before[..inner],
+                        after: &mut kept.bottleneck_after[..inner],
+                    };
+                    adapter::forward(weights, input, cache, &mut sum[rows.clone()]);
+                }
+                None => sum[rows.clone()].copy_from_slice(input),
+            }
+            residual::add(&skip[rows.clone()], &mut sum[rows.clone()]);
+            let tuned = segment.task.and_then(|task| task.layer_norm(layer, site));
+            layer_norm::forward(
+                tuned.unwrap_or(self.frozen_layer_norm(layer, site)),
+                self.config.layer_norm_eps,
+                &sum[rows.clone()],
+                LayerNormCache {
+                    normalised: &mut kept.normalised[rows.clone()],
+                    rstd: &mut kept.rstd[segment.tokens.clone()],
+                },
+                &mut y[rows],
+            );
+        }
+    }
+
+    pub(super) fn frozen_layer_norm(&self, layer: usize, site: Site) -> LayerNormWeights<'_> {
+        match site {
+            Site::Attention => self.layers[layer].attention_layer_norm.weights(),
+            Site::FeedForward => self.layers[layer].output_layer_norm.weights(),
+        }
+    }
+
+    /// Applies hidden dropout to each sequence with its own key; on a gradient it is its own backward pass.
+    pub(super) fn drop_sequences(
+        &self,
+        chunk: &Chunk<'_>,
+        dropout: &EncoderDropout,
+        place: DropoutPlace,
+        layer: usize,
+        x: &mut [f32],
+    ) {
+        if dropout.hidden.is_none() {
+            return;
+        }
+        let hidden = self.config.hidden_size;
+        for (index, range) in chunk.ranges().enumerate() {
+            let key = dropout.key(place, layer, chunk.first_sequence + index);
+            dropout.hidden.apply(key, &mut x[range.start * hidden..range.end * hidden]);
+        }
+    }
+}
+
+fn widest_bottleneck(segment: &Segment<'_>, layers: usize) -> usize {
+    let Some(task) = segment.task else { return 0 };
+    (0..layers)
+        .flat_map(|layer| {
+            Site::ALL.map(|site| task.adapter(layer, site).map_or(0, |adapter| adapter.bottleneck()))
+        })
+        .max()
+        .unwrap_or(0)
+}

@@ -1,0 +1,169 @@
+//! The frozen BERT encoder (Devlin et al. 2018) with adapters grafted in (Houlsby et al. 2019).
+//!
+//! ```text
+//! x ─┬─ query_key_value ─ attention ─ attention_output ─ dropout ─ ADAPTER ─ + ─ LayerNorm ─ h
+//!    └─────────────────────────────── skip ─────────────────────────────────┘
+//! h ─┬─ intermediate ─ activation ─ output ─ dropout ─ ADAPTER ─ + ─ LayerNorm ─ next x
+//!    └─────────────────────── skip ──────────────────────────────┘
+//! ```
+//!
+//! The encoder's own numbers never change: nothing here can write to them. What a task brings, the adapters and the
+//! tuned layer normalisations, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
+//! [`forward`] computes the hidden states of one chunk of whole sequences on one thread; [`backward`] the gradients of
+//! the trained parameters; [`activations`] names what is kept between the two.
+
+pub mod activations;
+mod backward;
+mod config;
+mod forward;
+
+pub use config::{EncoderConfig, base_activation};
+
+use grafter_nn::attention::AttentionShape;
+use grafter_nn::dropout::{Dropout, DropoutKey};
+use grafter_nn::embedding::FrozenEmbedding;
+use grafter_nn::layer_norm::LayerNormWeights;
+use grafter_nn::linear::FrozenLinear;
+
+/// A layer normalisation as the checkpoint has it, used where a task does not bring its own.
+#[derive(Clone, Debug)]
+pub struct FrozenLayerNorm {
+    /// Scale `[hidden]`.
+    pub weight: Vec<f32>,
+    /// Shift `[hidden]`.
+    pub bias: Vec<f32>,
+}
+
+impl FrozenLayerNorm {
+    /// The numbers as the operation takes them.
+    pub fn weights(&self) -> LayerNormWeights<'_> {
+        LayerNormWeights { weight: &self.weight, bias: &self.bias }
+    }
+}
+
+/// The frozen numbers of one Transformer layer.
+#[derive(Clone, Debug)]
+pub struct EncoderLayer {
+    /// Query, key and value projections in one: `[3 · hidden, hidden]`.
+    pub query_key_value: FrozenLinear,
+    /// Output projection of the attention: `[hidden, hidden]`.
+    pub attention_output: FrozenLinear,
+    /// Layer normalisation after the attention.
+    pub attention_layer_norm: FrozenLayerNorm,
+    /// First projection of the feed-forward network: `[intermediate, hidden]`.
+    pub intermediate: FrozenLinear,
+    /// Second projection of the feed-forward network: `[hidden, intermediate]`.
+    pub output: FrozenLinear,
+    /// Layer normalisation after the feed-forward network.
+    pub output_layer_norm: FrozenLayerNorm,
+}
+
+/// A pretrained encoder, frozen.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// Sizes and settings.
+    pub config: EncoderConfig,
+    pub(crate) embedding: FrozenEmbedding,
+    pub(crate) embeddings_layer_norm: FrozenLayerNorm,
+    pub(crate) layers: Vec<EncoderLayer>,
+    pub(crate) pooler: FrozenLinear,
+    pub(crate) weights_sha256: String,
+}
+
+impl Encoder {
+    /// SHA-256 of the file that the weights came from, in hexadecimal.
+    pub fn weights_sha256(&self) -> &str {
+        &self.weights_sha256
+    }
+
+    /// Numbers in the encoder, the pooler included.
+    pub fn parameter_count(&self) -> usize {
+        let linear = |layer: &FrozenLinear| layer.outputs() * (layer.inputs() + 1);
+        let norm = |norm: &FrozenLayerNorm| norm.weight.len() + norm.bias.len();
+        let embedding =
+            self.embedding.words.len() + self.embedding.positions.len() + self.embedding.types.len();
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|layer| {
+                linear(&layer.query_key_value)
+                    + linear(&layer.attention_output)
+                    + norm(&layer.attention_layer_norm)
+                    + linear(&layer.intermediate)
+                    + linear(&layer.output)
+                    + norm(&layer.output_layer_norm)
+            })
+            .sum();
+        embedding + norm(&self.embeddings_layer_norm) + layers + linear(&self.pooler)
+    }
+
+    /// SHA-256 over the numbers in memory, to prove that a run left them as they were.
+    pub fn digest_in_memory(&self) -> String {
+        let mut numbers: Vec<&[f32]> =
+            vec![&self.embedding.words, &self.embedding.positions, &self.embedding.types];
+        let norm = &self.embeddings_layer_norm;
+        numbers.extend([&norm.weight[..], &norm.bias]);
+        for layer in &self.layers {
+            for linear in
+                [&layer.query_key_value, &layer.attention_output, &layer.intermediate, &layer.output]
+            {
+                numbers.extend([linear.weights().weight, linear.weights().bias]);
+            }
+            for norm in [&layer.attention_layer_norm, &layer.output_layer_norm] {
+                numbers.extend([&norm.weight[..], &norm.bias]);
+            }
+        }
+        numbers.extend([self.pooler.weights().weight, self.pooler.weights().bias]);
+        crate::digest::sha256_of_floats(&numbers)
+    }
+
+    fn attention_shape(&self, dropout: &EncoderDropout) -> AttentionShape {
+        AttentionShape {
+            heads: self.config.num_attention_heads,
+            head_dim: self.config.head_dim(),
+            dropout: dropout.attention,
+        }
+    }
+}
+
+/// The dropout of one pass, and the key that its masks are drawn from.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderDropout {
+    /// Dropout of the embeddings, of the sub-layers' outputs and of the pooled vector.
+    pub hidden: Dropout,
+    /// Dropout of the attention probabilities.
+    pub attention: Dropout,
+    /// Names the masks of this pass: seed and step.
+    pub key: DropoutKey,
+}
+
+/// Places where a pass draws dropout masks; part of the key, so the order is part of the file format of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DropoutPlace {
+    Embeddings = 0,
+    AttentionProbabilities = 1,
+    AttentionOutput = 2,
+    FeedForwardOutput = 3,
+    Pooled = 4,
+}
+
+impl EncoderDropout {
+    /// No dropout: evaluation and inference.
+    pub fn none() -> Self {
+        Self { hidden: Dropout::NONE, attention: Dropout::NONE, key: DropoutKey::new(0) }
+    }
+
+    /// The rates of the encoder's configuration, with the masks of one step of one run.
+    pub fn training(config: &EncoderConfig, seed: u64, step: u64) -> Self {
+        Self {
+            hidden: Dropout::new(config.hidden_dropout_prob),
+            attention: Dropout::new(config.attention_probs_dropout_prob),
+            key: DropoutKey::new(seed).derive(step),
+        }
+    }
+
+    /// The key of one place, layer and sequence of the batch.
+    pub(crate) fn key(&self, place: DropoutPlace, layer: usize, sequence: usize) -> DropoutKey {
+        self.key.derive(place as u64).derive(layer as u64).derive(sequence as u64)
+    }
+}

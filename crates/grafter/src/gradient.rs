@@ -1,0 +1,146 @@
+//! Loss and gradients of one batch: the work of a training step before the optimiser.
+//!
+//! The batch is cut into chunks whose limits depend on the batch alone. Each chunk runs forward and backward on one
+//! thread into gradients of its own, and these are added in the order of the chunks: the same bytes come out whatever
+//! the number of threads.
+
+use std::sync::Mutex;
+
+use grafter_nn::{loss, residual};
+use rayon::prelude::*;
+
+use crate::adapter::{Lowest, TaskParameters};
+use crate::batch::{Chunk, PackedBatch};
+use crate::encoder::activations::{Activations, Keep, Segment};
+use crate::encoder::{Encoder, EncoderDropout};
+use crate::head::{self, HeadActivations};
+
+/// What a sequence should have been answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// A class, by its place among the labels.
+    Class(usize),
+    /// A score.
+    Score(f32),
+}
+
+/// Buffers of one thread's pass.
+#[derive(Debug, Default)]
+struct Workspace {
+    activations: Activations,
+    head: HeadActivations,
+}
+
+/// Computes losses and gradients, reusing its buffers from step to step.
+#[derive(Debug, Default)]
+pub struct GradientEngine {
+    /// At most one workspace for each thread that ever ran at the same time.
+    workspaces: Mutex<Vec<Workspace>>,
+    /// One flat vector for each chunk of the largest batch so far.
+    chunk_gradients: Vec<Vec<f32>>,
+    total: Vec<f32>,
+}
+
+/// The loss of one batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchLoss {
+    /// Mean over the sequences: cross entropy in nats, or squared error.
+    pub mean: f64,
+}
+
+impl GradientEngine {
+    /// Mean loss of a batch and the gradients of the task's parameters.
+    ///
+    /// # Panics
+    /// If there are not as many targets as sequences.
+    pub fn compute(
+        &mut self,
+        encoder: &Encoder,
+        task: &TaskParameters,
+        batch: &PackedBatch,
+        targets: &[Target],
+        dropout: &EncoderDropout,
+    ) -> (BatchLoss, &mut [f32]) {
+        assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
+        let chunks = batch.chunks();
+        let numbers = task.values().len();
+        if self.chunk_gradients.len() < chunks.len() {
+            self.chunk_gradients.resize_with(chunks.len(), Vec::new);
+        }
+        let scale = 1.0 / batch.sequences() as f32;
+        let workspaces = &self.workspaces;
+        let losses: Vec<f64> = chunks
+            .par_iter()
+            .zip(&mut self.chunk_gradients)
+            .with_max_len(1)
+            .map(|(chunk, gradients)| {
+                gradients.clear();
+                gradients.resize(numbers, 0.0);
+                let mut workspace = take(workspaces);
+                let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
+                let loss =
+                    chunk_pass(encoder, task, chunk, targets, dropout, scale, &mut workspace, gradients);
+                give(workspaces, workspace);
+                loss
+            })
+            .collect();
+        self.total.clear();
+        self.total.resize(numbers, 0.0);
+        for gradients in &self.chunk_gradients[..chunks.len()] {
+            residual::add(gradients, &mut self.total);
+        }
+        (BatchLoss { mean: losses.iter().sum::<f64>() / targets.len() as f64 }, &mut self.total)
+    }
+}
+
+fn take(workspaces: &Mutex<Vec<Workspace>>) -> Workspace {
+    workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop().unwrap_or_default()
+}
+
+fn give(workspaces: &Mutex<Vec<Workspace>>, workspace: Workspace) {
+    workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(workspace);
+}
+
+/// Sum of the chunk's losses; its gradients, times `scale`, are added to `gradients`.
+#[allow(clippy::too_many_arguments)] // one call; each is another thing
+fn chunk_pass(
+    encoder: &Encoder,
+    task: &TaskParameters,
+    chunk: &Chunk<'_>,
+    targets: &[Target],
+    dropout: &EncoderDropout,
+    scale: f32,
+    workspace: &mut Workspace,
+    gradients: &mut [f32],
+) -> f64 {
+    let Workspace { activations, head } = workspace;
+    let trains_encoder = task.layout().lowest_trained() != Lowest::Head;
+    let keep = if trains_encoder { Keep::ForBackward } else { Keep::Nothing };
+    encoder.forward(chunk, &[Segment::whole(chunk, Some(task))], dropout, keep, activations);
+    head::forward(encoder, task, chunk, 0..chunk.sequences(), activations.hidden(), dropout, head);
+    let loss = losses(task.layout().config().outputs, targets, scale, head);
+    if trains_encoder {
+        head::backward(encoder, task, chunk, dropout, head, gradients, activations.d_hidden_mut());
+        encoder.backward(chunk, task, dropout, activations, gradients);
+    } else {
+        head::backward_weights(task, head, gradients);
+    }
+    loss
+}
+
+/// Sum of the losses; leaves their gradients, times `scale`, in `d_logits`.
+fn losses(outputs: usize, targets: &[Target], scale: f32, head: &mut HeadActivations) -> f64 {
+    let mut d_logits = std::mem::take(&mut head.d_logits);
+    d_logits.resize(targets.len() * outputs, 0.0);
+    let rows = head.logits().chunks_exact(outputs).zip(d_logits.chunks_exact_mut(outputs));
+    let sum = rows
+        .zip(targets)
+        .map(|((logits, d), target)| match *target {
+            Target::Class(class) => loss::cross_entropy(logits, class, d),
+            Target::Score(score) => loss::squared_error(logits[0], score, &mut d[0]),
+        })
+        .sum();
+    d_logits.iter_mut().for_each(|d| *d *= scale);
+    head.d_logits = d_logits;
+    sum
+}

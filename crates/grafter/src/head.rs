@@ -1,0 +1,132 @@
+//! From the last hidden states to logits: pooling, the frozen pooler, dropout, and the task's linear head.
+//!
+//! `logits = W · dropout(pooled) + b`, where `pooled` is `tanh(pooler · h[CLS])` or the mean of the hidden states
+//! (Devlin et al. 2018, section 3; Houlsby et al. 2019 keep BERT's head). The pooler is used and never trained.
+
+use std::ops::Range;
+
+use grafter_nn::activation::{tanh_backward, tanh_in_place};
+use grafter_nn::gemm::Write;
+use grafter_nn::{linear, pooling};
+
+use crate::adapter::{Pooling, TaskParameters};
+use crate::batch::Chunk;
+use crate::encoder::{DropoutPlace, Encoder, EncoderDropout};
+
+/// Buffers of the head for some sequences of a chunk.
+#[derive(Debug, Default)]
+pub struct HeadActivations {
+    /// What the pooling takes from the hidden states, `[sequences, hidden]`.
+    taken: Vec<f32>,
+    /// What the head reads, before dropout, `[sequences, hidden]`.
+    pooled: Vec<f32>,
+    /// What the head reads, after dropout, `[sequences, hidden]`.
+    dropped: Vec<f32>,
+    /// `[sequences, outputs]`
+    logits: Vec<f32>,
+    /// Gradient of the logits, `[sequences, outputs]`, filled by the loss.
+    pub d_logits: Vec<f32>,
+    d_pooled: Vec<f32>,
+    d_taken: Vec<f32>,
+}
+
+impl HeadActivations {
+    /// `[sequences, outputs]`
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// What the head read, before dropout: `[sequences, hidden]`.
+    pub fn pooled(&self) -> &[f32] {
+        &self.pooled
+    }
+}
+
+/// Logits of some sequences of a chunk, from the chunk's hidden states `[tokens, hidden]`.
+pub fn forward(
+    encoder: &Encoder,
+    task: &TaskParameters,
+    chunk: &Chunk<'_>,
+    sequences: Range<usize>,
+    hidden_states: &[f32],
+    dropout: &EncoderDropout,
+    head: &mut HeadActivations,
+) {
+    let hidden = encoder.config.hidden_size;
+    let count = sequences.len();
+    for buffer in [&mut head.taken, &mut head.pooled, &mut head.dropped] {
+        buffer.resize(count * hidden, 0.0);
+    }
+    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences.clone()) {
+        let tokens = chunk.range(sequence);
+        let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
+        match task.layout().config().pooling {
+            Pooling::Cls => pooling::first_forward(states, row),
+            Pooling::Mean => pooling::mean_forward(states, row),
+        }
+    }
+    match task.layout().config().pooling {
+        Pooling::Cls => {
+            encoder.pooler.forward(&head.taken, &mut head.pooled);
+            tanh_in_place(&mut head.pooled);
+        }
+        Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
+    }
+    head.dropped.copy_from_slice(&head.pooled);
+    drop_rows(encoder, chunk, sequences, dropout, &mut head.dropped);
+    head.logits.resize(count * task.layout().config().outputs, 0.0);
+    linear::forward(task.head(), &head.dropped, &mut head.logits);
+}
+
+/// Adds the head's gradients and writes the gradient of the hidden states of the whole chunk.
+///
+/// `head` is what [`forward`] left for all sequences of the chunk, with `d_logits` filled.
+pub fn backward(
+    encoder: &Encoder,
+    task: &TaskParameters,
+    chunk: &Chunk<'_>,
+    dropout: &EncoderDropout,
+    head: &mut HeadActivations,
+    gradients: &mut [f32],
+    d_hidden_states: &mut [f32],
+) {
+    backward_weights(task, head, gradients);
+    let hidden = encoder.config.hidden_size;
+    head.d_pooled.resize(head.pooled.len(), 0.0);
+    head.d_taken.resize(head.pooled.len(), 0.0);
+    let outputs = task.layout().config().outputs;
+    linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_pooled, outputs, Write::Replace);
+    drop_rows(encoder, chunk, 0..chunk.sequences(), dropout, &mut head.d_pooled);
+    match task.layout().config().pooling {
+        Pooling::Cls => {
+            tanh_backward(&head.pooled, &mut head.d_pooled);
+            encoder.pooler.backward(&head.d_pooled, &mut head.d_taken, Write::Replace);
+        }
+        Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
+    }
+    for (row, tokens) in head.d_taken.chunks_exact(hidden).zip(chunk.ranges()) {
+        let d_states = &mut d_hidden_states[tokens.start * hidden..tokens.end * hidden];
+        match task.layout().config().pooling {
+            Pooling::Cls => pooling::first_backward(row, d_states),
+            Pooling::Mean => pooling::mean_backward(row, d_states),
+        }
+    }
+}
+
+/// Adds the head's gradients alone, where nothing below is trained.
+pub fn backward_weights(task: &TaskParameters, head: &HeadActivations, gradients: &mut [f32]) {
+    linear::backward_weights(&head.dropped, &head.d_logits, task.layout().head_gradients(gradients));
+}
+
+fn drop_rows(
+    encoder: &Encoder,
+    chunk: &Chunk<'_>,
+    sequences: Range<usize>,
+    dropout: &EncoderDropout,
+    rows: &mut [f32],
+) {
+    for (row, sequence) in rows.chunks_exact_mut(encoder.config.hidden_size).zip(sequences) {
+        let key = dropout.key(DropoutPlace::Pooled, 0, chunk.first_sequence + sequence);
+        dropout.hidden.apply(key, row);
+    }
+}
