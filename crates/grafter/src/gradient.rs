@@ -41,15 +41,8 @@ pub struct GradientEngine {
     total: Vec<f32>,
 }
 
-/// The loss of one batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchLoss {
-    /// Mean over the sequences: cross entropy in nats, or squared error.
-    pub mean: f64,
-}
-
 impl GradientEngine {
-    /// Mean loss of a batch and the gradients of the task's parameters.
+    /// Mean loss of a batch (cross entropy in nats, or squared error) and the gradients of the task's parameters.
     ///
     /// # Panics
     /// If there are not as many targets as sequences.
@@ -60,7 +53,7 @@ impl GradientEngine {
         batch: &PackedBatch,
         targets: &[Target],
         dropout: &EncoderDropout,
-    ) -> (BatchLoss, &mut [f32]) {
+    ) -> (f64, &mut [f32]) {
         assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
         let chunks = batch.chunks();
         let numbers = task.values().len();
@@ -89,7 +82,7 @@ impl GradientEngine {
         for gradients in &self.chunk_gradients[..chunks.len()] {
             residual::add(gradients, &mut self.total);
         }
-        (BatchLoss { mean: losses.iter().sum::<f64>() / targets.len() as f64 }, &mut self.total)
+        (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
     }
 }
 

@@ -1,0 +1,55 @@
+//! A pretrained model: the frozen encoder together with its tokenizer.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::checkpoint::{CheckpointError, read_encoder};
+use crate::encoder::Encoder;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// Why a folder could not be read as a model.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The encoder.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// A frozen encoder and its tokenizer.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+}
+
+impl Model {
+    /// Reads a folder in Hugging Face's layout: `config.json`, `model.safetensors`, `tokenizer.json`. `name` is what
+    /// people call the model; it goes into adapters and messages and decides nothing.
+    /// # Errors
+    /// If a file is missing or broken, or the model is not supported.
+    pub fn read(folder: &Path, name: &str) -> Result<Self, ModelError> {
+        let encoder = read_encoder(folder)?;
+        let tokenizer = Tokenizer::read(folder, encoder.config.vocab_size)?;
+        Ok(Self { name: name.to_owned(), encoder, tokenizer })
+    }
+
+    /// What people call the model.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The frozen encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}

@@ -1,0 +1,95 @@
+//! Logits of rows, each with the task that it is asked for: the one path of evaluation, prediction and serving.
+//!
+//! Rows of different tasks may stand in one batch; the frozen products run once over all tokens. A row's logits are the
+//! same to the last bit whatever stands beside it (see [`grafter_nn::gemm`]).
+
+use rayon::prelude::*;
+
+use crate::adapter::TaskParameters;
+use crate::batch::{Chunk, PackedBatch, TokenIds};
+use crate::encoder::activations::{Activations, Keep, Segment};
+use crate::encoder::{Encoder, EncoderDropout};
+use crate::head::{self, HeadActivations};
+
+/// One row and the task that answers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The text or pair.
+    pub tokens: &'a TokenIds,
+    /// The task.
+    pub task: &'a TaskParameters,
+}
+
+/// Rows are packed into batches of about this many tokens, which bounds the memory of a pass.
+const BATCH_TOKENS: usize = 8192;
+
+/// Logits of each query, in the order of the queries: as many as its task has outputs.
+pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
+    let mut result = Vec::with_capacity(queries.len());
+    let mut rest = queries;
+    while !rest.is_empty() {
+        let mut tokens = 0;
+        let fit = rest.iter().take_while(|query| {
+            tokens += query.tokens.ids.len();
+            tokens <= BATCH_TOKENS
+        });
+        let (batch, later) = rest.split_at(fit.count().max(1));
+        result.extend(batch_logits(encoder, batch));
+        rest = later;
+    }
+    result
+}
+
+fn batch_logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
+    let batch = PackedBatch::new(queries.iter().map(|query| query.tokens));
+    let chunks = batch.chunks();
+    let rows: Vec<Vec<Vec<f32>>> = chunks
+        .par_iter()
+        .with_max_len(1)
+        .map_init(Default::default, |(activations, head), chunk| {
+            let queries = &queries[chunk.first_sequence..][..chunk.sequences()];
+            chunk_logits(encoder, chunk, queries, activations, head)
+        })
+        .collect();
+    rows.into_iter().flatten().collect()
+}
+
+fn chunk_logits(
+    encoder: &Encoder,
+    chunk: &Chunk<'_>,
+    queries: &[Query<'_>],
+    activations: &mut Activations,
+    head: &mut HeadActivations,
+) -> Vec<Vec<f32>> {
+    let none = EncoderDropout::none();
+    let tasks: Vec<_> = queries.iter().map(|query| Some(query.task)).collect();
+    let segments = Segment::of_tasks(chunk, &tasks);
+    encoder.forward(chunk, &segments, &none, Keep::Nothing, activations);
+    let mut rows = Vec::with_capacity(queries.len());
+    for segment in segments {
+        let task = queries[segment.sequences.start].task;
+        head::forward(encoder, task, chunk, segment.sequences, activations.hidden(), &none, head);
+        rows.extend(head.logits().chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec));
+    }
+    rows
+}
+
+/// Probabilities of the classes: the softmax of a row's logits, in f64.
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted: Vec<f64> =
+        logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
+    let total: f64 = shifted.iter().sum();
+    shifted.iter().map(|value| value / total).collect()
+}
+
+/// The class of the largest logit; the first of equals.
+pub fn best_class(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = class;
+        }
+    }
+    best
+}

@@ -1,0 +1,122 @@
+//! From text to token ids, by the checkpoint's own `tokenizer.json` (the `tokenizers` crate).
+//!
+//! A tokenizer file may ask for padding and truncation of its own; both are switched off. Batches are packed, and
+//! every task brings its own longest length: pairs are cut longest first, as in BERT.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use tokenizers::tokenizer::PostProcessor;
+use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
+
+use crate::batch::TokenIds;
+use crate::digest::sha256_hex;
+
+/// Why a tokenizer could not be read or used.
+#[derive(Debug, Error)]
+pub enum TokenizerError {
+    /// The file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no tokenizer.
+    #[error("`{}` is not a tokenizer: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// The tokenizer and the encoder do not belong together.
+    #[error("`{}` has {tokens} tokens, but the encoder's vocabulary has {vocabulary}", path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Tokens that the tokenizer may give.
+        tokens: usize,
+        /// Rows of the encoder's word embedding.
+        vocabulary: usize,
+    },
+    /// A text could not be encoded.
+    #[error("cannot tokenize a text: {0}")]
+    Encode(String),
+    /// There is no room for a text beside the special tokens.
+    #[error("a longest length of {max_length} tokens leaves no room beside {special} special tokens")]
+    NoRoom {
+        /// The longest length.
+        max_length: usize,
+        /// Special tokens that are always added.
+        special: usize,
+    },
+}
+
+/// The tokenizer of a checkpoint.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    sha256: String,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a folder; `vocabulary` is the number of rows of the encoder's word embedding.
+    /// # Errors
+    /// If the file is missing or broken, or gives ids that the encoder does not have.
+    pub fn read(folder: &Path, vocabulary: usize) -> Result<Self, TokenizerError> {
+        let path = folder.join("tokenizer.json");
+        let bytes =
+            std::fs::read(&path).map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| TokenizerError::Format { path: path.clone(), reason: error.to_string() })?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| TokenizerError::Format { path: path.clone(), reason: error.to_string() })?;
+        let tokens = inner.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
+        if tokens > vocabulary {
+            return Err(TokenizerError::Vocabulary { path, tokens, vocabulary });
+        }
+        Ok(Self { inner, sha256: sha256_hex(&bytes) })
+    }
+
+    /// SHA-256 of `tokenizer.json`, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Token ids of a text or a pair with special tokens, at most `max_length` of them.
+    /// # Errors
+    /// If the special tokens alone fill `max_length`, or the tokenizer fails.
+    pub fn encode(
+        &self,
+        text: &str,
+        text_b: Option<&str>,
+        max_length: usize,
+    ) -> Result<TokenIds, TokenizerError> {
+        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
+        let special = self.inner.get_post_processor().map_or(0, |post| post.added_tokens(text_b.is_some()));
+        if max_length <= special {
+            return Err(TokenizerError::NoRoom { max_length, special });
+        }
+        let first = self.inner.encode_fast(text, false).map_err(failed)?;
+        let second = text_b.map(|text| self.inner.encode_fast(text, false)).transpose().map_err(failed)?;
+        let whole = first.len() + second.as_ref().map_or(0, |second| second.len());
+        let params = TruncationParams {
+            direction: TruncationDirection::Right,
+            max_length: max_length - special,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        let (first, second) = truncate_encodings(first, second, &params)
+            .map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = self.inner.post_process(first, second, true).map_err(failed)?;
+        Ok(TokenIds {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+            truncated: whole > max_length - special,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! Trains one task on a frozen encoder: the loop from encoded rows to the best parameters.
+//!
+//! [`TrainState`] is the whole state of a run. Everything that looks random (initialisation, the order of the rows,
+//! dropout) is a pure function of the seed and of counters in that state, so a run is decided by its inputs: the same
+//! seed gives the same bytes, with any number of threads. This file prints nothing and reads no clock; an observer is
+//! told what happens and may end the run.
+
+mod state;
+
+pub use state::{Best, TrainState};
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::adapter::AdapterConfig;
+use crate::batch::{PackedBatch, TokenIds};
+use crate::encoder::{Encoder, EncoderDropout};
+use crate::gradient::{GradientEngine, Target};
+use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
+use crate::predict::{Query, logits};
+
+/// One encoded row and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Token ids of the text or pair.
+    pub tokens: TokenIds,
+    /// What should be answered.
+    pub target: Target,
+}
+
+/// Settings of a run that are not part of the adapter's form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// Rows of one step.
+    pub batch_size: usize,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// Share of all steps in which the learning rate rises from zero.
+    pub warmup: f64,
+    /// The optimiser, with its weight decay.
+    pub optimizer: AdamW,
+    /// Largest norm of the gradients.
+    pub max_grad_norm: f64,
+    /// Standard deviation that the adapters begin with.
+    pub init_std: f32,
+    /// Whether the encoder's dropout rates are used in training.
+    pub dropout: bool,
+    /// Steps between evaluations; each epoch's end if absent.
+    pub eval_every: Option<u64>,
+    /// Evaluations without a better score after which the run ends; never if absent.
+    pub patience: Option<u32>,
+    /// Decides initialisation, order and dropout.
+    pub seed: u64,
+}
+
+/// Why a run ended without an adapter.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// There is nothing to train on.
+    #[error("there are no training rows")]
+    NoRows,
+    /// There is nothing to choose the best parameters by.
+    #[error("there are no dev rows")]
+    NoDevRows,
+    /// The loss stopped being a number before the first evaluation.
+    #[error("the loss became {loss} at step {step}, before the first evaluation")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// NaN or infinite.
+        loss: f64,
+    },
+    /// The observer ended the run before the first evaluation.
+    #[error("interrupted at step {step}, before the first evaluation")]
+    Interrupted {
+        /// The step.
+        step: u64,
+    },
+}
+
+/// What the observer is told after each step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Steps done.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// The epoch that the step belongs to, counted from 1.
+    pub epoch: u32,
+    /// Mean loss of the step's rows.
+    pub loss: f64,
+    /// Norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Tokens of the step's rows.
+    pub tokens: usize,
+}
+
+/// What the observer is told after each evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EvaluationReport {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch that the step belongs to, counted from 1.
+    pub epoch: u32,
+    /// Score on the dev rows; higher is better.
+    pub score: f64,
+    /// Whether it is the best so far.
+    pub best: bool,
+}
+
+/// Follows a run; either answer of `Break` ends it after the current step.
+pub trait TrainObserver {
+    /// After each step.
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
+    /// After each evaluation.
+    fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()>;
+}
+
+/// An observer that looks away.
+impl TrainObserver for () {
+    fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// All steps were done.
+    Completed,
+    /// No better score for as many evaluations as the patience allows.
+    EarlyStopped,
+    /// The observer ended it.
+    Interrupted,
+    /// The loss stopped being a number.
+    Diverged,
+}
+
+/// What to train on and how to tell which parameters are best.
+pub struct TrainData<'a> {
+    /// Rows to learn from.
+    pub train: &'a [Example],
+    /// Rows to choose by.
+    pub dev: &'a [Example],
+    /// Score of the logits of all dev rows, in their order; higher is better, NaN is worse than any number.
+    pub score: &'a dyn Fn(&[Vec<f32>]) -> f64,
+}
+
+/// A run from its beginning to its end; the best parameters are in the state that is returned.
+/// # Errors
+/// If there are no rows, or the run ends before the first evaluation.
+pub fn train(
+    encoder: &Encoder,
+    config: &AdapterConfig,
+    options: &TrainOptions,
+    data: &TrainData<'_>,
+    observer: &mut dyn TrainObserver,
+) -> Result<(TrainState, Ending), TrainError> {
+    if data.train.is_empty() {
+        return Err(TrainError::NoRows);
+    }
+    if data.dev.is_empty() {
+        return Err(TrainError::NoDevRows);
+    }
+    let mut state = TrainState::begin(encoder, config, options);
+    let mut engine = GradientEngine::default();
+    let ending = run(encoder, options, data, observer, &mut state, &mut engine)?;
+    Ok((state, ending))
+}
+
+/// Steps of an epoch; the last one may have fewer rows.
+fn steps_per_epoch(rows: usize, batch_size: usize) -> u64 {
+    rows.div_ceil(batch_size) as u64
+}
+
+fn run(
+    encoder: &Encoder,
+    options: &TrainOptions,
+    data: &TrainData<'_>,
+    observer: &mut dyn TrainObserver,
+    state: &mut TrainState,
+    engine: &mut GradientEngine,
+) -> Result<Ending, TrainError> {
+    let per_epoch = steps_per_epoch(data.train.len(), options.batch_size);
+    let total_steps = per_epoch * u64::from(options.epochs);
+    let schedule = LinearSchedule {
+        peak: options.learning_rate,
+        warmup_steps: (options.warmup * total_steps as f64).round() as u64,
+        total_steps,
+    };
+    let mut order = state.epoch_order(options.seed, data.train.len());
+    while state.step < total_steps {
+        let report = step(encoder, options, &schedule, data.train, &order, state, engine);
+        if !report.loss.is_finite() || !report.grad_norm.is_finite() {
+            let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
+            return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+        }
+        let interrupted = observer.step(&report).is_break();
+        let epoch_ended = state.position == data.train.len();
+        let due = match options.eval_every {
+            Some(every) => state.step.is_multiple_of(every) || state.step == total_steps,
+            None => epoch_ended,
+        };
+        if interrupted {
+            let error = TrainError::Interrupted { step: state.step };
+            return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
+        }
+        if due {
+            let report = evaluate(encoder, data, report.epoch, state);
+            if observer.evaluation(&report).is_break() {
+                return Ok(Ending::Interrupted);
+            }
+            if options.patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
+                return Ok(Ending::EarlyStopped);
+            }
+        }
+        if epoch_ended {
+            state.epoch += 1;
+            state.position = 0;
+            order = state.epoch_order(options.seed, data.train.len());
+        }
+    }
+    Ok(Ending::Completed)
+}
+
+fn step(
+    encoder: &Encoder,
+    options: &TrainOptions,
+    schedule: &LinearSchedule,
+    rows: &[Example],
+    order: &[usize],
+    state: &mut TrainState,
+    engine: &mut GradientEngine,
+) -> StepReport {
+    let end = (state.position + options.batch_size).min(rows.len());
+    let picked = &order[state.position..end];
+    let batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
+    let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
+    let dropout = if options.dropout {
+        EncoderDropout::training(&encoder.config, options.seed, state.step)
+    } else {
+        EncoderDropout::none()
+    };
+    let (loss, gradients) = engine.compute(encoder, &state.parameters, &batch, &targets, &dropout);
+    let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
+    let learning_rate = schedule.rate(state.step);
+    if loss.is_finite() && grad_norm.is_finite() {
+        let layout = state.parameters.layout().clone();
+        let values = state.parameters.values_mut();
+        options.optimizer.update(layout.list().specs(), learning_rate, gradients, &mut state.moments, values);
+    }
+    state.position = end;
+    state.step += 1;
+    StepReport {
+        step: state.step,
+        total_steps: schedule.total_steps,
+        epoch: state.epoch + 1,
+        loss,
+        grad_norm,
+        learning_rate,
+        tokens: batch.tokens(),
+    }
+}
+
+fn evaluate(encoder: &Encoder, data: &TrainData<'_>, epoch: u32, state: &mut TrainState) -> EvaluationReport {
+    let queries: Vec<Query<'_>> =
+        data.dev.iter().map(|row| Query { tokens: &row.tokens, task: &state.parameters }).collect();
+    let score = (data.score)(&logits(encoder, &queries));
+    let best = state.record(score);
+    EvaluationReport { step: state.step, epoch, score, best }
+}
