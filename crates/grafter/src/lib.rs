@@ -1,3 +1,4 @@
 //! Small adapters on one frozen Transformer encoder.
 
 pub mod digest;
+pub mod hub;
