@@ -7,6 +7,7 @@ pub mod digest;
 pub mod encoder;
 pub mod gradient;
 pub mod head;
+pub mod hub;
 pub mod model;
 pub mod optim;
 pub mod predict;
