@@ -1,2 +1,66 @@
-//! The `grafter` command.
-fn main() {}
+//! The `grafter` command: parses arguments, runs one command, and turns its error into a message and an exit code.
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod progress;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use failure::Failure;
+
+/// Everything was done.
+const DONE: u8 = 0;
+/// Done, but some rows were rejected.
+const ROWS_REJECTED: u8 = 1;
+/// Not done.
+const FAILED: u8 = 2;
+/// Ended by Ctrl-C, as shells report it.
+const INTERRUPTED: u8 = 130;
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was done.
+    Done,
+    /// Some rows could not be used.
+    RowsRejected,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(Outcome::Done) => ExitCode::from(DONE),
+        Ok(Outcome::RowsRejected) => ExitCode::from(ROWS_REJECTED),
+        // The reader of a pipe went away, as `head` does: nothing went wrong.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::from(DONE),
+        Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()
+            .map_err(Failure::Threads)?;
+    }
+    match &arguments.command {
+        Command::Quickstart(command) => commands::quickstart::run(command),
+        Command::Pull(command) => commands::pull::run(command),
+        Command::Train(command) => commands::train::run(command),
+        Command::Eval(command) => commands::eval::run(command),
+        Command::Predict(command) => commands::predict::run(command),
+        Command::Inspect(command) => commands::inspect::run(command),
+        Command::CheckData(command) => commands::check_data::run(command),
+    }
+}

@@ -4,8 +4,9 @@
 //! same to the last bit whatever stands beside it (see [`grafter_nn::gemm`]).
 
 use rayon::prelude::*;
+use serde::Serialize;
 
-use crate::adapter::TaskParameters;
+use crate::adapter::{Adapter, TaskParameters};
 use crate::batch::{Chunk, PackedBatch, TokenIds};
 use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout};
@@ -72,6 +73,44 @@ fn chunk_logits(
         rows.extend(head.logits().chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec));
     }
     rows
+}
+
+/// What a task answers for one row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Prediction {
+    /// One of the task's classes.
+    Class {
+        /// The name of the most probable class.
+        label: String,
+        /// Its probability.
+        score: f64,
+        /// Probability of every class, in the order of the task's labels.
+        probabilities: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A number, in the unit of the training scores.
+    Score {
+        /// The number.
+        score: f32,
+    },
+}
+
+impl Prediction {
+    /// Reads an adapter's logits.
+    pub fn new(adapter: &Adapter, logits: &[f32]) -> Self {
+        let task = &adapter.manifest().task;
+        if let Some(scale) = task.scores {
+            return Self::Score { score: scale.restore(logits[0]) };
+        }
+        let probabilities = probabilities(logits);
+        let best = best_class(logits);
+        let named = task.labels.iter().cloned().zip(probabilities.iter().map(|value| (*value).into()));
+        Self::Class {
+            label: task.labels[best].clone(),
+            score: probabilities[best],
+            probabilities: named.collect(),
+        }
+    }
 }
 
 /// Probabilities of the classes: the softmax of a row's logits, in f64.

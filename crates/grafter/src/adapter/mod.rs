@@ -1,7 +1,15 @@
 //! What a task grafts onto the frozen encoder, and the sealed folder that holds it.
 
+mod card;
 mod config;
+mod folder;
+mod manifest;
 mod parameters;
 
 pub use config::{AdapterActivation, AdapterConfig, Method, Pooling};
+pub(crate) use folder::weights_digest;
+pub use folder::{
+    Adapter, AdapterError, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest,
+};
+pub use manifest::{BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord};
 pub use parameters::{Lowest, ParameterList, ParameterSpec, Role, Site, TaskLayout, TaskParameters};

@@ -1,0 +1,329 @@
+//! The command line, as clap reads it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use grafter::adapter::{AdapterActivation, Method, Pooling};
+use grafter::data::{Columns, Format, Source, TaskKind};
+use grafter::graft::GraftOptions;
+use grafter::metrics::Metric;
+
+/// Train small adapters on one frozen language model: one per task, none disturbs another.
+#[derive(Debug, Parser)]
+#[command(name = "grafter", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Threads to compute with; all processors if absent
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch the model, train three small tasks one after another, and show what that gives
+    Quickstart(Quickstart),
+    /// Fetch a pretrained model into the cache
+    Pull(Pull),
+    /// Train an adapter on a file of labelled text
+    Train(Train),
+    /// Score an adapter on a file of labelled text
+    Eval(Eval),
+    /// Answer each text of a file or of standard input, one JSON line per row
+    Predict(Predict),
+    /// Say what an adapter or a model is
+    Inspect(Inspect),
+    /// Look through data files before training on them
+    CheckData(CheckData),
+}
+
+#[derive(Debug, Args)]
+pub struct Quickstart {
+    /// Folder for the three adapters; replaced if it holds an earlier quickstart
+    #[arg(long, value_name = "DIR", default_value = "grafter-quickstart")]
+    pub out: PathBuf,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+}
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Name of the model
+    #[arg(default_value = "minilm")]
+    pub model: String,
+
+    /// Fetch and verify again even if it is in the cache
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Which pretrained model.
+#[derive(Debug, Args)]
+pub struct ModelArg {
+    /// Name of a known model, fetched if missing, or a local folder in Hugging Face layout
+    #[arg(long, value_name = "NAME|DIR", default_value = "minilm")]
+    pub model: String,
+}
+
+/// How rows are read.
+#[derive(Debug, Args)]
+pub struct RowArgs {
+    /// Format of the files: csv, tsv, jsonl or lines; told by the extension if absent
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+
+    /// Column with the text; `sentence` or `text`, or `sentence1` or `text_a` of pairs, if absent
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+
+    /// Column with the second text of a pair; `sentence2` or `text_b` if absent
+    #[arg(long, value_name = "NAME")]
+    pub text_b_column: Option<String>,
+
+    /// Column with the label; `label` if absent
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+}
+
+impl RowArgs {
+    pub fn columns(&self) -> Columns {
+        Columns {
+            text: self.text_column.clone(),
+            text_b: self.text_b_column.clone(),
+            label: self.label_column.clone(),
+        }
+    }
+
+    pub fn source(&self, path: &std::path::Path) -> Source {
+        Source { path: path.to_owned(), format: self.format, columns: self.columns() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Labelled rows to learn from: .csv, .tsv or .jsonl
+    #[arg(long, value_name = "FILE")]
+    pub train: PathBuf,
+
+    /// Labelled rows to choose the best evaluation by
+    #[arg(long, value_name = "FILE")]
+    pub dev: PathBuf,
+
+    /// Folder to write the adapter to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Replace the adapter if the folder exists
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Kind of task: classification or regression
+    #[arg(long, value_name = "KIND", default_value = "classification")]
+    pub task: TaskKind,
+
+    /// File for the log of steps and evaluations, in JSON lines; `<OUT>.log.jsonl` if absent
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+
+    #[command(flatten)]
+    pub options: TrainingArgs,
+}
+
+/// The settings of a run; what is absent keeps the library's default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+pub struct TrainingArgs {
+    /// What trains: houlsby (adapters, layer normalisations, head) or head
+    #[arg(long, default_value_t = GraftOptions::default().method)]
+    pub method: Method,
+
+    /// Width of the adapters
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().bottleneck)]
+    pub bottleneck: usize,
+
+    /// Non-linearity of the adapters: relu, gelu, gelu-tanh or silu
+    #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().activation)]
+    pub activation: AdapterActivation,
+
+    /// What the head reads: cls or mean
+    #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
+    pub pooling: Pooling,
+
+    /// Texts are cut to this many tokens
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().max_length)]
+    pub max_length: usize,
+
+    /// What chooses the best evaluation: accuracy, f1, macro-f1, matthews, pearson or spearman;
+    /// accuracy, or pearson for regression, if absent
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<Metric>,
+
+    /// Passes over the training rows
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.epochs)]
+    pub epochs: u32,
+
+    /// Rows of one step
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
+    pub batch_size: usize,
+
+    /// Largest learning rate
+    #[arg(long, value_name = "RATE", default_value_t = GraftOptions::default().train.learning_rate)]
+    pub lr: f64,
+
+    /// Share of the steps in which the learning rate rises from zero
+    #[arg(long, value_name = "SHARE", default_value_t = GraftOptions::default().train.warmup)]
+    pub warmup: f64,
+
+    /// Decoupled weight decay of the matrices
+    #[arg(long, value_name = "RATE", default_value_t = GraftOptions::default().train.optimizer.weight_decay)]
+    pub weight_decay: f64,
+
+    /// Largest norm of the gradients
+    #[arg(long, value_name = "NORM", default_value_t = GraftOptions::default().train.max_grad_norm)]
+    pub max_grad_norm: f64,
+
+    /// Standard deviation that the adapters begin with
+    #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
+    pub init_std: f32,
+
+    /// Train without the model's dropout
+    #[arg(long)]
+    pub no_dropout: bool,
+
+    /// Steps between evaluations; the end of each epoch if absent
+    #[arg(long, value_name = "STEPS")]
+    pub eval_every: Option<u64>,
+
+    /// End the run after this many evaluations without a better score; never if absent
+    #[arg(long, value_name = "N")]
+    pub patience: Option<u32>,
+
+    /// Decides initialisation, order and dropout
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.seed)]
+    pub seed: u64,
+}
+
+impl TrainingArgs {
+    pub fn options(&self) -> GraftOptions {
+        let mut options = GraftOptions {
+            method: self.method,
+            bottleneck: self.bottleneck,
+            activation: self.activation,
+            pooling: self.pooling,
+            max_length: self.max_length,
+            metric: self.metric,
+            ..GraftOptions::default()
+        };
+        let train = &mut options.train;
+        train.epochs = self.epochs;
+        train.batch_size = self.batch_size;
+        train.learning_rate = self.lr;
+        train.warmup = self.warmup;
+        train.optimizer.weight_decay = self.weight_decay;
+        train.max_grad_norm = self.max_grad_norm;
+        train.init_std = self.init_std;
+        train.dropout = !self.no_dropout;
+        train.eval_every = self.eval_every;
+        train.patience = self.patience;
+        train.seed = self.seed;
+        options
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+
+    /// Labelled rows
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+
+    /// Print the scores as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Predict {
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+
+    /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub input: PathBuf,
+
+    /// File for the answers; standard output if absent
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Folder of an adapter or of a model, or the name of a known model
+    pub what: String,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckData {
+    /// Rows to learn from
+    #[arg(long, value_name = "FILE")]
+    pub train: PathBuf,
+
+    /// Rows to choose by
+    #[arg(long, value_name = "FILE")]
+    pub dev: Option<PathBuf>,
+
+    /// Rows to test on
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
+
+    /// Kind of task: classification or regression
+    #[arg(long, value_name = "KIND", default_value = "classification")]
+    pub task: TaskKind,
+
+    /// Texts would be cut to this many tokens
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().max_length)]
+    pub max_length: usize,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+}

@@ -1,0 +1,37 @@
+//! `grafter eval`: scores an adapter on a file of labelled text.
+
+use grafter::adapter::Adapter;
+use grafter::data::Dataset;
+use grafter::eval::evaluate;
+use grafter::metrics::Scores;
+use serde::Serialize;
+
+use super::{open_model, print, print_json, scores_table};
+use crate::Outcome;
+use crate::args::Eval;
+use crate::failure::Failure;
+use crate::terminal::counted;
+
+/// The scores, as `--json` prints them.
+#[derive(Serialize)]
+struct Report<'a> {
+    rows: usize,
+    labels: &'a [String],
+    scores: &'a Scores,
+}
+
+pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
+    // What needs no model first, so that a wrong path is told at once.
+    let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
+    let data = Dataset::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
+    let model = open_model(&arguments.model.model)?;
+    let adapter = Adapter::load(&arguments.adapter, &model)?;
+    let scores = evaluate(&model, &adapter, &data)?;
+    let labels = &manifest.task.labels;
+    if arguments.json {
+        print_json(&Report { rows: data.rows.len(), labels, scores: &scores })?;
+    } else {
+        print(&format!("{}\n{}", counted(data.rows.len(), "row"), scores_table(&scores, labels)))?;
+    }
+    Ok(Outcome::Done)
+}

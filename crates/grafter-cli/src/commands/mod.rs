@@ -1,0 +1,103 @@
+//! One file for each command, and what several of them do alike.
+
+pub mod check_data;
+pub mod eval;
+pub mod inspect;
+pub mod predict;
+pub mod pull;
+pub mod quickstart;
+pub mod train;
+
+use std::fmt::Write as _;
+use std::io::{Write, stdout};
+
+use grafter::hub;
+use grafter::metrics::{Metric, Scores};
+use grafter::model::Model;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::progress::PullBar;
+
+/// Reads a model by name or folder, fetching it first if it is missing.
+pub fn open_model(model: &str) -> Result<Model, Failure> {
+    let folder = hub::resolve(model, &mut PullBar::default())?;
+    Ok(Model::read(&folder, model)?)
+}
+
+/// Writes text to standard output.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes a value as indented JSON to standard output.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("the commands' reports are plain data");
+    print(&(text + "\n"))
+}
+
+/// One metric of some scores, or a dash where it is not defined.
+pub fn metric_text(scores: &Scores, metric: Metric) -> String {
+    match scores.get(metric) {
+        Ok(Some(value)) => format!("{value:.4}"),
+        _ => "–".to_owned(),
+    }
+}
+
+/// All scores as a table for people; `labels` name the classes.
+pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    match scores {
+        Scores::Regression(scores) => {
+            for (name, value) in [
+                ("pearson", scores.pearson),
+                ("spearman", scores.spearman),
+                ("mean squared error", scores.mean_squared_error),
+            ] {
+                let value = value.map_or("–".to_owned(), |value| format!("{value:.4}"));
+                let _ = writeln!(text, "{name:18} {value}");
+            }
+        }
+        Scores::Classification(scores) => {
+            let _ = writeln!(text, "accuracy  {:.4}", scores.accuracy);
+            if labels.len() == 2 {
+                let _ = writeln!(text, "f1        {:.4}  (of `{}`)", scores.per_class[1].f1, labels[1]);
+            }
+            let _ = writeln!(text, "macro-f1  {:.4}", scores.macro_f1);
+            let _ = writeln!(text, "matthews  {:.4}\n", scores.matthews);
+            let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
+            let _ = writeln!(text, "{:width$}  precision  recall      f1    rows", "label");
+            for (label, class) in labels.iter().zip(&scores.per_class) {
+                let _ = writeln!(
+                    text,
+                    "{label:width$}     {:.4}  {:.4}  {:.4}  {:6}",
+                    class.precision, class.recall, class.f1, class.support
+                );
+            }
+            if labels.len() <= 12 {
+                text.push_str(&confusion_table(&scores.confusion, labels, width));
+            }
+        }
+    }
+    text
+}
+
+fn confusion_table(confusion: &[Vec<u64>], labels: &[String], width: usize) -> String {
+    let largest = confusion.iter().flatten().max().copied().unwrap_or(0).to_string().len();
+    let columns: Vec<usize> = labels.iter().map(|label| label.chars().count().max(largest)).collect();
+    let mut text = format!("\nconfusion: rows are the labels, columns the answers\n{:width$}", "");
+    for (label, column) in labels.iter().zip(&columns) {
+        let _ = write!(text, "  {label:>column$}");
+    }
+    text.push('\n');
+    for (label, row) in labels.iter().zip(confusion) {
+        let _ = write!(text, "{label:width$}");
+        for (count, column) in row.iter().zip(&columns) {
+            let _ = write!(text, "  {count:>column$}");
+        }
+        text.push('\n');
+    }
+    text
+}

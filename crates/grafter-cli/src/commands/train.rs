@@ -1,0 +1,145 @@
+//! `grafter train`: trains an adapter on a file of labelled text and writes its folder.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
+use grafter::data::Dataset;
+use grafter::graft::{Grafted, graft};
+use grafter::metrics::{Metric, Scores};
+use grafter::train::Ending;
+use serde::Serialize;
+
+use super::{metric_text, open_model, print, print_json};
+use crate::Outcome;
+use crate::args::Train;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::progress::TrainProgress;
+use crate::terminal::{bytes, counted, grouped};
+
+/// The result, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    adapter: &'a Path,
+    metric: Metric,
+    score: Option<f64>,
+    baseline: Option<f64>,
+    dev_scores: &'a Scores,
+    ending: Ending,
+    steps: u64,
+    best_step: u64,
+    trained_parameters: usize,
+    share_of_base: f64,
+    seconds: f64,
+    tokens_per_second: f64,
+    bytes: u64,
+    truncated_train: usize,
+    truncated_dev: usize,
+}
+
+pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
+    let start = Instant::now();
+    adapter::check_target(&arguments.out, arguments.overwrite)?;
+    let train = Dataset::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
+    let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
+    for warning in &train.warnings {
+        eprintln!("warning: {warning}");
+        if let Some(hint) = warning.hint() {
+            eprintln!("hint: {hint}: pass `--task regression`");
+        }
+    }
+    let model = open_model(&arguments.model.model)?;
+    let options = arguments.options.options();
+    let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
+    let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
+    let mut progress = TrainProgress::new(metric, true, Some(&log))?;
+    interrupt::listen();
+    let result = graft(&model, &train, &dev, &options, &mut progress);
+    progress.finish()?;
+    let grafted = match result {
+        Err(_) if interrupt::requested() => return Err(Failure::Interrupted),
+        result => result?,
+    };
+    grafted.adapter.save(&arguments.out, arguments.overwrite)?;
+    report(arguments, &grafted, &progress, start.elapsed().as_secs_f64())?;
+    Ok(Outcome::Done)
+}
+
+/// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.
+fn log_path(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".log.jsonl");
+    out.with_file_name(name)
+}
+
+fn report(
+    arguments: &Train,
+    grafted: &Grafted,
+    progress: &TrainProgress,
+    seconds: f64,
+) -> Result<(), Failure> {
+    let manifest = grafted.adapter.manifest();
+    let training = &manifest.training;
+    let size = |name: &str| std::fs::metadata(arguments.out.join(name)).map_or(0, |file| file.len());
+    let value = |scores: &Scores| scores.get(training.metric).ok().flatten();
+    let report = Report {
+        adapter: &arguments.out,
+        metric: training.metric,
+        score: value(&training.dev_scores),
+        baseline: value(&training.baseline),
+        dev_scores: &training.dev_scores,
+        ending: grafted.ending,
+        steps: grafted.steps,
+        best_step: training.best_step,
+        trained_parameters: manifest.trained_parameters,
+        share_of_base: manifest.trained_parameters as f64 / manifest.base.parameters as f64,
+        seconds,
+        tokens_per_second: progress.tokens_per_second(),
+        bytes: size(WEIGHTS_FILE) + size(MANIFEST_FILE),
+        truncated_train: grafted.truncated_train,
+        truncated_dev: grafted.truncated_dev,
+    };
+    if arguments.json {
+        return print_json(&report);
+    }
+    print(&text(&report, manifest, grafted))
+}
+
+fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Grafted) -> String {
+    let training = &manifest.training;
+    let base = if manifest.task.labels.is_empty() { "mean score" } else { "majority" };
+    let ending = match grafted.ending {
+        Ending::Completed => String::new(),
+        Ending::EarlyStopped => ", ended early: no better score".to_owned(),
+        Ending::Interrupted => ", interrupted: the best so far was kept".to_owned(),
+        Ending::Diverged => ", the loss stopped being a number: the best before was kept".to_owned(),
+    };
+    let mut text = format!(
+        "score    {} {} on {} ({base} {})\n",
+        training.metric,
+        metric_text(&training.dev_scores, training.metric),
+        counted(training.dev_rows, "dev row"),
+        metric_text(&training.baseline, training.metric),
+    );
+    text += &format!("best     at step {} of {}{ending}\n", training.best_step, grafted.steps);
+    text += &format!(
+        "trained  {} numbers, {:.2} % of the {} of `{}`\n",
+        grouped(report.trained_parameters),
+        100.0 * report.share_of_base,
+        grouped(manifest.base.parameters),
+        manifest.base.name
+    );
+    text +=
+        &format!("time     {:.1} s, {:.0} tokens/s in training\n", report.seconds, report.tokens_per_second);
+    if report.truncated_train + report.truncated_dev > 0 {
+        text += &format!(
+            "cut      {} and {} were longer than {} tokens\n",
+            counted(report.truncated_train, "training row"),
+            counted(report.truncated_dev, "dev row"),
+            manifest.max_length
+        );
+    }
+    text += &format!("adapter  {}, {}\n", report.adapter.display(), bytes(report.bytes));
+    text
+}

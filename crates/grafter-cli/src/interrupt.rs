@@ -1,0 +1,20 @@
+//! Ctrl-C: the first one asks the command to end in order, the second one ends the process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on the first Ctrl-C only raises a flag.
+pub fn listen() {
+    // It fails only where a handler is installed already, and then that one serves.
+    let _ = ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(crate::INTERRUPTED));
+        }
+    });
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
+}

@@ -1,0 +1,211 @@
+//! Progress on standard error: bars on a terminal, plain lines otherwise.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use grafter::hub::PullProgress;
+use grafter::metrics::Metric;
+use grafter::train::{EvaluationReport, StepReport, TrainObserver};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::interrupt;
+
+/// Fetching a model.
+#[derive(Default)]
+pub struct PullBar {
+    bar: Option<ProgressBar>,
+}
+
+impl PullProgress for PullBar {
+    fn begin(&mut self, what: &str, total_bytes: Option<u64>) {
+        if !std::io::stderr().is_terminal() {
+            eprintln!("fetching {what}");
+            return;
+        }
+        let bar = match total_bytes {
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "fetching {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
+            )),
+            None => ProgressBar::new_spinner().with_style(style("fetching {msg} {spinner} {decimal_bytes}")),
+        };
+        self.bar = Some(bar.with_message(what.to_owned()));
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> ")
+}
+
+/// Follows a training run: shows it, logs it, times it, and ends it on Ctrl-C.
+pub struct TrainProgress {
+    bar: Option<ProgressBar>,
+    /// Lines for people, where there is no terminal.
+    lines: bool,
+    log: Option<Log>,
+    metric: Metric,
+    clock: Instant,
+    /// Time in training steps, evaluations not counted.
+    pub training: Duration,
+    /// Tokens of all training steps.
+    pub tokens: usize,
+    loss: Smoothed,
+    failure: Option<Failure>,
+}
+
+/// The log of a run, one JSON object a line.
+struct Log {
+    file: File,
+    path: PathBuf,
+}
+
+/// A running mean that forgets.
+#[derive(Default)]
+struct Smoothed {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smoothed {
+    fn add(&mut self, value: f64) {
+        self.sum = 0.95 * self.sum + value;
+        self.weight = 0.95 * self.weight + 1.0;
+    }
+
+    fn value(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event<'a> {
+    Step {
+        #[serde(flatten)]
+        report: &'a StepReport,
+    },
+    Evaluation {
+        #[serde(flatten)]
+        report: &'a EvaluationReport,
+        metric: Metric,
+    },
+}
+
+impl TrainProgress {
+    /// Shows a run on standard error, if `show` says so, and logs it to a file, if there is one.
+    pub fn new(metric: Metric, show: bool, log: Option<&Path>) -> Result<Self, Failure> {
+        let open = |path: &Path| match File::create(path) {
+            Ok(file) => Ok(Log { file, path: path.to_owned() }),
+            Err(source) => Err(Failure::Write { path: path.to_owned(), source }),
+        };
+        let terminal = std::io::stderr().is_terminal();
+        let template = "[{bar:30}] {pos}/{len} steps, {msg}, {eta} left";
+        let bar = (show && terminal).then(|| ProgressBar::new(0).with_style(style(template)));
+        Ok(Self {
+            bar,
+            lines: show && !terminal,
+            log: log.map(open).transpose()?,
+            metric,
+            clock: Instant::now(),
+            training: Duration::ZERO,
+            tokens: 0,
+            loss: Smoothed::default(),
+            failure: None,
+        })
+    }
+
+    /// Tokens per second of the training steps.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.training.as_secs_f64().max(1e-9)
+    }
+
+    /// Takes the bar away; fails if the log could not be written.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn write_log(&mut self, event: &Event<'_>) {
+        let Some(log) = &mut self.log else { return };
+        let mut line = serde_json::to_string(event).expect("reports have no maps with odd keys");
+        line.push('\n');
+        if let Err(source) = log.file.write_all(line.as_bytes()) {
+            self.failure = Some(Failure::Write { path: log.path.clone(), source });
+            self.log = None;
+        }
+    }
+
+    fn go_on(&self) -> ControlFlow<()> {
+        if interrupt::requested() || self.failure.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+impl TrainObserver for TrainProgress {
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.training += self.clock.elapsed();
+        self.tokens += report.tokens;
+        self.loss.add(report.loss);
+        if let Some(bar) = &self.bar {
+            bar.set_length(report.total_steps);
+            bar.set_position(report.step);
+            bar.set_message(format!(
+                "epoch {}, loss {:.4}, {:.0} tokens/s",
+                report.epoch,
+                self.loss.value(),
+                self.tokens_per_second()
+            ));
+        }
+        self.write_log(&Event::Step { report });
+        self.clock = Instant::now();
+        self.go_on()
+    }
+
+    fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
+        let metric = self.metric;
+        let mark = if report.best { ", best so far" } else { "" };
+        let text = format!(
+            "epoch {:2}, step {:5}: loss {:.4}, {metric} {:.4}{mark}",
+            report.epoch,
+            report.step,
+            self.loss.value(),
+            report.score
+        );
+        if let Some(bar) = &self.bar {
+            bar.println(text);
+        } else if self.lines {
+            eprintln!("{text}, {:.0} tokens/s", self.tokens_per_second());
+        }
+        self.write_log(&Event::Evaluation { report, metric });
+        self.clock = Instant::now();
+        self.go_on()
+    }
+}

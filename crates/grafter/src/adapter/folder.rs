@@ -1,0 +1,428 @@
+//! The sealed folder of one adapter: `adapter.safetensors`, `adapter.json`, `README.md`.
+//!
+//! Written whole or not at all: into a temporary folder beside the target, synced, then renamed. Read with every name,
+//! shape and digest checked; a folder for another encoder is refused.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use thiserror::Error;
+
+use super::manifest::{BaseRecord, FORMAT_VERSION, Manifest};
+use super::parameters::{ParameterList, TaskLayout, TaskParameters};
+use super::{Method, card};
+use crate::checkpoint::f32_values;
+use crate::data::TaskKind;
+use crate::digest::sha256_hex;
+use crate::encoder::EncoderConfig;
+use crate::model::Model;
+
+/// The file with the numbers.
+pub const WEIGHTS_FILE: &str = "adapter.safetensors";
+/// The file with everything else that a program reads.
+pub const MANIFEST_FILE: &str = "adapter.json";
+/// The file that people read.
+pub const CARD_FILE: &str = "README.md";
+
+/// Why an adapter folder could not be written or read.
+#[derive(Debug, Error)]
+pub enum AdapterError {
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The target exists.
+    #[error("`{}` exists", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The target exists and is no adapter, so that it is not overwritten.
+    #[error("`{}` exists and is not an adapter folder", path.display())]
+    NotAnAdapter {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `adapter.json` cannot be understood.
+    #[error("`{}` is not an adapter's description: {source}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The folder was written by another version of the layout.
+    #[error("`{}` has format version {found}, this program reads {FORMAT_VERSION}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// A field of `adapter.json` contradicts another or the encoder.
+    #[error("`{}`: {field} is {found}, expected {expected}", path.display())]
+    Inconsistent {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        expected: String,
+    },
+    /// The weights are no valid safetensors file.
+    #[error("`{}` is not a valid safetensors file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// The weights are not those that were sealed.
+    #[error("`{}` has SHA-256 {found}, sealed was {sealed}", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        found: String,
+        /// The digest in `adapter.json`.
+        sealed: String,
+    },
+    /// The adapter was trained on another encoder or tokenizer.
+    #[error("adapter `{}` does not fit this model: its {part} has SHA-256 {expected}, this one {found}", path.display())]
+    OtherBase {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// Weights or tokenizer.
+        part: &'static str,
+        /// The digest that the adapter was trained with.
+        expected: String,
+        /// The digest of the model at hand.
+        found: String,
+        /// What the adapter's base was called.
+        base: String,
+    },
+    /// A tensor is absent.
+    #[error("`{}` has no tensor `{name}`", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor does not belong to the adapter.
+    #[error("`{}` has a tensor `{name}` that does not belong to the adapter", path.display())]
+    UnknownTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has another shape or type than it should.
+    #[error("`{}`: tensor `{name}` expected {expected}, got {found}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Shape or type that it should have.
+        expected: String,
+        /// Shape or type in the file.
+        found: String,
+    },
+    /// A tensor holds a number that is not finite.
+    #[error("`{}`: tensor `{name}` holds a number that is not finite", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+}
+
+impl AdapterError {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists { .. } => Some("pass `--overwrite` to replace it".to_owned()),
+            Self::OtherBase { base, .. } => {
+                Some(format!("it was trained on `{base}`; pass `--model <NAME or DIR>` of that model"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A trained task: its numbers and how to read its outputs.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    pub(crate) manifest: Manifest,
+    pub(crate) parameters: TaskParameters,
+}
+
+impl Adapter {
+    /// Everything that `adapter.json` says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The trained numbers.
+    pub fn parameters(&self) -> &TaskParameters {
+        &self.parameters
+    }
+
+    /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so; any
+    /// other existing folder or file never is.
+    /// # Errors
+    /// If the target exists, or a file cannot be written.
+    pub fn save(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
+        check_target(folder, overwrite)?;
+        let parent = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let io = |action: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| AdapterError::Io { action, path, source }
+        };
+        fs::create_dir_all(parent).map_err(io("create", parent))?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".grafter-")
+            .tempdir_in(parent)
+            .map_err(io("create a folder in", parent))?;
+        let fresh = temporary.path().join("adapter");
+        fs::create_dir(&fresh).map_err(io("create", &fresh))?;
+        let mut json = serde_json::to_string_pretty(&self.manifest)
+            .map_err(|source| AdapterError::Manifest { path: folder.join(MANIFEST_FILE), source })?;
+        json.push('\n');
+        let files = [
+            (WEIGHTS_FILE, weights_bytes(&self.parameters)),
+            (MANIFEST_FILE, json.into_bytes()),
+            (CARD_FILE, card::model_card(&self.manifest).into_bytes()),
+        ];
+        for (name, bytes) in files {
+            let path = fresh.join(name);
+            let write = || -> std::io::Result<()> {
+                let mut file = File::create(&path)?;
+                file.write_all(&bytes)?;
+                file.sync_all()
+            };
+            write().map_err(io("write", &folder.join(name)))?;
+        }
+        sync_folder(&fresh).map_err(io("sync", folder))?;
+        // An old adapter steps aside first; it goes with the temporary folder.
+        if folder.exists() {
+            fs::rename(folder, temporary.path().join("replaced")).map_err(io("replace", folder))?;
+        }
+        fs::rename(&fresh, folder).map_err(io("write", folder))?;
+        sync_folder(parent).map_err(io("sync", parent))
+    }
+
+    /// Reads a folder for the model at hand.
+    /// # Errors
+    /// If a file is missing or broken, was not sealed as it is, or belongs to another model.
+    pub fn load(folder: &Path, model: &Model) -> Result<Self, AdapterError> {
+        let manifest = read_manifest(folder)?;
+        check_base(folder, &manifest.base, model)?;
+        let config = &model.encoder().config;
+        let limit = config.max_position_embeddings;
+        if manifest.max_length == 0 || manifest.max_length > limit {
+            return Err(AdapterError::Inconsistent {
+                path: folder.join(MANIFEST_FILE),
+                field: "`max_length`",
+                found: manifest.max_length.to_string(),
+                expected: format!("1 to {limit}"),
+            });
+        }
+        let parameters = read_weights(folder, &manifest, config)?;
+        Ok(Self { manifest, parameters })
+    }
+}
+
+/// Refuses a target that exists, unless it is an adapter folder that may be replaced.
+/// # Errors
+/// If the target must not be written.
+pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let path = folder.to_owned();
+    let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if empty {
+        return Ok(());
+    }
+    if !folder.join(MANIFEST_FILE).is_file() {
+        return Err(AdapterError::NotAnAdapter { path });
+    }
+    if overwrite { Ok(()) } else { Err(AdapterError::Exists { path }) }
+}
+
+/// Reads and checks `adapter.json` alone.
+/// # Errors
+/// If it is missing, broken, or contradicts itself.
+pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
+    let path = folder.join(MANIFEST_FILE);
+    let text = fs::read_to_string(&path).map_err(|source| AdapterError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    #[derive(serde::Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let invalid = |source| AdapterError::Manifest { path: path.clone(), source };
+    let version: Version = serde_json::from_str(&text).map_err(invalid)?;
+    if version.format_version != FORMAT_VERSION {
+        return Err(AdapterError::Version { path, found: version.format_version });
+    }
+    let manifest: Manifest = serde_json::from_str(&text).map_err(invalid)?;
+    let wrong = |field: &'static str, found: String, expected: String| {
+        Err(AdapterError::Inconsistent { path: path.clone(), field, found, expected })
+    };
+    let task = &manifest.task;
+    if let Err(error) = task.spec() {
+        return wrong("`task.labels`", format!("not usable ({error})"), "two or more names".to_owned());
+    }
+    if manifest.adapter.outputs != task.outputs() {
+        let found = manifest.adapter.outputs.to_string();
+        return wrong("`adapter.outputs`", found, format!("{} as the task has", task.outputs()));
+    }
+    if (task.kind == TaskKind::Regression) != task.scores.is_some() {
+        return wrong("`task.scores`", format!("{:?}", task.scores), format!("what {} needs", task.kind));
+    }
+    if task.scores.is_some_and(|scale| !scale.mean.is_finite() || !(scale.std.is_finite() && scale.std > 0.0))
+    {
+        return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
+    }
+    if manifest.adapter.method == Method::Houlsby && manifest.adapter.bottleneck == 0 {
+        return wrong("`adapter.bottleneck`", "0".to_owned(), "1 or more".to_owned());
+    }
+    Ok(manifest)
+}
+
+fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), AdapterError> {
+    let parts = [
+        ("encoder", &base.weights_sha256, model.encoder().weights_sha256()),
+        ("tokenizer", &base.tokenizer_sha256, model.tokenizer().sha256()),
+    ];
+    for (part, expected, found) in parts {
+        if expected != found {
+            return Err(AdapterError::OtherBase {
+                path: folder.to_owned(),
+                part,
+                expected: expected.clone(),
+                found: found.to_owned(),
+                base: base.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The numbers as a safetensors file; the same numbers always give the same bytes.
+fn weights_bytes(parameters: &TaskParameters) -> Vec<u8> {
+    let bytes: Vec<u8> = parameters.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let tensors = parameters.layout().list().specs().iter().map(|spec| {
+        let bytes = &bytes[spec.range.start * size_of::<f32>()..spec.range.end * size_of::<f32>()];
+        let view = TensorView::new(Dtype::F32, spec.shape.clone(), bytes).expect("the shape gives the range");
+        (spec.name.clone(), view)
+    });
+    safetensors::serialize(tensors, None).expect("names are unique and views are whole")
+}
+
+/// SHA-256 of the file that the numbers will be written to.
+pub(crate) fn weights_digest(parameters: &TaskParameters) -> String {
+    sha256_hex(&weights_bytes(parameters))
+}
+
+fn read_weights(
+    folder: &Path,
+    manifest: &Manifest,
+    encoder: &EncoderConfig,
+) -> Result<TaskParameters, AdapterError> {
+    let path = folder.join(WEIGHTS_FILE);
+    let bytes =
+        fs::read(&path).map_err(|source| AdapterError::Io { action: "read", path: path.clone(), source })?;
+    // Before anything is sized by what the description says: a bottleneck must fit into the file that is there.
+    let list_fits = manifest.adapter.bottleneck.saturating_mul(2 * encoder.hidden_size) <= bytes.len();
+    let outputs_fit = manifest.adapter.outputs.saturating_mul(encoder.hidden_size) <= bytes.len();
+    if manifest.adapter.method != Method::Head && !list_fits || !outputs_fit {
+        return Err(AdapterError::Inconsistent {
+            path: folder.join(MANIFEST_FILE),
+            field: "size of the adapter",
+            found: format!(
+                "bottleneck {}, {} outputs",
+                manifest.adapter.bottleneck, manifest.adapter.outputs
+            ),
+            expected: format!("to fit into `{WEIGHTS_FILE}` of {} bytes", bytes.len()),
+        });
+    }
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|error| AdapterError::Format { path: path.clone(), reason: error.to_string() })?;
+    let found = sha256_hex(&bytes);
+    if found != manifest.weights_sha256 {
+        return Err(AdapterError::Digest { path, found, sealed: manifest.weights_sha256.clone() });
+    }
+    let layout = TaskLayout::new(&manifest.adapter, encoder);
+    let values = read_values(&path, &tensors, layout.list())?;
+    Ok(TaskParameters::from_values(layout, values))
+}
+
+fn read_values(
+    path: &Path,
+    tensors: &SafeTensors<'_>,
+    list: &ParameterList,
+) -> Result<Vec<f32>, AdapterError> {
+    let path = || path.to_owned();
+    let known: std::collections::HashSet<&str> = list.specs().iter().map(|spec| spec.name.as_str()).collect();
+    let mut unknown: Vec<&str> = tensors.names().into_iter().filter(|name| !known.contains(name)).collect();
+    unknown.sort_unstable();
+    if let Some(name) = unknown.first() {
+        return Err(AdapterError::UnknownTensor { path: path(), name: (*name).to_owned() });
+    }
+    let mut values = Vec::with_capacity(list.len());
+    for spec in list.specs() {
+        let tensor = tensors
+            .tensor(&spec.name)
+            .map_err(|_| AdapterError::MissingTensor { path: path(), name: spec.name.clone() })?;
+        let wrong = |expected: String, found: String| AdapterError::Tensor {
+            path: path(),
+            name: spec.name.clone(),
+            expected,
+            found,
+        };
+        if tensor.dtype() != Dtype::F32 {
+            return Err(wrong("type F32".to_owned(), format!("type {:?}", tensor.dtype())));
+        }
+        if tensor.shape() != spec.shape {
+            return Err(wrong(format!("{:?}", spec.shape), format!("{:?}", tensor.shape())));
+        }
+        let numbers = f32_values(tensor.data());
+        if !numbers.iter().all(|number| number.is_finite()) {
+            return Err(AdapterError::NotFinite { path: path(), name: spec.name.clone() });
+        }
+        values.extend(numbers);
+    }
+    Ok(values)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What `adapter.json` says beside the numbers: enough to refuse a wrong base and to read the head's outputs.
+//!
+//! Nothing in it depends on the clock or the machine, so that the same run writes the same bytes.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::AdapterConfig;
+use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
+use crate::metrics::{Metric, Scores};
+use crate::train::TrainOptions;
+
+/// The version of the folder's layout that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The content of `adapter.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Layout of the folder; another version is refused.
+    pub format_version: u32,
+    /// The program and its version.
+    pub tool: String,
+    /// What the task answers.
+    pub task: TaskRecord,
+    /// Texts are cut to this many tokens.
+    pub max_length: usize,
+    /// Method, sizes, activation, pooling.
+    pub adapter: AdapterConfig,
+    /// The encoder that it was trained on and fits alone.
+    pub base: BaseRecord,
+    /// How many numbers were trained.
+    pub trained_parameters: usize,
+    /// How it was trained.
+    pub training: TrainingRecord,
+    /// SHA-256 of `adapter.safetensors`.
+    pub weights_sha256: String,
+}
+
+/// What a task answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Classes or a number.
+    pub kind: TaskKind,
+    /// Whether rows are pairs of texts.
+    pub pair: bool,
+    /// Names of the classes in the order of the logits; empty for regression.
+    pub labels: Vec<String>,
+    /// For regression: the output is a number of standard deviations from the mean of the training scores.
+    pub scores: Option<ScoreScale>,
+}
+
+/// Mean and standard deviation of the training scores; the head learns standardised scores, whatever their unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreScale {
+    /// Mean of the training scores.
+    pub mean: f32,
+    /// Standard deviation of the training scores.
+    pub std: f32,
+}
+
+/// The encoder that an adapter was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    /// What it was called; it decides nothing.
+    pub name: String,
+    /// SHA-256 of its `model.safetensors`.
+    pub weights_sha256: String,
+    /// SHA-256 of its `tokenizer.json`.
+    pub tokenizer_sha256: String,
+    /// How many numbers it has.
+    pub parameters: usize,
+}
+
+/// How an adapter was trained and how good it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Settings of the run.
+    pub options: TrainOptions,
+    /// Training rows.
+    pub train_rows: usize,
+    /// Dev rows.
+    pub dev_rows: usize,
+    /// Steps after which the best evaluation came.
+    pub best_step: u64,
+    /// The metric that chose it.
+    pub metric: Metric,
+    /// All scores of the best evaluation on the dev rows.
+    pub dev_scores: Scores,
+    /// The scores on the dev rows of always giving the most frequent training label, or the mean training score.
+    pub baseline: Scores,
+}
+
+impl TaskRecord {
+    /// The record of a task that training data defined.
+    pub fn new(task: &TaskSpec, scores: Option<ScoreScale>) -> Self {
+        let labels = match &task.scheme {
+            LabelScheme::Classes(labels) => labels.names().to_vec(),
+            LabelScheme::Scores => Vec::new(),
+        };
+        Self { kind: task.scheme.kind(), pair: task.pair, labels, scores }
+    }
+
+    /// The task as data files are read for it.
+    ///
+    /// # Errors
+    /// If the labels are not two or more different names.
+    pub fn spec(&self) -> Result<TaskSpec, crate::data::DataError> {
+        let scheme = match self.kind {
+            TaskKind::Classification => LabelScheme::Classes(LabelSet::from_names(self.labels.clone())?),
+            TaskKind::Regression => LabelScheme::Scores,
+        };
+        Ok(TaskSpec { scheme, pair: self.pair })
+    }
+
+    /// Outputs that the head needs.
+    pub fn outputs(&self) -> usize {
+        match self.kind {
+            TaskKind::Classification => self.labels.len(),
+            TaskKind::Regression => 1,
+        }
+    }
+}
+
+impl ScoreScale {
+    /// The scale of training scores; a standard deviation of zero is taken as one.
+    pub fn of(scores: &[f32]) -> Self {
+        let count = scores.len().max(1) as f64;
+        let mean = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / count;
+        let variance = scores.iter().map(|score| (f64::from(*score) - mean).powi(2)).sum::<f64>() / count;
+        let std = variance.sqrt() as f32;
+        Self { mean: mean as f32, std: if std > 0.0 { std } else { 1.0 } }
+    }
+
+    /// A score as the head learns it.
+    pub fn standardise(self, score: f32) -> f32 {
+        (score - self.mean) / self.std
+    }
+
+    /// The score that an output of the head stands for.
+    pub fn restore(self, output: f32) -> f32 {
+        output * self.std + self.mean
+    }
+}

@@ -1,0 +1,67 @@
+//! One error for callers that only pass errors on, with the hint that belongs to it.
+
+use thiserror::Error;
+
+use crate::adapter::AdapterError;
+use crate::checkpoint::CheckpointError;
+use crate::data::{DataError, RowError};
+use crate::eval::EvalError;
+use crate::graft::GraftError;
+use crate::hub::HubError;
+use crate::metrics::MetricError;
+use crate::model::ModelError;
+use crate::tokenizer::TokenizerError;
+
+/// Anything that can go wrong in this library.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// One row of a data file.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// Fetching a pretrained model.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Reading a pretrained model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Writing or reading an adapter folder.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Training.
+    #[error(transparent)]
+    Graft(#[from] GraftError),
+    /// Evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// Metrics.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// Tokenizing.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+impl Error {
+    /// What the user may do about it; decided by the error's variant, never by its text.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::Row(error) => error.hint(),
+            Self::Hub(error) => error.hint(),
+            Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {
+                field: "model_type", ..
+            })) => Some("BERT encoders are supported; `grafter pull minilm` fetches one".to_owned()),
+            Self::Adapter(error) => error.hint(),
+            Self::Metric(error)
+            | Self::Graft(GraftError::Metric(error))
+            | Self::Eval(EvalError::Metric(error)) => error.hint(),
+            Self::Graft(GraftError::Train(crate::train::TrainError::Diverged { .. })) => {
+                Some("a smaller `--lr` helps most often".to_owned())
+            }
+            Self::Graft(_) | Self::Eval(_) | Self::Tokenizer(_) | Self::Model(_) => None,
+        }
+    }
+}

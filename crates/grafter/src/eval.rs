@@ -1,0 +1,65 @@
+//! Scores of a task's answers against the labels of a file.
+
+use thiserror::Error;
+
+use crate::adapter::{Adapter, TaskRecord};
+use crate::data::{Dataset, Targets};
+use crate::graft::encode_rows;
+use crate::metrics::{
+    ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
+};
+use crate::model::Model;
+use crate::predict::{Query, best_class, logits};
+use crate::tokenizer::TokenizerError;
+
+/// Why a file could not be evaluated.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    /// A text could not be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The answers could not be scored.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+}
+
+/// Scores of an adapter on labelled rows.
+/// # Errors
+/// If a text cannot be encoded or there are no rows.
+pub fn evaluate(model: &Model, adapter: &Adapter, data: &Dataset) -> Result<Scores, EvalError> {
+    let manifest = adapter.manifest();
+    let tokens = encode_rows(model, &data.rows, manifest.max_length)?;
+    let queries: Vec<Query<'_>> =
+        tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
+    Ok(scores_of(&manifest.task, &data.targets, &logits(model.encoder(), &queries))?)
+}
+
+/// Scores of logits against targets.
+/// # Errors
+/// If they differ in number or there are none.
+pub fn scores_of(task: &TaskRecord, targets: &Targets, logits: &[Vec<f32>]) -> Result<Scores, MetricError> {
+    match targets {
+        Targets::Classes(classes) => {
+            let answers: Vec<usize> = logits.iter().map(|logits| best_class(logits)).collect();
+            ClassificationScores::compute(classes, &answers, task.labels.len()).map(Scores::Classification)
+        }
+        Targets::Scores(scores) => {
+            let restore = |output: f32| task.scores.map_or(output, |scale| scale.restore(output));
+            let answers: Vec<f32> = logits.iter().map(|logits| restore(logits[0])).collect();
+            RegressionScores::compute(scores, &answers).map(Scores::Regression)
+        }
+    }
+}
+
+/// Scores of always giving the most frequent training label, or the mean training score.
+/// # Errors
+/// If there are no targets.
+pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Scores, MetricError> {
+    match (train, eval) {
+        (Targets::Classes(train), Targets::Classes(eval)) => {
+            majority_baseline(train, eval, task.labels.len()).map(Scores::Classification)
+        }
+        (Targets::Scores(train), Targets::Scores(eval)) => mean_baseline(train, eval).map(Scores::Regression),
+        _ => Err(MetricError::LengthMismatch { expected: eval.len(), found: 0 }),
+    }
+}

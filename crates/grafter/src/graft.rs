@@ -1,0 +1,261 @@
+//! Grafts one task onto a model: from labelled rows to a trained, evaluated adapter.
+//!
+//! Joins the rooms of the data's flow (rows, tokenizer, training, metrics) and holds the defaults that work on small
+//! data without tuning. How they were chosen is in `docs/results.md`.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::adapter::{
+    Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, Manifest, Method, Pooling,
+    ScoreScale, TaskParameters, TaskRecord, TrainingRecord, weights_digest,
+};
+use crate::batch::TokenIds;
+use crate::data::{Dataset, Row, Targets};
+use crate::eval::{baseline, scores_of};
+use crate::gradient::Target;
+use crate::metrics::{Metric, MetricError};
+use crate::model::Model;
+use crate::optim::AdamW;
+use crate::tokenizer::TokenizerError;
+use crate::train::{Ending, Example, TrainData, TrainError, TrainObserver, TrainOptions, train};
+
+/// Everything about a run that a user may choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraftOptions {
+    /// Which parameters are trained.
+    pub method: Method,
+    /// Width of the adapters.
+    pub bottleneck: usize,
+    /// Non-linearity of the adapters.
+    pub activation: AdapterActivation,
+    /// What the head reads.
+    pub pooling: Pooling,
+    /// Texts are cut to this many tokens.
+    pub max_length: usize,
+    /// What chooses the best evaluation; the task's default if absent.
+    pub metric: Option<Metric>,
+    /// Settings of the training loop.
+    pub train: TrainOptions,
+}
+
+impl Default for GraftOptions {
+    fn default() -> Self {
+        Self {
+            method: Method::Houlsby,
+            bottleneck: 64,
+            activation: AdapterActivation::Gelu,
+            pooling: Pooling::Cls,
+            max_length: 128,
+            metric: None,
+            train: TrainOptions {
+                epochs: 10,
+                batch_size: 16,
+                learning_rate: 1e-3,
+                warmup: 0.1,
+                optimizer: AdamW::default(),
+                max_grad_norm: 1.0,
+                init_std: 1e-2,
+                dropout: true,
+                eval_every: None,
+                patience: None,
+                seed: 42,
+            },
+        }
+    }
+}
+
+/// Why a task could not be grafted.
+#[derive(Debug, Error)]
+pub enum GraftError {
+    /// A text could not be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The metric does not fit the task.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// The run ended without an adapter.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// An option is out of range.
+    #[error("`{option}` is {found}, expected {expected}")]
+    Option {
+        /// The option, as a flag.
+        option: &'static str,
+        /// What was given.
+        found: String,
+        /// What may be given.
+        expected: String,
+    },
+}
+
+/// What a run gave, beside the adapter.
+#[derive(Clone, Debug)]
+pub struct Grafted {
+    /// The adapter with the parameters of the best evaluation.
+    pub adapter: Adapter,
+    /// Why the run ended.
+    pub ending: Ending,
+    /// Steps done.
+    pub steps: u64,
+    /// Training rows that were cut to the longest length.
+    pub truncated_train: usize,
+    /// Dev rows that were cut to the longest length.
+    pub truncated_dev: usize,
+}
+
+/// Trains a task and evaluates its best parameters on the dev rows.
+/// # Errors
+/// If an option is out of range, a text cannot be encoded, or the run ends before its first evaluation.
+pub fn graft(
+    model: &Model,
+    train_data: &Dataset,
+    dev_data: &Dataset,
+    options: &GraftOptions,
+    observer: &mut dyn TrainObserver,
+) -> Result<Grafted, GraftError> {
+    options.check(model)?;
+    let scale = match &train_data.targets {
+        Targets::Scores(scores) => Some(ScoreScale::of(scores)),
+        Targets::Classes(_) => None,
+    };
+    let task = TaskRecord::new(&train_data.task, scale);
+    let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
+    metric.check(task.kind, task.labels.len())?;
+    let train_rows = examples(model, train_data, scale, options.max_length)?;
+    let dev_rows = examples(model, dev_data, scale, options.max_length)?;
+    let config = AdapterConfig {
+        method: options.method,
+        bottleneck: options.bottleneck,
+        activation: options.activation,
+        pooling: options.pooling,
+        outputs: task.outputs(),
+    };
+    let score = |logits: &[Vec<f32>]| {
+        let scores = scores_of(&task, &dev_data.targets, logits);
+        scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
+    };
+    let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
+    let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
+    let parameters = state.best_parameters();
+    let queries: Vec<_> =
+        dev_rows.iter().map(|row| crate::predict::Query { tokens: &row.tokens, task: &parameters }).collect();
+    let dev_scores = scores_of(&task, &dev_data.targets, &crate::predict::logits(model.encoder(), &queries))?;
+    let training = TrainingRecord {
+        options: options.train.clone(),
+        train_rows: train_rows.len(),
+        dev_rows: dev_rows.len(),
+        best_step: state.best.as_ref().map_or(state.step, |best| best.step),
+        metric,
+        dev_scores,
+        baseline: baseline(&task, &train_data.targets, &dev_data.targets)?,
+    };
+    let truncated = |rows: &[Example]| rows.iter().filter(|row| row.tokens.truncated).count();
+    Ok(Grafted {
+        adapter: seal(model, task, config, options.max_length, training, parameters),
+        ending,
+        steps: state.step,
+        truncated_train: truncated(&train_rows),
+        truncated_dev: truncated(&dev_rows),
+    })
+}
+
+fn seal(
+    model: &Model,
+    task: TaskRecord,
+    config: AdapterConfig,
+    max_length: usize,
+    training: TrainingRecord,
+    parameters: TaskParameters,
+) -> Adapter {
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
+        task,
+        max_length,
+        adapter: config,
+        base: BaseRecord {
+            name: model.name().to_owned(),
+            weights_sha256: model.encoder().weights_sha256().to_owned(),
+            tokenizer_sha256: model.tokenizer().sha256().to_owned(),
+            parameters: model.encoder().parameter_count(),
+        },
+        trained_parameters: parameters.values().len(),
+        training,
+        weights_sha256: weights_digest(&parameters),
+    };
+    Adapter { manifest, parameters }
+}
+
+/// Token ids of rows, in their order; the work is shared between threads.
+/// # Errors
+/// If a text cannot be encoded.
+pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
+    rows.par_iter()
+        .map(|row| model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length))
+        .collect()
+}
+
+fn examples(
+    model: &Model,
+    data: &Dataset,
+    scale: Option<ScoreScale>,
+    max_length: usize,
+) -> Result<Vec<Example>, TokenizerError> {
+    let tokens = encode_rows(model, &data.rows, max_length)?;
+    let target = |row: usize| match &data.targets {
+        Targets::Classes(classes) => Target::Class(classes[row]),
+        Targets::Scores(scores) => {
+            Target::Score(scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
+        }
+    };
+    Ok(tokens.into_iter().enumerate().map(|(row, tokens)| Example { tokens, target: target(row) }).collect())
+}
+
+impl GraftOptions {
+    fn check(&self, model: &Model) -> Result<(), GraftError> {
+        let wrong = |option: &'static str, found: String, expected: String| {
+            Err(GraftError::Option { option, found, expected })
+        };
+        let longest = model.encoder().config.max_position_embeddings;
+        if self.max_length > longest {
+            return wrong(
+                "--max-length",
+                self.max_length.to_string(),
+                format!("at most {longest}, as the model has"),
+            );
+        }
+        let at_least_one = [
+            ("--bottleneck", self.bottleneck),
+            ("--epochs", self.train.epochs as usize),
+            ("--batch-size", self.train.batch_size),
+            ("--max-length", self.max_length),
+            ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),
+        ];
+        for (option, value) in at_least_one {
+            if value == 0 {
+                return wrong(option, "0".to_owned(), "1 or more".to_owned());
+            }
+        }
+        let positive = [("--lr", self.train.learning_rate), ("--max-grad-norm", self.train.max_grad_norm)];
+        for (option, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                return wrong(option, value.to_string(), "a number above 0".to_owned());
+            }
+        }
+        if !(0.0..=1.0).contains(&self.train.warmup) {
+            return wrong("--warmup", self.train.warmup.to_string(), "0 to 1".to_owned());
+        }
+        let not_negative = [
+            ("--weight-decay", self.train.optimizer.weight_decay),
+            ("--init-std", f64::from(self.train.init_std)),
+        ];
+        for (option, value) in not_negative {
+            if !(value.is_finite() && value >= 0.0) {
+                return wrong(option, value.to_string(), "0 or more".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
