@@ -1,1 +1,3 @@
 //! Small adapters on one frozen Transformer encoder.
+
+pub mod data;
