@@ -1,9 +1,11 @@
 //! Labelled text files: the first room data passes through, from bytes to rows and targets.
 //!
 //! [`RowReader`] streams rows out of any `BufRead` and is what `predict` runs on; [`Dataset`] reads a whole
-//! labelled file strictly and is what `train` and `eval` run on. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
+//! labelled file strictly and is what `train` and `eval` run on; [`check_data`] reads everything it can and
+//! reports. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
 //! caller.
 
+mod check;
 mod columns;
 mod csv;
 mod dataset;
@@ -14,6 +16,10 @@ mod labels;
 mod lines;
 mod reader;
 
+pub use check::{
+    CheckFiles, CheckOptions, CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow,
+    RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
+};
 pub use columns::Columns;
 pub use dataset::{Dataset, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
