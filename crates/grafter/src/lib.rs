@@ -1,3 +1,4 @@
 //! Small adapters on one frozen Transformer encoder.
 
 pub mod data;
+pub mod metrics;
