@@ -58,7 +58,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 values.sort_by(f64::total_cmp);
                 values[values.len() / 2]
             };
-            println!("{length:6}  {with_dropout:7}  {:14.0}  {:18.0}", median(&mut training), median(&mut inference));
+            println!(
+                "{length:6}  {with_dropout:7}  {:14.0}  {:18.0}",
+                median(&mut training),
+                median(&mut inference)
+            );
         }
     }
     Ok(())

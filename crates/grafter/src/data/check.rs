@@ -1,0 +1,349 @@
+//! The engine of `grafter check-data`: reads everything that can be read and counts what is there.
+//!
+//! Goes on after bad rows. Keeps a digest of each text and never the text itself, so a large file needs little memory.
+//! Reports only; what is printed, and which finding is an error, is decided by the caller.
+
+mod report;
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::{Digest, Sha256};
+
+use super::dataset::looks_like_scores;
+use super::labels::score;
+use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
+pub use report::{
+    CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
+    Split, SplitReport, Truncation,
+};
+
+/// The files to check together.
+#[derive(Debug, Clone)]
+pub struct CheckFiles {
+    /// The file to train on.
+    pub train: Source,
+    /// The file to choose by.
+    pub dev: Option<Source>,
+    /// The file to report on; it may lack labels.
+    pub test: Option<Source>,
+}
+
+/// How to check.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// What the labels are taken for.
+    pub kind: TaskKind,
+    /// The most tokens of a row that are used; more are cut off.
+    pub max_length: usize,
+    /// How many rejected rows, and how many repeated texts, are listed for each file; all are counted.
+    pub max_listed: usize,
+}
+
+/// Reads all files and reports; `count_tokens` gives a row's tokens before anything is cut off.
+///
+/// # Errors
+/// A file that cannot be opened, or whose header cannot be used. Everything else is in the report.
+pub fn check_data(
+    files: &CheckFiles,
+    options: &CheckOptions,
+    count_tokens: &dyn Fn(&Row) -> usize,
+) -> Result<CheckReport, DataError> {
+    let mut report = CheckReport {
+        kind: options.kind,
+        max_length: options.max_length,
+        splits: Vec::new(),
+        overlaps: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut label_ids = LabelIds::default();
+    let mut earlier: Vec<(Split, Texts)> = Vec::new();
+    let mut known = None;
+    let sources = [
+        (Split::Train, Some(&files.train)),
+        (Split::Dev, files.dev.as_ref()),
+        (Split::Test, files.test.as_ref()),
+    ];
+    for (split, source) in sources {
+        let Some(source) = source else { continue };
+        let mut check = SplitCheck::new(split, options, &earlier);
+        check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
+        let (split_report, texts, overlaps) = check.finish(known.as_ref());
+        if split == Split::Train {
+            known = label_set(&split_report, &mut report);
+        }
+        file_problems(&split_report, &mut report);
+        report.splits.push(split_report);
+        report.overlaps.extend(overlaps);
+        earlier.push((split, texts));
+    }
+    Ok(report)
+}
+
+/// The labels of the training file, or a problem; warns if they look like scores.
+fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> {
+    let file = train.file.as_str().into();
+    let only = match (report.kind, &train.scores, train.labels.as_slice()) {
+        (TaskKind::Classification, _, [label]) => Some(label.label.clone()),
+        (TaskKind::Regression, Some(scores), _) if scores.min == scores.max => Some(scores.min.to_string()),
+        _ => None,
+    };
+    if let Some(label) = only {
+        report.problems.push(problem(&DataError::OneLabel { file, label }));
+    }
+    let names = || train.labels.iter().map(|count| count.label.as_str());
+    let rows = usize::try_from(train.rows).unwrap_or(usize::MAX);
+    if report.kind == TaskKind::Classification && looks_like_scores(names(), rows) {
+        let warning = Warning::LooksLikeRegression { labels: train.labels.len(), rows };
+        let message = format!("{}: {warning}", train.file);
+        report.warnings.push(Problem { message, hint: warning.hint() });
+    }
+    (report.kind == TaskKind::Classification).then(|| LabelSet::from_labels(names()).ok()).flatten()
+}
+
+/// Problems of one file as a whole, and with the training file.
+fn file_problems(split: &SplitReport, report: &mut CheckReport) {
+    if split.rows == 0 {
+        report.problems.push(problem(&DataError::Empty { file: split.file.as_str().into() }));
+    }
+    let train_pair = report.splits.first().and_then(|train| train.pair);
+    if let (Some(expected_pair), Some(pair)) = (train_pair, split.pair)
+        && expected_pair != pair
+    {
+        let file = split.file.as_str().into();
+        report.problems.push(problem(&DataError::PairMismatch { file, expected_pair }));
+    }
+}
+
+fn problem(error: &DataError) -> Problem {
+    Problem { message: error.to_string(), hint: error.hint() }
+}
+
+/// The first occurrence of a text: its line, and its label's id.
+type Texts = HashMap<[u8; 16], (u64, Option<u32>)>;
+
+/// Labels as small numbers, the same in all files.
+#[derive(Default)]
+struct LabelIds(HashMap<String, u32>);
+
+impl LabelIds {
+    fn id(&mut self, label: &str, kind: TaskKind) -> u32 {
+        // Scores are the same if their numbers are: `5` is `5.000`.
+        let name = match (kind, score(label)) {
+            (TaskKind::Regression, Ok(score)) => score.to_string(),
+            _ => label.to_owned(),
+        };
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(name).or_insert(next)
+    }
+}
+
+/// The state of reading one file.
+struct SplitCheck<'a> {
+    options: &'a CheckOptions,
+    earlier: &'a [(Split, Texts)],
+    report: SplitReport,
+    overlaps: Vec<Overlap>,
+    texts: Texts,
+    labels: HashMap<String, u64>,
+    score_sum: f64,
+    chars: Histogram,
+    tokens: Histogram,
+}
+
+impl<'a> SplitCheck<'a> {
+    fn new(split: Split, options: &'a CheckOptions, earlier: &'a [(Split, Texts)]) -> Self {
+        let overlap = |also_in| Overlap { split, also_in, repeats: Repeats::default() };
+        Self {
+            options,
+            earlier,
+            report: SplitReport {
+                split,
+                file: String::new(),
+                pair: None,
+                rows: 0,
+                rejected: 0,
+                rejected_rows: Vec::new(),
+                unlabelled: 0,
+                labels: Vec::new(),
+                scores: None,
+                duplicates: Repeats::default(),
+                chars: LengthStats::default(),
+                tokens: LengthStats::default(),
+                truncated: Truncation { rows: 0, share: 0.0 },
+            },
+            overlaps: earlier.iter().map(|(split, _)| overlap(*split)).collect(),
+            texts: Texts::new(),
+            labels: HashMap::new(),
+            score_sum: 0.0,
+            chars: Histogram::default(),
+            tokens: Histogram::default(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        source: &Source,
+        known: Option<&LabelSet>,
+        label_ids: &mut LabelIds,
+        count_tokens: &dyn Fn(&Row) -> usize,
+    ) -> Result<(), DataError> {
+        let labels = if self.report.split == Split::Test { LabelUse::Optional } else { LabelUse::Required };
+        let mut reader = source.open(labels)?;
+        self.report.file = reader.file().to_string();
+        for row in reader.by_ref() {
+            match row {
+                Ok(row) => match self.take_label(&row, known) {
+                    Ok(()) => self.take_row(&row, label_ids, count_tokens(&row)),
+                    Err(kind) => self.reject(row.line, &kind),
+                },
+                Err(RowError { line, kind, .. }) => self.reject(line, &kind),
+            }
+        }
+        self.report.pair = reader.is_pair();
+        Ok(())
+    }
+
+    fn reject(&mut self, line: u64, kind: &RowErrorKind) {
+        self.report.rejected += 1;
+        if self.report.rejected_rows.len() < self.options.max_listed {
+            let rejected = RejectedRow { line, reason: kind.to_string(), hint: kind.hint() };
+            self.report.rejected_rows.push(rejected);
+        }
+    }
+
+    fn take_label(&mut self, row: &Row, known: Option<&LabelSet>) -> Result<(), RowErrorKind> {
+        let Some(label) = &row.label else {
+            self.report.unlabelled += 1;
+            return Ok(());
+        };
+        match self.options.kind {
+            TaskKind::Classification => {
+                if let Some(known) = known {
+                    known.class_of(label)?;
+                }
+                *self.labels.entry(label.clone()).or_default() += 1;
+            }
+            TaskKind::Regression => {
+                let score = f64::from(score(label)?);
+                self.score_sum += score;
+                let scores =
+                    self.report.scores.get_or_insert(ScoreStats { min: score, max: score, mean: 0.0 });
+                scores.min = scores.min.min(score);
+                scores.max = scores.max.max(score);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_row(&mut self, row: &Row, label_ids: &mut LabelIds, tokens: usize) {
+        self.report.rows += 1;
+        let chars = row.text.chars().count() + row.text_b.as_deref().map_or(0, |text| text.chars().count());
+        self.chars.add(chars);
+        self.tokens.add(tokens);
+        self.report.truncated.rows += u64::from(tokens > self.options.max_length);
+
+        let digest = digest(row);
+        let label = row.label.as_deref().map(|label| label_ids.id(label, self.options.kind));
+        let max_listed = self.options.max_listed;
+        for (overlap, (_, texts)) in self.overlaps.iter_mut().zip(self.earlier) {
+            if let Some(first) = texts.get(&digest) {
+                count_repeat(&mut overlap.repeats, row.line, label, *first, max_listed);
+            }
+        }
+        match self.texts.get(&digest) {
+            Some(first) => count_repeat(&mut self.report.duplicates, row.line, label, *first, max_listed),
+            None => {
+                self.texts.insert(digest, (row.line, label));
+            }
+        }
+    }
+
+    fn finish(mut self, known: Option<&LabelSet>) -> (SplitReport, Texts, Vec<Overlap>) {
+        let rows = self.report.rows;
+        self.report.chars = self.chars.stats();
+        self.report.tokens = self.tokens.stats();
+        if rows > 0 {
+            self.report.truncated.share = self.report.truncated.rows as f64 / rows as f64;
+        }
+        let labelled = rows - self.report.unlabelled.min(rows);
+        if let Some(scores) = &mut self.report.scores {
+            scores.mean = self.score_sum / labelled as f64;
+        }
+        let mut names: Vec<String> =
+            match (known, LabelSet::from_labels(self.labels.keys().map(String::as_str))) {
+                (Some(known), _) => known.names().to_vec(),
+                (None, Ok(set)) => set.names().to_vec(),
+                (None, Err(_)) => self.labels.keys().cloned().collect(),
+            };
+        if labelled == 0 {
+            names.clear();
+        }
+        let count = |label: String| LabelCount { rows: self.labels.get(&label).copied().unwrap_or(0), label };
+        self.report.labels = names.into_iter().map(count).collect();
+        (self.report, self.texts, self.overlaps)
+    }
+}
+
+fn count_repeat(
+    repeats: &mut Repeats,
+    line: u64,
+    label: Option<u32>,
+    (first_line, first_label): (u64, Option<u32>),
+    max_listed: usize,
+) {
+    let conflicting = label.is_some() && first_label.is_some() && label != first_label;
+    repeats.rows += 1;
+    repeats.conflicting += u64::from(conflicting);
+    if repeats.listed.len() < max_listed {
+        repeats.listed.push(RepeatedText { line, first_line, conflicting });
+    }
+}
+
+/// Half of the SHA-256 of a row's texts: with a million rows, a chance below 10⁻²⁶ that two texts share it.
+fn digest(row: &Row) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    // The length keeps the pair ("ab", "c") apart from ("a", "bc").
+    hasher.update((row.text.len() as u64).to_le_bytes());
+    hasher.update(&row.text);
+    hasher.update([u8::from(row.text_b.is_some())]);
+    hasher.update(row.text_b.as_deref().unwrap_or_default());
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    half
+}
+
+/// How often each length occurs.
+#[derive(Default)]
+struct Histogram(BTreeMap<usize, u64>);
+
+impl Histogram {
+    fn add(&mut self, length: usize) {
+        *self.0.entry(length).or_default() += 1;
+    }
+
+    fn stats(&self) -> LengthStats {
+        let rows: u64 = self.0.values().sum();
+        let (Some((min, _)), Some((max, _))) = (self.0.first_key_value(), self.0.last_key_value()) else {
+            return LengthStats::default();
+        };
+        let sum: f64 = self.0.iter().map(|(length, rows)| *length as f64 * *rows as f64).sum();
+        LengthStats {
+            min: *min,
+            mean: sum / rows as f64,
+            median: self.quantile(rows.div_ceil(2)),
+            p95: self.quantile((rows * 95).div_ceil(100)),
+            max: *max,
+        }
+    }
+
+    /// The smallest length that at least `rank` rows do not exceed.
+    fn quantile(&self, rank: u64) -> usize {
+        let mut rows = 0;
+        let reached = self.0.iter().find(|(_, count)| {
+            rows += **count;
+            rows >= rank
+        });
+        reached.map_or(0, |(length, _)| *length)
+    }
+}

@@ -1,0 +1,364 @@
+//! The errors of reading data, each with its place and a hint.
+//!
+//! [`RowError`] rejects one row and reading goes on; [`DataError`] ends the reading of a file. Messages quote
+//! what the file holds shortened and escaped, so that a hostile file cannot flood or garble a terminal.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Format;
+
+/// How many names a message lists before it only counts the rest.
+const LISTED_NAMES: usize = 12;
+/// How many characters of a name from a file a message shows.
+const SHOWN_CHARS: usize = 60;
+
+/// A row that cannot be used, with its place: `train.csv:17: expected 3 fields, found 2`.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}:{line}: {kind}")]
+pub struct RowError {
+    /// The file's name as the caller gave it.
+    pub file: Arc<str>,
+    /// The line, counted from 1, on which the row (or its open quote) starts.
+    pub line: u64,
+    /// What is wrong.
+    pub kind: RowErrorKind,
+}
+
+impl RowError {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.kind.hint()
+    }
+}
+
+/// What is wrong with a row.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowErrorKind {
+    /// The input failed; nothing can be read after it.
+    #[error("cannot read: {0}")]
+    Io(#[source] io::Error),
+    /// A byte that is not UTF-8; `offset` counts from 1 within the line.
+    #[error("byte {offset} of the line (0x{byte:02x}) is not UTF-8")]
+    NotUtf8 {
+        /// The place of the byte in the line, counted from 1.
+        offset: usize,
+        /// The byte.
+        byte: u8,
+    },
+    /// The input starts with the byte order mark of UTF-16.
+    #[error("expected UTF-8, found UTF-16")]
+    Utf16,
+    /// The row goes on past the limit.
+    #[error("row is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A delimited row with another number of fields than the header.
+    #[error("expected {expected} fields, found {found}")]
+    FieldCount {
+        /// The number of columns in the header.
+        expected: usize,
+        /// The number of fields in the row.
+        found: usize,
+        /// The format the row was read as.
+        format: Format,
+    },
+    /// A quoted CSV field that the end of the input cuts off.
+    #[error("a quote opened on this line is never closed")]
+    UnterminatedQuote,
+    /// A quoted CSV field that is followed by something other than a comma or the end of the line.
+    #[error("a quote opened on this line is closed on line {closed_line} with text after it")]
+    TextAfterQuote {
+        /// The line on which the closing quote stands.
+        closed_line: u64,
+    },
+    /// A line that is not one JSON object; `column` counts bytes from 1.
+    #[error("not a JSON object, at byte {column}: {reason}")]
+    BadJson {
+        /// The place in the line, counted from 1.
+        column: usize,
+        /// What the JSON parser says.
+        reason: String,
+    },
+    /// A JSON field of the wrong type.
+    #[error("{} must be {expected}, found {found}", quoted(field))]
+    JsonType {
+        /// The field's name.
+        field: String,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A JSON object without a field that the objects before it had, or with texts under other names.
+    #[error("expected fields {}, as in the rows before, found {}", list(expected), list(found))]
+    FieldsChanged {
+        /// The text fields of the rows before.
+        expected: Vec<String>,
+        /// The fields of this row.
+        found: Vec<String>,
+    },
+    /// The columns that are needed cannot be told from the fields of a JSON object.
+    #[error(transparent)]
+    Columns(ColumnError),
+    /// A text that is empty or only white space.
+    #[error("{} is empty", quoted(column))]
+    EmptyText {
+        /// The column of the text.
+        column: String,
+    },
+    /// A label that is absent or empty where one is needed.
+    #[error("label {} is missing", quoted(column))]
+    MissingLabel {
+        /// The column of the label.
+        column: String,
+    },
+    /// A label that the label set does not hold.
+    #[error("unknown label {}, expected one of {}", quoted(label), list(known))]
+    UnknownLabel {
+        /// The label.
+        label: String,
+        /// The labels that are known, in their order.
+        known: Vec<String>,
+    },
+    /// A regression label that is not a finite number.
+    #[error("label {} is not a finite number", quoted(label))]
+    NotANumber {
+        /// The label.
+        label: String,
+    },
+}
+
+impl RowErrorKind {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotUtf8 { .. } => "convert the file, e.g. with `iconv -f WINDOWS-1252 -t UTF-8`",
+            Self::Utf16 => "convert the file, e.g. with `iconv -f UTF-16 -t UTF-8`",
+            Self::FieldCount { format: Format::Csv, .. } => {
+                "a CSV field that holds a comma stands between quotes; pass `--format tsv` for tab-separated data"
+            }
+            Self::FieldCount { .. } => {
+                "a TSV field cannot hold a tab; pass `--format csv` for comma-separated data"
+            }
+            Self::UnterminatedQuote | Self::TextAfterQuote { .. } => {
+                "inside a quoted CSV field a quote is written twice (`\"\"`); pass `--format tsv` for \
+                 tab-separated data, where quotes are plain characters"
+            }
+            Self::BadJson { .. } => "JSON Lines holds one whole object on each line",
+            Self::Columns(error) => return error.hint(),
+            Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
+            Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
+            Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
+            Self::Io(_)
+            | Self::TooLong { .. }
+            | Self::JsonType { .. }
+            | Self::FieldsChanged { .. }
+            | Self::EmptyText { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Why the columns that are needed cannot be told from a header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ColumnError {
+    /// No known text column.
+    #[error("no text column, found {}", list(found))]
+    NoText {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// More than one choice of text columns, or half a pair.
+    #[error("cannot tell the text column, found {}", list(found))]
+    AmbiguousText {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// No label column where one is needed.
+    #[error("no label column `label`, found {}", list(found))]
+    NoLabel {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// A column that the caller named is not there.
+    #[error("`{flag}`: no column {}, found {}", quoted(name), list(found))]
+    NotFound {
+        /// The name that was asked for.
+        name: String,
+        /// The flag that asked for it.
+        flag: &'static str,
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// A column that is needed occurs more than once.
+    #[error("column {} occurs more than once, found {}", quoted(name), list(found))]
+    Repeated {
+        /// The column's name.
+        name: String,
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// One column would be both texts, or text and label.
+    #[error("column {} cannot be used twice", quoted(name))]
+    UsedTwice {
+        /// The column's name.
+        name: String,
+    },
+    /// A column was named for input that has none.
+    #[error("`{flag}`: the format `lines` has no columns")]
+    NoColumns {
+        /// The flag that named the column.
+        flag: &'static str,
+    },
+}
+
+impl ColumnError {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoText { .. } => {
+                "the first line names the columns: `sentence` or `text`, or for pairs `sentence1` `sentence2` or \
+                 `text_a` `text_b`; name others with `--text-column <NAME>` and `--text-b-column <NAME>`"
+            }
+            Self::AmbiguousText { .. } => {
+                "choose with `--text-column <NAME>`, and `--text-b-column <NAME>` for pairs"
+            }
+            Self::NoLabel { .. } => "name it with `--label-column <NAME>`",
+            Self::NotFound { .. } => "column names are compared exactly",
+            Self::Repeated { .. } => "rename one of the columns",
+            Self::UsedTwice { .. } => {
+                "give `--text-column`, `--text-b-column` and `--label-column` different names"
+            }
+            Self::NoColumns { .. } => "pass `--format csv`, `tsv` or `jsonl` for input with named columns",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The file cannot be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file's name does not tell its format.
+    #[error("{}: cannot tell the format from the file name", path.display())]
+    UnknownFormat {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The header does not name the columns that are needed.
+    #[error("{file}:1: {error}")]
+    Columns {
+        /// The file.
+        file: Arc<str>,
+        /// What is wrong.
+        error: ColumnError,
+    },
+    /// A row that cannot be used, where every row is needed.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The input has no bytes, or no rows.
+    #[error("{file}: no rows")]
+    Empty {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// Labels are needed, and the format has none.
+    #[error("{file}: the format `lines` has no labels")]
+    LinesWithoutLabels {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// All rows to train on have the same label.
+    #[error("{file}: expected at least two labels, found only {}", quoted(label))]
+    OneLabel {
+        /// The file.
+        file: Arc<str>,
+        /// The only label.
+        label: String,
+    },
+    /// One file holds pairs of texts and the other single texts.
+    #[error("{file}: expected {}, found {}", texts(*expected_pair), texts(!*expected_pair))]
+    PairMismatch {
+        /// The file.
+        file: Arc<str>,
+        /// Whether pairs were expected.
+        expected_pair: bool,
+    },
+    /// A label set that names a class twice, or has fewer than two.
+    #[error("label set {} must name at least two different classes", list(names))]
+    BadLabelSet {
+        /// The names.
+        names: Vec<String>,
+    },
+}
+
+impl DataError {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownFormat { .. } => Some(
+                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` and `.txt` (plain lines); pass \
+                 `--format csv`, `tsv`, `jsonl` or `lines`"
+                    .to_owned(),
+            ),
+            Self::Columns { error, .. } => error.hint(),
+            Self::Row(error) => error.hint(),
+            Self::LinesWithoutLabels { .. } => {
+                Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
+            }
+            Self::PairMismatch { .. } => {
+                Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
+            }
+            Self::Open { .. } | Self::Empty { .. } | Self::OneLabel { .. } | Self::BadLabelSet { .. } => None,
+        }
+    }
+}
+
+fn texts(pair: bool) -> &'static str {
+    if pair { "pairs of texts" } else { "single texts" }
+}
+
+/// A name from a file in backticks, shortened, with control characters escaped.
+pub(super) fn quoted(name: &str) -> String {
+    let mut out = String::from("`");
+    for (count, c) in name.chars().enumerate() {
+        if count == SHOWN_CHARS {
+            out.push('…');
+            break;
+        }
+        // The direction controls and line separators are not `is_control`, and `escape_debug` covers both.
+        if c == '\'' || c == '"' || c == '\\' { out.push(c) } else { out.extend(c.escape_debug()) }
+    }
+    out.push('`');
+    out
+}
+
+fn list(names: &[String]) -> String {
+    let mut out = String::new();
+    for (count, name) in names.iter().take(LISTED_NAMES).enumerate() {
+        if count > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(&quoted(name));
+    }
+    if names.len() > LISTED_NAMES {
+        // Writing to a string does not fail.
+        let _ = write!(out, " and {} more", names.len() - LISTED_NAMES);
+    }
+    if names.is_empty() { "none".to_owned() } else { out }
+}

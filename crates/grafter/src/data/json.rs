@@ -1,0 +1,250 @@
+//! One JSON object to one row.
+//!
+//! Which fields are the texts is decided by the first object that names them; a later object with other text fields
+//! is rejected, so that a file never mixes single texts and pairs.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::columns::{find_label, find_texts, owned};
+use super::{ColumnError, Columns, LabelUse, RowErrorKind};
+
+/// The texts and the label of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct JsonRow {
+    pub text: String,
+    pub text_b: Option<String>,
+    pub label: Option<String>,
+}
+
+/// The names of the text fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextFields {
+    pub text: String,
+    pub text_b: Option<String>,
+}
+
+impl TextFields {
+    fn names(&self) -> Vec<String> {
+        [Some(self.text.clone()), self.text_b.clone()].into_iter().flatten().collect()
+    }
+}
+
+/// Reads the object on `line`; `fields` are those of the objects before, and are set by the first.
+pub(super) fn parse(
+    line: &str,
+    columns: &Columns,
+    labels: LabelUse,
+    fields: &mut Option<TextFields>,
+) -> Result<JsonRow, RowErrorKind> {
+    let Object(mut object) = serde_json::from_str(line).map_err(|error| bad_json(&error))?;
+    let found: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
+    let texts = match find_texts(&found, columns) {
+        Ok(places) => TextFields {
+            text: found[places.text].to_owned(),
+            text_b: places.text_b.map(|place| found[place].to_owned()),
+        },
+        Err(error) => {
+            return Err(match fields {
+                Some(fields) => {
+                    RowErrorKind::FieldsChanged { expected: fields.names(), found: owned(&found) }
+                }
+                None => RowErrorKind::Columns(error),
+            });
+        }
+    };
+    let expected = fields.get_or_insert_with(|| texts.clone());
+    if *expected != texts {
+        return Err(RowErrorKind::FieldsChanged { expected: expected.names(), found: owned(&found) });
+    }
+    let label = match find_label(&found, columns, LabelUse::Optional) {
+        Ok(place) => label(place.map(|place| &object[place].1), columns.label_name(), labels)?,
+        Err(ColumnError::NotFound { .. }) => label(None, columns.label_name(), labels)?,
+        Err(error) => return Err(RowErrorKind::Columns(error)),
+    };
+    let text = text(&mut object, &texts.text)?;
+    let text_b = texts.text_b.map(|name| self::text(&mut object, &name)).transpose()?;
+    Ok(JsonRow { text, text_b, label })
+}
+
+/// The canonical text of a label: a string as it is, a number or Boolean as JSON writes it.
+fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<String>, RowErrorKind> {
+    match (value, labels) {
+        (Some(Scalar::String(label) | Scalar::Plain(label, _)), _) => Ok(Some(label.clone())),
+        (_, LabelUse::Optional) => Ok(None),
+        (None, LabelUse::Required) => Err(RowErrorKind::MissingLabel { column: name.to_owned() }),
+        (Some(Scalar::Other(found)), LabelUse::Required) => Err(RowErrorKind::JsonType {
+            field: name.to_owned(),
+            expected: "a string, number or Boolean",
+            found,
+        }),
+    }
+}
+
+fn text(object: &mut [(String, Scalar)], name: &str) -> Result<String, RowErrorKind> {
+    let found = match object.iter_mut().find(|(field, _)| field == name).map(|(_, value)| value) {
+        Some(Scalar::String(text)) => return Ok(std::mem::take(text)),
+        Some(Scalar::Plain(_, found) | Scalar::Other(found)) => *found,
+        None => "nothing",
+    };
+    Err(RowErrorKind::JsonType { field: name.to_owned(), expected: "a string", found })
+}
+
+/// The fields of an object in their order, repeated ones included.
+struct Object(Vec<(String, Scalar)>);
+
+/// A value, as far as it can be a text or a label; what is in an array or object is dropped as it is read, so that
+/// a line needs little more memory than its length.
+enum Scalar {
+    String(String),
+    /// A number or Boolean in JSON's spelling, and what it is.
+    Plain(String, &'static str),
+    Other(&'static str),
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Object(fields))
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
+        Ok(Scalar::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Scalar, E> {
+        Ok(Scalar::String(value))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Plain(value.to_string(), "a Boolean"))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Plain(value.to_string(), "a number"))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Plain(value.to_string(), "a number"))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Plain(serde_json::Value::from(value).to_string(), "a number"))
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Other("null"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Scalar, A::Error> {
+        while array.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("an array"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("an object"))
+    }
+}
+
+fn bad_json(error: &serde_json::Error) -> RowErrorKind {
+    let message = error.to_string();
+    // `serde_json` counts lines from the start of what it was given, which is always one line here.
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let reason = message.strip_suffix(&place).unwrap_or(&message).to_owned();
+    RowErrorKind::BadJson { column: error.column().max(1), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, labels: LabelUse) -> Result<JsonRow, RowErrorKind> {
+        parse(line, &Columns::default(), labels, &mut None)
+    }
+
+    fn message(line: &str) -> String {
+        read(line, LabelUse::Required).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn labels_keep_a_canonical_text() {
+        for (label, expected) in
+            [("\"a b\"", "a b"), ("1", "1"), ("-3", "-3"), ("true", "true"), ("0.5", "0.5"), ("5.0", "5.0")]
+        {
+            let row = read(&format!("{{\"text\":\"x\",\"label\":{label}}}"), LabelUse::Required).unwrap();
+            assert_eq!(row.label.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        assert_eq!(message("{\"text\":1,\"label\":1}"), "`text` must be a string, found a number");
+        assert_eq!(message("{\"text\":null,\"label\":1}"), "`text` must be a string, found null");
+        let list = "{\"text\":\"x\",\"label\":[1]}";
+        assert_eq!(message(list), "`label` must be a string, number or Boolean, found an array");
+        assert_eq!(read(list, LabelUse::Optional).unwrap().label, None);
+        assert_eq!(message("{\"text\":\"x\"}"), "label `label` is missing");
+    }
+
+    #[test]
+    fn bad_json_says_where() {
+        assert_eq!(message("{\"text\": x}"), "not a JSON object, at byte 10: expected value");
+        assert_eq!(message("[]"), "not a JSON object, at byte 1: invalid type: sequence, expected an object");
+        assert!(message("{\"text\":\"a\"} {}").contains("trailing characters"));
+        assert!(message("{\"text\":\"\\ud800\"}").contains("not a JSON object"));
+        let twice = message("{\"text\":\"a\",\"text\":\"b\",\"label\":1}");
+        assert_eq!(twice, "column `text` occurs more than once, found `text`, `text`, `label`");
+        assert!(message(&"[".repeat(100_000)).contains("not a JSON object"));
+    }
+
+    #[test]
+    fn text_fields_stay_those_of_the_first_object() {
+        let mut fields = None;
+        let mut read = |line| parse(line, &Columns::default(), LabelUse::Optional, &mut fields);
+        assert_eq!(read("{\"id\":1}").unwrap_err().to_string(), "no text column, found `id`");
+        assert!(read("{\"sentence1\":\"a\",\"sentence2\":\"b\"}").is_ok());
+        for other in ["{\"sentence1\":\"a\"}", "{\"text\":\"a\"}"] {
+            let error = read(other).unwrap_err().to_string();
+            assert!(
+                error.starts_with("expected fields `sentence1`, `sentence2`, as in the rows before"),
+                "{error}"
+            );
+        }
+        assert!(read("{\"sentence2\":\"a\",\"sentence1\":\"b\"}").is_ok());
+    }
+}

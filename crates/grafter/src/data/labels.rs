@@ -1,0 +1,184 @@
+//! What labels mean: the classes of a task in a defined order, or scores.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataError, RowErrorKind};
+
+/// What a task predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// One of several classes.
+    Classification,
+    /// A number.
+    Regression,
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classification => "classification",
+            Self::Regression => "regression",
+        })
+    }
+}
+
+/// The names are those of [`TaskKind`]'s `Display`.
+impl FromStr for TaskKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "classification" => Ok(Self::Classification),
+            "regression" => Ok(Self::Regression),
+            _ => Err(format!("unknown task kind `{name}`, expected `classification` or `regression`")),
+        }
+    }
+}
+
+/// The names of the classes; the place of a name is the class's index in logits and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelSet {
+    names: Vec<String>,
+    index: HashMap<String, usize>,
+}
+
+impl LabelSet {
+    /// A label set in the order given, as an adapter file keeps it.
+    ///
+    /// # Errors
+    /// [`DataError::BadLabelSet`] for fewer than two names, or one that occurs twice.
+    pub fn from_names(names: Vec<String>) -> Result<Self, DataError> {
+        let index: HashMap<String, usize> =
+            names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
+        if names.len() < 2 || index.len() != names.len() {
+            return Err(DataError::BadLabelSet { names });
+        }
+        Ok(Self { names, index })
+    }
+
+    /// The label set of a training file, whatever the order and the repetitions of its labels: numeric order if
+    /// every label is a decimal integer (ties, such as `1` and `01`, by bytes), else the order of their bytes.
+    ///
+    /// # Errors
+    /// [`DataError::BadLabelSet`] for fewer than two different labels.
+    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a str>) -> Result<Self, DataError> {
+        let mut names: Vec<&str> = labels.into_iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        let integers: Result<Vec<i128>, _> = names.iter().map(|name| name.parse::<i128>()).collect();
+        if let Ok(integers) = integers {
+            let mut pairs: Vec<(i128, &str)> = integers.into_iter().zip(names).collect();
+            pairs.sort_unstable();
+            names = pairs.into_iter().map(|(_, name)| name).collect();
+        }
+        Self::from_names(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The number of classes, at least two.
+    #[expect(clippy::len_without_is_empty, reason = "a label set is never empty")]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The class of a label.
+    pub fn index_of(&self, label: &str) -> Option<usize> {
+        self.index.get(label).copied()
+    }
+
+    /// The class of a label.
+    ///
+    /// # Errors
+    /// [`RowErrorKind::UnknownLabel`], which names the known labels.
+    pub fn class_of(&self, label: &str) -> Result<usize, RowErrorKind> {
+        self.index_of(label)
+            .ok_or_else(|| RowErrorKind::UnknownLabel { label: label.to_owned(), known: self.names.clone() })
+    }
+}
+
+/// How labels become targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelScheme {
+    /// Each label is the name of a class.
+    Classes(LabelSet),
+    /// Each label is a number.
+    Scores,
+}
+
+impl LabelScheme {
+    /// The kind of task.
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::Classes(_) => TaskKind::Classification,
+            Self::Scores => TaskKind::Regression,
+        }
+    }
+}
+
+/// A regression label as a number.
+pub(super) fn score(label: &str) -> Result<f32, RowErrorKind> {
+    // A label that only overflows `f32` parses to an infinity, which the filter refuses too.
+    label
+        .parse::<f32>()
+        .ok()
+        .filter(|score| score.is_finite())
+        .ok_or_else(|| RowErrorKind::NotANumber { label: label.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(labels: &[&str]) -> Vec<String> {
+        LabelSet::from_labels(labels.iter().copied()).unwrap().names().to_vec()
+    }
+
+    #[test]
+    fn integers_are_ordered_by_value_and_names_by_bytes() {
+        assert_eq!(names(&["10", "9", "-1", "9"]), ["-1", "9", "10"]);
+        assert_eq!(names(&["10", "9", "x"]), ["10", "9", "x"]);
+        assert_eq!(names(&["b", "B", "ä", "a"]), ["B", "a", "b", "ä"]);
+        assert_eq!(names(&["1", "01", "0"]), ["0", "01", "1"]);
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_the_rows() {
+        assert_eq!(names(&["no", "yes", "maybe"]), names(&["yes", "maybe", "no", "yes"]));
+    }
+
+    #[test]
+    fn indices_follow_the_order() {
+        let set = LabelSet::from_names(vec!["b".into(), "a".into()]).unwrap();
+        assert_eq!(
+            (set.index_of("b"), set.index_of("a"), set.index_of("c"), set.len()),
+            (Some(0), Some(1), None, 2)
+        );
+        assert_eq!(set.class_of("c").unwrap_err().to_string(), "unknown label `c`, expected one of `b`, `a`");
+    }
+
+    #[test]
+    fn a_label_set_needs_two_different_names() {
+        for names in [vec![], vec!["a".to_owned()], vec!["a".to_owned(), "a".to_owned()]] {
+            assert!(matches!(LabelSet::from_names(names), Err(DataError::BadLabelSet { .. })));
+        }
+    }
+
+    #[test]
+    fn scores_are_finite_numbers() {
+        assert_eq!(score("4.75").unwrap(), 4.75);
+        assert_eq!(score("-1e-3").unwrap(), -0.001);
+        for label in ["nan", "inf", "-infinity", "1e39", "five", "1,5", ""] {
+            let error = score(label).unwrap_err();
+            assert_eq!(error.to_string(), format!("label `{label}` is not a finite number"));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Labelled text files: the first room data passes through, from bytes to rows and targets.
+//!
+//! [`RowReader`] streams rows out of any `BufRead` and is what `predict` runs on; [`Dataset`] reads a whole
+//! labelled file strictly and is what `train` and `eval` run on; [`check_data`] reads everything it can and
+//! reports. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
+//! caller.
+
+mod check;
+mod columns;
+mod csv;
+mod dataset;
+mod error;
+mod format;
+mod json;
+mod labels;
+mod lines;
+mod reader;
+
+pub use check::{
+    CheckFiles, CheckOptions, CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow,
+    RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
+};
+pub use columns::Columns;
+pub use dataset::{Dataset, Targets, TaskSpec, Warning};
+pub use error::{ColumnError, DataError, RowError, RowErrorKind};
+pub use format::{Format, Source};
+pub use labels::{LabelScheme, LabelSet, TaskKind};
+pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
+
+/// One row of a data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The text, or the first of a pair; never empty or only white space.
+    pub text: String,
+    /// The second text of a pair; never empty or only white space.
+    pub text_b: Option<String>,
+    /// The label as text, without white space around it; never empty.
+    pub label: Option<String>,
+    /// The line the row starts on, counted from 1.
+    pub line: u64,
+}

@@ -1,0 +1,340 @@
+//! Rows out of a stream, one at a time.
+//!
+//! A row is yielded as soon as its line is complete, and no byte past it is waited for; what is held is bounded by
+//! [`ReadOptions::max_row_bytes`]. A row that cannot be used is an error in its place, and the next call goes on with
+//! the row after it. Nothing is decided here about the rows as a whole: that is `Dataset`'s.
+
+use std::io::BufRead;
+use std::sync::Arc;
+
+use super::columns::{find_label, find_texts};
+use super::csv::{Fed, Record, content};
+use super::json::{self, TextFields};
+use super::lines::{LineRead, Lines};
+use super::{Columns, DataError, Format, Row, RowError, RowErrorKind};
+
+/// The default limit on the bytes of one row.
+pub const MAX_ROW_BYTES: usize = 16 << 20;
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// Whether rows need labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelUse {
+    /// Each row needs a label, as training and evaluation do.
+    Required,
+    /// A label is kept where there is one and never a reason to reject a row, as in prediction.
+    Optional,
+}
+
+/// How to read rows.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    /// The columns the caller names.
+    pub columns: Columns,
+    /// Whether rows need labels.
+    pub labels: LabelUse,
+    /// The limit on the bytes of one row; a longer row is an error.
+    pub max_row_bytes: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { columns: Columns::default(), labels: LabelUse::Required, max_row_bytes: MAX_ROW_BYTES }
+    }
+}
+
+/// An iterator over the rows of any `BufRead`.
+///
+/// Lines that are entirely empty are skipped in JSON Lines, and in CSV and TSV with more than one column; with one
+/// column, and in plain lines, they are rows with an empty text and so errors. Texts are kept as they are, white
+/// space included; white space around column names and labels is not.
+///
+/// The iterator ends at the end of the input, or after an error of the input itself ([`RowErrorKind::Io`]).
+pub struct RowReader<R> {
+    lines: Lines<R>,
+    file: Arc<str>,
+    format: Format,
+    options: ReadOptions,
+    header: Header,
+    line_buffer: Vec<u8>,
+    record: Record,
+    ended: bool,
+}
+
+/// What is known of the columns.
+enum Header {
+    Delimited { names: Vec<String>, text: usize, text_b: Option<usize>, label: Option<usize> },
+    Json(Option<TextFields>),
+    Lines,
+}
+
+impl<R: BufRead> RowReader<R> {
+    /// Starts reading `input`, which messages call `name`; of CSV and TSV the header is read now.
+    ///
+    /// # Errors
+    /// A header that is absent, cannot be read or does not name the columns that are needed; labels or columns
+    /// asked of plain lines.
+    pub fn new(
+        input: R,
+        name: impl Into<Arc<str>>,
+        format: Format,
+        options: &ReadOptions,
+    ) -> Result<Self, DataError> {
+        let mut reader = Self {
+            lines: Lines::new(input),
+            file: name.into(),
+            format,
+            options: options.clone(),
+            header: Header::Lines,
+            line_buffer: Vec::new(),
+            record: Record::default(),
+            ended: false,
+        };
+        reader.header = match format {
+            Format::Csv | Format::Tsv => reader.read_header()?,
+            Format::Jsonl => Header::Json(None),
+            Format::Lines if options.labels == LabelUse::Required => {
+                return Err(DataError::LinesWithoutLabels { file: reader.file });
+            }
+            Format::Lines => match options.columns.first_flag() {
+                Some(flag) => return Err(reader.column_error(super::ColumnError::NoColumns { flag })),
+                None => Header::Lines,
+            },
+        };
+        Ok(reader)
+    }
+
+    /// The name of the input, as messages give it.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// The format of the input.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether rows are pairs of texts; not known before the first good row of JSON Lines.
+    pub fn is_pair(&self) -> Option<bool> {
+        match &self.header {
+            Header::Delimited { text_b, .. } => Some(text_b.is_some()),
+            Header::Json(fields) => fields.as_ref().map(|fields| fields.text_b.is_some()),
+            Header::Lines => Some(false),
+        }
+    }
+
+    fn read_header(&mut self) -> Result<Header, DataError> {
+        match self.read_record() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(DataError::Empty { file: self.file.clone() }),
+        }
+        let names: Vec<String> = self.record.fields().map(|name| name.trim().to_owned()).collect();
+        let found: Vec<&str> = names.iter().map(String::as_str).collect();
+        let columns = &self.options.columns;
+        let places = find_texts(&found, columns)
+            .and_then(|texts| Ok((texts, find_label(&found, columns, self.options.labels)?)));
+        let (texts, label) = places.map_err(|error| self.column_error(error))?;
+        Ok(Header::Delimited { text: texts.text, text_b: texts.text_b, label, names })
+    }
+
+    /// Reads one record of CSV or TSV and gives the line it starts on.
+    fn read_record(&mut self) -> Option<Result<u64, RowError>> {
+        self.record.clear();
+        let mut start = None;
+        let mut bytes = 0;
+        // A line that is not UTF-8 may stand inside a quoted field: the record is read to its end all the same.
+        let mut bad_line = None;
+        loop {
+            let limit_bytes = self.options.max_row_bytes;
+            match self.read_line(limit_bytes - bytes) {
+                Ok(LineRead::Line) => {}
+                Ok(LineRead::TooLong) => {
+                    let line = start.unwrap_or(self.lines.line());
+                    return Some(Err(self.error(line, RowErrorKind::TooLong { limit_bytes })));
+                }
+                Ok(LineRead::End) => {
+                    start?;
+                    return Some(Err(self.error(self.record.quote_line(), RowErrorKind::UnterminatedQuote)));
+                }
+                Err(kind) => return Some(Err(self.error(self.lines.line(), kind))),
+            }
+            bytes += self.line_buffer.len();
+            let number = self.lines.line();
+            let start = *start.get_or_insert(number);
+            let line = match std::str::from_utf8(&self.line_buffer) {
+                Ok(line) => line.into(),
+                Err(error) => {
+                    bad_line.get_or_insert((number, not_utf8(&self.line_buffer, &error)));
+                    String::from_utf8_lossy(&self.line_buffer)
+                }
+            };
+            let fed = if self.format == Format::Csv {
+                self.record.feed_csv(&line, number)
+            } else {
+                self.record.feed_tsv(&line);
+                Fed::Complete
+            };
+            drop(line);
+            match (fed, bad_line.take()) {
+                (Fed::Open, kept) => bad_line = kept,
+                (_, Some((line, kind))) => return Some(Err(self.error(line, kind))),
+                (Fed::Complete, None) => return Some(Ok(start)),
+                (Fed::TextAfterQuote, None) => {
+                    let kind = RowErrorKind::TextAfterQuote { closed_line: number };
+                    return Some(Err(self.error(self.record.quote_line(), kind)));
+                }
+            }
+        }
+    }
+
+    fn next_delimited(&mut self) -> Option<Result<Row, RowError>> {
+        loop {
+            let line = match self.read_record()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.delimited_row(line) {
+                Ok(None) => {}
+                Ok(Some(row)) => return Some(Ok(row)),
+                Err(kind) => return Some(Err(self.error(line, kind))),
+            }
+        }
+    }
+
+    /// The row of the record that was read, or nothing for a blank line.
+    fn delimited_row(&self, line: u64) -> Result<Option<Row>, RowErrorKind> {
+        let Header::Delimited { names, text, text_b, label } = &self.header else {
+            unreachable!("only CSV and TSV have records, and they have a header");
+        };
+        let (expected, found) = (names.len(), self.record.len());
+        if expected != found {
+            let error = RowErrorKind::FieldCount { expected, found, format: self.format };
+            return if self.record.is_blank() { Ok(None) } else { Err(error) };
+        }
+        let text_at = |place: usize| {
+            let text = self.record.field(place).unwrap_or_default();
+            not_empty(text.to_owned(), &names[place])
+        };
+        let first = text_at(*text)?;
+        let text_b = text_b.map(text_at).transpose()?;
+        let label_text = label.and_then(|place| self.record.field(place)).map(str::to_owned);
+        let label = self.clean_label(label_text)?;
+        Ok(Some(Row { text: first, text_b, label, line }))
+    }
+
+    fn next_json(&mut self) -> Option<Result<Row, RowError>> {
+        loop {
+            let (line, text) = match self.next_text()? {
+                Ok(found) => found,
+                Err(error) => return Some(Err(error)),
+            };
+            if !text.trim().is_empty() {
+                return Some(self.json_row(text.trim_end(), line).map_err(|kind| self.error(line, kind)));
+            }
+        }
+    }
+
+    fn json_row(&mut self, text: &str, line: u64) -> Result<Row, RowErrorKind> {
+        let Header::Json(fields) = &mut self.header else {
+            unreachable!("only JSON Lines has objects");
+        };
+        let columns = &self.options.columns;
+        let row = json::parse(text, columns, self.options.labels, fields)?;
+        let (name, name_b) = match fields {
+            Some(fields) => (fields.text.as_str(), fields.text_b.as_deref().unwrap_or_default()),
+            None => ("", ""),
+        };
+        let text = not_empty(row.text, name)?;
+        let text_b = row.text_b.map(|text| not_empty(text, name_b)).transpose()?;
+        Ok(Row { text, text_b, label: self.clean_label(row.label)?, line })
+    }
+
+    fn next_plain(&mut self) -> Option<Result<Row, RowError>> {
+        let (line, text) = match self.next_text()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let text = not_empty(content(&text).to_owned(), "text").map_err(|kind| self.error(line, kind));
+        Some(text.map(|text| Row { text, text_b: None, label: None, line }))
+    }
+
+    /// The next line as text, with its number.
+    fn next_text(&mut self) -> Option<Result<(u64, String), RowError>> {
+        let limit_bytes = self.options.max_row_bytes;
+        let read = self.read_line(limit_bytes);
+        let line = self.lines.line();
+        let kind = match read {
+            Ok(LineRead::End) => return None,
+            Ok(LineRead::Line) => match std::str::from_utf8(&self.line_buffer) {
+                Ok(text) => return Some(Ok((line, text.to_owned()))),
+                Err(error) => not_utf8(&self.line_buffer, &error),
+            },
+            Ok(LineRead::TooLong) => RowErrorKind::TooLong { limit_bytes },
+            Err(kind) => kind,
+        };
+        Some(Err(self.error(line, kind)))
+    }
+
+    /// Reads a line into the buffer, without the byte order mark of the first.
+    fn read_line(&mut self, limit: usize) -> Result<LineRead, RowErrorKind> {
+        self.line_buffer.clear();
+        let read = self.lines.read(&mut self.line_buffer, limit).map_err(|error| {
+            self.ended = true;
+            RowErrorKind::Io(error)
+        })?;
+        if self.lines.line() == 1 {
+            if self.line_buffer.starts_with(b"\xFF\xFE") || self.line_buffer.starts_with(b"\xFE\xFF") {
+                self.ended = true;
+                return Err(RowErrorKind::Utf16);
+            }
+            if self.line_buffer.starts_with(BOM) {
+                self.line_buffer.drain(..BOM.len());
+            }
+        }
+        Ok(read)
+    }
+
+    fn clean_label(&self, label: Option<String>) -> Result<Option<String>, RowErrorKind> {
+        let label = label.map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
+        match (label, self.options.labels) {
+            (None, LabelUse::Required) => {
+                Err(RowErrorKind::MissingLabel { column: self.options.columns.label_name().to_owned() })
+            }
+            (label, _) => Ok(label),
+        }
+    }
+
+    fn error(&self, line: u64, kind: RowErrorKind) -> RowError {
+        RowError { file: self.file.clone(), line, kind }
+    }
+
+    fn column_error(&self, error: super::ColumnError) -> DataError {
+        DataError::Columns { file: self.file.clone(), error }
+    }
+}
+
+impl<R: BufRead> Iterator for RowReader<R> {
+    type Item = Result<Row, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.format {
+            Format::Csv | Format::Tsv => self.next_delimited(),
+            Format::Jsonl => self.next_json(),
+            Format::Lines => self.next_plain(),
+        }
+    }
+}
+
+fn not_empty(text: String, column: &str) -> Result<String, RowErrorKind> {
+    if text.trim().is_empty() { Err(RowErrorKind::EmptyText { column: column.to_owned() }) } else { Ok(text) }
+}
+
+fn not_utf8(line: &[u8], error: &std::str::Utf8Error) -> RowErrorKind {
+    let offset = error.valid_up_to();
+    RowErrorKind::NotUtf8 { offset: offset + 1, byte: line.get(offset).copied().unwrap_or_default() }
+}

@@ -1,0 +1,256 @@
+//! Measures of predicted classes, all computed from one confusion matrix.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Metric, MetricError, check_lengths};
+use crate::data::TaskKind;
+
+/// The scores of predicted classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassificationScores {
+    /// The number of rows.
+    pub rows: u64,
+    /// See [`accuracy`].
+    pub accuracy: f64,
+    /// See [`f1_binary`], of class 1; only for two classes.
+    pub f1: Option<f64>,
+    /// See [`f1_macro`].
+    pub macro_f1: f64,
+    /// See [`matthews`].
+    pub matthews: f64,
+    /// Each class, in label order.
+    pub per_class: Vec<ClassScores>,
+    /// See [`confusion_matrix`].
+    pub confusion: Vec<Vec<u64>>,
+}
+
+/// The scores of one class; a quotient with denominator 0 is 0, as in scikit-learn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassScores {
+    /// `tp / (tp + fp)`
+    pub precision: f64,
+    /// `tp / (tp + fn)`
+    pub recall: f64,
+    /// `2 tp / (2 tp + fp + fn)`
+    pub f1: f64,
+    /// The rows whose target is this class.
+    pub support: u64,
+}
+
+impl ClassificationScores {
+    /// All scores of `predictions`, indices below `classes`.
+    ///
+    /// # Errors
+    /// No rows, different lengths, or an index out of range.
+    pub fn compute(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
+        let confusion = confusion_matrix(targets, predictions, classes)?;
+        let per_class: Vec<ClassScores> = (0..classes).map(|class| class_scores(&confusion, class)).collect();
+        Ok(Self {
+            rows: targets.len() as u64,
+            accuracy: ratio(diagonal(&confusion), total(&confusion)),
+            f1: if classes == 2 { per_class.get(1).map(|class| class.f1) } else { None },
+            macro_f1: macro_mean(&confusion, &per_class),
+            matthews: matthews_of(&confusion),
+            per_class,
+            confusion,
+        })
+    }
+
+    /// The value of one metric.
+    ///
+    /// # Errors
+    /// See [`Metric::check`].
+    pub fn get(&self, metric: Metric) -> Result<f64, MetricError> {
+        let classes = self.per_class.len();
+        metric.check(TaskKind::Classification, classes)?;
+        match metric {
+            Metric::Accuracy => Ok(self.accuracy),
+            Metric::F1 => self.f1.ok_or(MetricError::F1NeedsTwoClasses { classes }),
+            Metric::MacroF1 => Ok(self.macro_f1),
+            Metric::Matthews => Ok(self.matthews),
+            Metric::Pearson | Metric::Spearman => {
+                Err(MetricError::WrongKind { metric, kind: TaskKind::Classification })
+            }
+        }
+    }
+}
+
+/// The scores on `targets` of always answering the most frequent class of `train_targets`, the first of them in label
+/// order if several are.
+///
+/// # Errors
+/// No rows in either, or an index not below `classes`.
+pub fn majority_baseline(
+    train_targets: &[usize],
+    targets: &[usize],
+    classes: usize,
+) -> Result<ClassificationScores, MetricError> {
+    check_lengths(train_targets.len(), train_targets.len())?;
+    let mut counts = vec![0_u64; classes];
+    for &class in train_targets {
+        *counts.get_mut(class).ok_or(MetricError::ClassOutOfRange { classes, found: class })? += 1;
+    }
+    // `max_by_key` takes the last of equals, hence the reversal.
+    let majority =
+        counts.iter().enumerate().rev().max_by_key(|(_, count)| **count).map_or(0, |(class, _)| class);
+    ClassificationScores::compute(targets, &vec![majority; targets.len()], classes)
+}
+
+/// How often each class (row) was predicted as each class (column): `matrix[target][prediction]`.
+///
+/// # Errors
+/// No rows, different lengths, or an index not below `classes`.
+pub fn confusion_matrix(
+    targets: &[usize],
+    predictions: &[usize],
+    classes: usize,
+) -> Result<Vec<Vec<u64>>, MetricError> {
+    check_lengths(targets.len(), predictions.len())?;
+    if let Some(&found) = targets.iter().chain(predictions).find(|class| **class >= classes) {
+        return Err(MetricError::ClassOutOfRange { classes, found });
+    }
+    let mut matrix = vec![vec![0; classes]; classes];
+    for (&target, &prediction) in targets.iter().zip(predictions) {
+        matrix[target][prediction] += 1;
+    }
+    Ok(matrix)
+}
+
+/// The share of predictions that are the target.
+///
+/// # Errors
+/// No rows, or different lengths.
+pub fn accuracy(targets: &[usize], predictions: &[usize]) -> Result<f64, MetricError> {
+    check_lengths(targets.len(), predictions.len())?;
+    let right = targets.iter().zip(predictions).filter(|(target, prediction)| target == prediction).count();
+    Ok(ratio(right as u64, targets.len() as u64))
+}
+
+/// F1 of the class `positive` against all others: `2 tp / (2 tp + fp + fn)`, and 0 if the class neither occurs nor is
+/// predicted (scikit-learn's `f1_score(pos_label=positive, zero_division=0)`).
+///
+/// # Errors
+/// No rows, or different lengths.
+pub fn f1_binary(targets: &[usize], predictions: &[usize], positive: usize) -> Result<f64, MetricError> {
+    let one_against_rest = |classes: &[usize]| -> Vec<usize> {
+        classes.iter().map(|class| usize::from(*class == positive)).collect()
+    };
+    let confusion = confusion_matrix(&one_against_rest(targets), &one_against_rest(predictions), 2)?;
+    Ok(class_scores(&confusion, 1).f1)
+}
+
+/// The unweighted mean of the classes' F1, over the classes that occur in the targets or the predictions
+/// (scikit-learn's `f1_score(average="macro")`): a class that does neither does not count as 0.
+///
+/// # Errors
+/// No rows, different lengths, or an index not below `classes`.
+pub fn f1_macro(targets: &[usize], predictions: &[usize], classes: usize) -> Result<f64, MetricError> {
+    ClassificationScores::compute(targets, predictions, classes).map(|scores| scores.macro_f1)
+}
+
+/// Matthews correlation coefficient for any number of classes (Gorodkin 2004, R_K):
+/// `(n·trace − Σ t_k p_k) / √((n² − Σ p_k²)(n² − Σ t_k²))`, with `t_k` and `p_k` how often class k is target and
+/// prediction; 0 if the targets or the predictions are all of one class.
+///
+/// # Errors
+/// No rows, different lengths, or an index not below `classes`.
+pub fn matthews(targets: &[usize], predictions: &[usize], classes: usize) -> Result<f64, MetricError> {
+    confusion_matrix(targets, predictions, classes).map(|confusion| matthews_of(&confusion))
+}
+
+fn matthews_of(confusion: &[Vec<u64>]) -> f64 {
+    // Whole numbers until the end: the differences cancel. Counts below 2⁶³ fit their squares into 128 bits.
+    let targets: Vec<i128> =
+        (0..confusion.len()).map(|class| i128::from(row_sum(confusion, class))).collect();
+    let predicted: Vec<i128> =
+        (0..confusion.len()).map(|class| i128::from(column_sum(confusion, class))).collect();
+    let n = i128::from(total(confusion));
+    let dot = |a: &[i128], b: &[i128]| -> i128 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
+    let both = n * i128::from(diagonal(confusion)) - dot(&targets, &predicted);
+    let of_targets = n * n - dot(&targets, &targets);
+    let of_predicted = n * n - dot(&predicted, &predicted);
+    if of_targets == 0 || of_predicted == 0 {
+        return 0.0;
+    }
+    both as f64 / ((of_targets as f64).sqrt() * (of_predicted as f64).sqrt())
+}
+
+fn macro_mean(confusion: &[Vec<u64>], per_class: &[ClassScores]) -> f64 {
+    let occurring = per_class
+        .iter()
+        .enumerate()
+        .filter(|(class, scores)| scores.support > 0 || column_sum(confusion, *class) > 0);
+    let (mut sum, mut count) = (0.0, 0);
+    for (_, scores) in occurring {
+        sum += scores.f1;
+        count += 1;
+    }
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+fn class_scores(confusion: &[Vec<u64>], class: usize) -> ClassScores {
+    let (right, targets, predicted) =
+        (confusion[class][class], row_sum(confusion, class), column_sum(confusion, class));
+    ClassScores {
+        precision: ratio(right, predicted),
+        recall: ratio(right, targets),
+        f1: ratio(2 * right, targets + predicted),
+        support: targets,
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn row_sum(confusion: &[Vec<u64>], class: usize) -> u64 {
+    confusion[class].iter().sum()
+}
+
+fn column_sum(confusion: &[Vec<u64>], class: usize) -> u64 {
+    confusion.iter().map(|row| row[class]).sum()
+}
+
+fn diagonal(confusion: &[Vec<u64>]) -> u64 {
+    confusion.iter().enumerate().map(|(class, row)| row[class]).sum()
+}
+
+fn total(confusion: &[Vec<u64>]) -> u64 {
+    confusion.iter().flatten().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_scored_is_an_error() {
+        assert_eq!(accuracy(&[], &[]), Err(MetricError::Empty));
+        let error = matthews(&[0, 1], &[0], 2).unwrap_err();
+        assert_eq!(error.to_string(), "expected 2 predictions, found 1");
+        let error = f1_macro(&[0, 1], &[0, 2], 2).unwrap_err();
+        assert_eq!(error.to_string(), "expected a class below 2, found 2");
+        assert_eq!(majority_baseline(&[], &[0], 2), Err(MetricError::Empty));
+    }
+
+    #[test]
+    fn f1_is_that_of_the_second_class_and_only_for_two() {
+        let scores = ClassificationScores::compute(&[0, 0, 1, 1], &[0, 1, 1, 1], 2).unwrap();
+        assert_eq!(scores.get(Metric::F1), Ok(0.8));
+        assert_eq!(scores.f1, Some(scores.per_class[1].f1));
+        let scores = ClassificationScores::compute(&[0, 1, 2], &[0, 1, 2], 3).unwrap();
+        assert_eq!(scores.f1, None);
+        assert_eq!(scores.get(Metric::F1), Err(MetricError::F1NeedsTwoClasses { classes: 3 }));
+    }
+
+    #[test]
+    fn the_majority_is_that_of_the_training_rows() {
+        let scores = majority_baseline(&[1, 1, 0], &[0, 0, 0, 1], 2).unwrap();
+        assert_eq!((scores.accuracy, scores.matthews), (0.25, 0.0));
+        assert_eq!(
+            majority_baseline(&[2, 1], &[1, 2, 2], 3).unwrap().confusion[2][1],
+            2,
+            "a tie goes to the first"
+        );
+    }
+}

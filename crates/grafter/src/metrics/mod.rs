@@ -1,0 +1,244 @@
+//! How good predictions are: targets and predictions in, numbers out, all in `f64`.
+//!
+//! Degenerate input has a defined result, that of scikit-learn or SciPy, with one difference: where SciPy gives NaN
+//! for a correlation, it is `None` here. No function panics; input that cannot be scored is a [`MetricError`].
+//! Nothing here knows of models or files.
+
+mod classification;
+mod regression;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::TaskKind;
+pub use classification::{
+    ClassScores, ClassificationScores, accuracy, confusion_matrix, f1_binary, f1_macro, majority_baseline,
+    matthews,
+};
+pub use regression::{RegressionScores, mean_baseline, mean_squared_error, pearson, spearman};
+
+/// A measure to report and to choose the best epoch by. For all of them higher is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// The share of right answers.
+    Accuracy,
+    /// F1 of the positive class of two, which is the second label in label order (`1` of `0` `1`).
+    F1,
+    /// The mean of the classes' F1.
+    MacroF1,
+    /// Matthews correlation coefficient, in its form for any number of classes.
+    Matthews,
+    /// Pearson correlation.
+    Pearson,
+    /// Spearman rank correlation.
+    Spearman,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Accuracy, Self::F1, Self::MacroF1, Self::Matthews, Self::Pearson, Self::Spearman];
+
+    /// The metric where the caller names none: accuracy, and Pearson correlation for regression.
+    pub fn default_for(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Classification => Self::Accuracy,
+            TaskKind::Regression => Self::Pearson,
+        }
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::F1 => "f1",
+            Self::MacroF1 => "macro-f1",
+            Self::Matthews => "matthews",
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+        }
+    }
+
+    /// The kind of task it measures.
+    pub fn kind(self) -> TaskKind {
+        match self {
+            Self::Accuracy | Self::F1 | Self::MacroF1 | Self::Matthews => TaskKind::Classification,
+            Self::Pearson | Self::Spearman => TaskKind::Regression,
+        }
+    }
+
+    /// Whether a higher value is a better one.
+    pub fn higher_is_better(self) -> bool {
+        true
+    }
+
+    /// Checks before any training that the metric can measure a task; `classes` is not looked at for regression.
+    ///
+    /// # Errors
+    /// A metric of the other kind of task; `f1` for more than two classes.
+    pub fn check(self, kind: TaskKind, classes: usize) -> Result<(), MetricError> {
+        if self.kind() != kind {
+            return Err(MetricError::WrongKind { metric: self, kind });
+        }
+        if self == Self::F1 && classes != 2 {
+            return Err(MetricError::F1NeedsTwoClasses { classes });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = MetricError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|metric| metric.name() == name)
+            .ok_or_else(|| MetricError::UnknownMetric { name: name.to_owned() })
+    }
+}
+
+/// Why predictions cannot be scored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricError {
+    /// No metric has this name.
+    #[error("unknown metric `{name}`")]
+    UnknownMetric {
+        /// The name.
+        name: String,
+    },
+    /// A metric of classification for regression, or the reverse.
+    #[error("metric `{metric}` does not measure {kind}")]
+    WrongKind {
+        /// The metric.
+        metric: Metric,
+        /// The task's kind.
+        kind: TaskKind,
+    },
+    /// `f1` is that of one positive class of two.
+    #[error("metric `f1` needs 2 classes, found {classes}")]
+    F1NeedsTwoClasses {
+        /// The number of classes.
+        classes: usize,
+    },
+    /// There is nothing to score.
+    #[error("no rows to score")]
+    Empty,
+    /// Another number of predictions than of targets.
+    #[error("expected {expected} predictions, found {found}")]
+    LengthMismatch {
+        /// The number of targets.
+        expected: usize,
+        /// The number of predictions.
+        found: usize,
+    },
+    /// A class index that is not below the number of classes.
+    #[error("expected a class below {classes}, found {found}")]
+    ClassOutOfRange {
+        /// The number of classes.
+        classes: usize,
+        /// The class index.
+        found: usize,
+    },
+}
+
+impl MetricError {
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownMetric { .. } => {
+                let names: Vec<String> = Metric::ALL.iter().map(|metric| format!("`{metric}`")).collect();
+                Some(format!("known are {}", names.join(", ")))
+            }
+            Self::WrongKind { kind, .. } => {
+                let fitting = Metric::ALL.iter().filter(|metric| metric.kind() == *kind);
+                let names: Vec<String> = fitting.map(|metric| format!("`{metric}`")).collect();
+                Some(format!("for {kind} use {}", names.join(", ")))
+            }
+            Self::F1NeedsTwoClasses { .. } => Some("use `macro-f1`".to_owned()),
+            Self::Empty | Self::LengthMismatch { .. } | Self::ClassOutOfRange { .. } => None,
+        }
+    }
+}
+
+/// All scores of one evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Scores {
+    /// Of classes.
+    Classification(ClassificationScores),
+    /// Of numbers.
+    Regression(RegressionScores),
+}
+
+impl Scores {
+    /// The value of one metric; `None` for a correlation that is not defined.
+    ///
+    /// # Errors
+    /// See [`Metric::check`].
+    pub fn get(&self, metric: Metric) -> Result<Option<f64>, MetricError> {
+        match self {
+            Self::Classification(scores) => scores.get(metric).map(Some),
+            Self::Regression(scores) => scores.get(metric),
+        }
+    }
+}
+
+fn check_lengths(targets: usize, predictions: usize) -> Result<(), MetricError> {
+    if targets != predictions {
+        return Err(MetricError::LengthMismatch { expected: targets, found: predictions });
+    }
+    if targets == 0 { Err(MetricError::Empty) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for metric in Metric::ALL {
+            assert_eq!(metric.to_string().parse(), Ok(metric));
+            assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{metric}\""));
+            assert!(metric.higher_is_better());
+        }
+        let error = "acc".parse::<Metric>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown metric `acc`");
+        assert_eq!(
+            error.hint().unwrap(),
+            "known are `accuracy`, `f1`, `macro-f1`, `matthews`, `pearson`, `spearman`"
+        );
+    }
+
+    #[test]
+    fn a_metric_must_fit_the_task() {
+        assert_eq!(Metric::default_for(TaskKind::Classification).check(TaskKind::Classification, 77), Ok(()));
+        assert_eq!(Metric::default_for(TaskKind::Regression).check(TaskKind::Regression, 0), Ok(()));
+        let error = Metric::Pearson.check(TaskKind::Classification, 2).unwrap_err();
+        assert_eq!(error.to_string(), "metric `pearson` does not measure classification");
+        assert_eq!(error.hint().unwrap(), "for classification use `accuracy`, `f1`, `macro-f1`, `matthews`");
+        let error = Metric::F1.check(TaskKind::Classification, 3).unwrap_err();
+        assert_eq!(error.to_string(), "metric `f1` needs 2 classes, found 3");
+        assert_eq!(error.hint().unwrap(), "use `macro-f1`");
+    }
+
+    #[test]
+    fn scores_survive_json() {
+        let classes = ClassificationScores::compute(&[0, 1, 1], &[0, 1, 0], 2).unwrap();
+        let numbers = RegressionScores::compute(&[1.0, 2.0], &[3.0, 3.0]).unwrap();
+        for scores in [Scores::Classification(classes), Scores::Regression(numbers)] {
+            let json = serde_json::to_string(&scores).unwrap();
+            assert_eq!(serde_json::from_str::<Scores>(&json).unwrap(), scores);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Whole labelled files: targets, label order, and each error that ends the reading of a file.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+
+use grafter::data::{
+    Columns, DataError, Dataset, Format, LabelScheme, LabelUse, Source, Targets, TaskKind, TaskSpec, Warning,
+};
+use tempfile::TempDir;
+
+/// Files in a folder of their own; messages are compared without the folder.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Source {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Source::new(path)
+    }
+
+    fn message(&self, error: &DataError) -> String {
+        let folder = format!("{}{}", self.0.path().display(), std::path::MAIN_SEPARATOR);
+        error.to_string().replace(&folder, "")
+    }
+
+    #[track_caller]
+    fn assert_train_error(&self, source: &Source, kind: TaskKind, message: &str) -> Option<String> {
+        let error = Dataset::read_train(source, kind).unwrap_err();
+        assert_eq!(self.message(&error), message);
+        error.hint()
+    }
+
+    #[track_caller]
+    fn assert_eval_error(&self, source: &Source, task: &TaskSpec, message: &str) -> Option<String> {
+        let error = Dataset::read_eval(source, task).unwrap_err();
+        assert_eq!(self.message(&error), message);
+        error.hint()
+    }
+}
+
+const CLASSES: TaskKind = TaskKind::Classification;
+const SCORES: TaskKind = TaskKind::Regression;
+
+fn label_names(dataset: &Dataset) -> Vec<String> {
+    match &dataset.task.scheme {
+        LabelScheme::Classes(set) => set.names().to_vec(),
+        LabelScheme::Scores => Vec::new(),
+    }
+}
+
+#[test]
+fn classes_have_an_order_of_their_own() {
+    let files = Files::new();
+    for content in ["text,label\na,10\nb,9\nc,10\n", "text,label\na,9\nb,10\nc,9\n"] {
+        let train = Dataset::read_train(&files.write("train.csv", content), CLASSES).unwrap();
+        assert_eq!(label_names(&train), ["9", "10"]);
+        assert!(!train.task.pair && train.warnings.is_empty() && train.rows.len() == 3);
+    }
+    let train = files.write("train.csv", "text,label\na,yes\nb,no\n");
+    let train = Dataset::read_train(&train, CLASSES).unwrap();
+    assert_eq!(train.targets, Targets::Classes(vec![1, 0]));
+    let dev = files.write("dev.jsonl", "{\"text\":\"c\",\"label\":\"yes\"}\n");
+    let dev = Dataset::read_eval(&dev, &train.task).unwrap();
+    assert_eq!((dev.targets.len(), &dev.targets), (1, &Targets::Classes(vec![1])));
+    assert_eq!(dev.task, train.task);
+}
+
+#[test]
+fn scores_are_numbers() {
+    let files = Files::new();
+    let train = files.write("train.tsv", "sentence1\tsentence2\tlabel\na\tb\t4.750\nc\td\t-1\n");
+    let train = Dataset::read_train(&train, SCORES).unwrap();
+    assert_eq!(train.targets, Targets::Scores(vec![4.75, -1.0]));
+    assert!(train.task.pair);
+    assert_eq!(train.task.scheme.kind(), SCORES);
+    for label in ["high", "nan", "inf", "1e40"] {
+        let bad = files.write("train.tsv", format!("text\tlabel\na\t1\nb\t{label}\n"));
+        let message = format!("train.tsv:3: label `{label}` is not a finite number");
+        let hint = files.assert_train_error(&bad, SCORES, &message);
+        assert!(hint.unwrap().contains("classification"));
+    }
+}
+
+#[test]
+fn the_first_bad_row_is_the_error() {
+    let files = Files::new();
+    let train = files.write("train.csv", "text,label\na,x\nb\nc,d,e\n");
+    files.assert_train_error(&train, CLASSES, "train.csv:3: expected 2 fields, found 1");
+}
+
+#[test]
+fn training_needs_rows_and_two_labels() {
+    let files = Files::new();
+    files.assert_train_error(&files.write("a.csv", ""), CLASSES, "a.csv: no rows");
+    files.assert_train_error(&files.write("a.csv", "text,label\n"), CLASSES, "a.csv: no rows");
+    files.assert_train_error(&files.write("a.jsonl", ""), CLASSES, "a.jsonl: no rows");
+    let one = files.write("a.csv", "text,label\na,x\nb,x\n");
+    files.assert_train_error(&one, CLASSES, "a.csv: expected at least two labels, found only `x`");
+    let one = files.write("a.csv", "text,label\na,5.0\nb,5\n");
+    files.assert_train_error(&one, SCORES, "a.csv: expected at least two labels, found only `5.0`");
+    let not_numbers = files.write("a.csv", "text,label\na,x\nb,x\n");
+    files.assert_train_error(&not_numbers, SCORES, "a.csv:2: label `x` is not a finite number");
+}
+
+#[test]
+fn other_files_are_held_to_the_task() {
+    let files = Files::new();
+    let train = files.write("train.csv", "text,label\na,no\nb,yes\n");
+    let task = Dataset::read_train(&train, CLASSES).unwrap().task;
+    let dev = files.write("dev.csv", "text,label\na,no\nb,maybe\n");
+    let message = "dev.csv:3: unknown label `maybe`, expected one of `no`, `yes`";
+    assert!(files.assert_eval_error(&dev, &task, message).is_some());
+    let message = "dev.csv: expected single texts, found pairs of texts";
+    let pairs = files.write("dev.csv", "sentence1,sentence2,label\na,b,no\n");
+    assert!(files.assert_eval_error(&pairs, &task, message).unwrap().contains("--text-b-column"));
+    let pairs = files.write("dev.jsonl", "{\"text_a\":\"a\",\"text_b\":\"b\",\"label\":\"no\"}");
+    files.assert_eval_error(&pairs, &task, "dev.jsonl: expected single texts, found pairs of texts");
+    let train = files.write("train.csv", "sentence1,sentence2,label\na,b,no\nc,d,yes\n");
+    let pair_task = Dataset::read_train(&train, CLASSES).unwrap().task;
+    let dev = files.write("dev.csv", "text,label\na,no\n");
+    files.assert_eval_error(&dev, &pair_task, "dev.csv: expected pairs of texts, found single texts");
+    let one_class = files.write("dev.csv", "text,label\na,no\n");
+    assert!(Dataset::read_eval(&one_class, &task).is_ok(), "only training needs two labels");
+}
+
+#[test]
+fn many_numeric_labels_are_warned_about_and_not_guessed() {
+    let files = Files::new();
+    let rows = |label: &dyn Fn(usize) -> String| {
+        let rows: String = (0..100).map(|row| format!("t{row}\t{}\n", label(row))).collect();
+        files.write("train.tsv", format!("text\tlabel\n{rows}"))
+    };
+    let scores = Dataset::read_train(&rows(&|row| format!("{}.5", row % 20)), CLASSES).unwrap();
+    assert_eq!(scores.warnings, [Warning::LooksLikeRegression { labels: 20, rows: 100 }]);
+    let warning = scores.warnings[0].to_string();
+    assert_eq!(warning, "20 different numeric labels in 100 rows are taken as classes");
+    let distinct = Dataset::read_train(&rows(&|row| row.to_string()), CLASSES).unwrap();
+    assert_eq!(distinct.warnings.len(), 1);
+    let classes = Dataset::read_train(&rows(&|row| (row % 20).to_string()), CLASSES).unwrap();
+    assert!(classes.warnings.is_empty());
+    assert!(Dataset::read_train(&rows(&|row| row.to_string()), SCORES).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn the_format_comes_from_the_name_or_the_caller() {
+    let formats = [("a.CSV", Format::Csv), ("a.tsv", Format::Tsv), ("a.tab", Format::Tsv)];
+    let more = [("a.jsonl", Format::Jsonl), ("a.ndjson", Format::Jsonl), ("a.txt", Format::Lines)];
+    for (name, format) in formats.into_iter().chain(more) {
+        assert_eq!(Format::for_path(Path::new(name)).unwrap(), format);
+        assert_eq!(format.to_string().parse(), Ok(format));
+    }
+    assert!("xml".parse::<Format>().unwrap_err().contains("`tsv`"));
+    let files = Files::new();
+    let mut source = files.write("train.data", "review;stars\n");
+    let hint =
+        files.assert_train_error(&source, CLASSES, "train.data: cannot tell the format from the file name");
+    assert!(hint.unwrap().contains("--format"));
+    source = files.write("train.data", "review\tstars\na\t1\nb\t2\n");
+    source.format = Some(Format::Tsv);
+    source.columns = Columns { text: Some("review".into()), text_b: None, label: Some("stars".into()) };
+    assert_eq!(Dataset::read_train(&source, CLASSES).unwrap().rows.len(), 2);
+    let lines = files.write("train.txt", "a\nb\n");
+    let hint = files.assert_train_error(&lines, CLASSES, "train.txt: the format `lines` has no labels");
+    assert!(hint.unwrap().contains("--format"));
+    let missing = Source::new(files.0.path().join("none.csv"));
+    let error = Dataset::read_train(&missing, CLASSES).unwrap_err();
+    assert!(files.message(&error).starts_with("cannot open none.csv: "), "{error}");
+}
+
+/// Every TSV file of the shared data sets, if the folder is there: beside the repository, outside of it.
+fn shared_files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let Ok(sets) = std::fs::read_dir(&folder) else {
+        println!("skipped: there is no folder {}", folder.display());
+        return Vec::new();
+    };
+    let files = sets.flat_map(|set| std::fs::read_dir(set.unwrap().path()).into_iter().flatten());
+    let paths = files.map(|file| file.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "tsv")).collect()
+}
+
+#[test]
+fn real_data_is_read_without_an_error() {
+    for path in shared_files() {
+        let lines = std::fs::read(&path).unwrap().split(|byte| *byte == b'\n').count() - 2;
+        let reader = Source::new(&path).open(LabelUse::Optional).unwrap();
+        let rows = reader.collect::<Result<Vec<_>, _>>().unwrap();
+        assert!(!rows.is_empty());
+        assert_eq!(rows.len(), lines, "{}", path.display());
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name == "train" {
+            let kind = if path.parent().unwrap().ends_with("stsb") { SCORES } else { CLASSES };
+            let train = Dataset::read_train(&Source::new(&path), kind).unwrap();
+            let dev = Source::new(path.with_file_name("dev.tsv"));
+            let dev = Dataset::read_eval(&dev, &train.task).unwrap();
+            assert_eq!((train.targets.len(), train.warnings.len()), (lines, 0));
+            assert!(!dev.targets.is_empty());
+        }
+    }
+}
