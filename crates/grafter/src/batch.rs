@@ -33,7 +33,7 @@ const CHUNK_TOKENS: usize = 512;
 
 /// A smaller batch is cut into this many chunks all the same, as long as each keeps [`MIN_CHUNK_TOKENS`].
 const MIN_CHUNKS: usize = 4;
-const MIN_CHUNK_TOKENS: usize = 128;
+const MIN_CHUNK_TOKENS: usize = 64;
 
 impl PackedBatch {
     /// Packs the sequences in their order.
