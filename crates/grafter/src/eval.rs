@@ -4,12 +4,11 @@ use thiserror::Error;
 
 use crate::adapter::{Adapter, TaskRecord};
 use crate::data::{Dataset, Targets};
-use crate::graft::encode_rows;
 use crate::metrics::{
     ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
 };
 use crate::model::Model;
-use crate::predict::{Query, best_class, logits};
+use crate::predict::{best_class, row_logits};
 use crate::tokenizer::TokenizerError;
 
 /// Why a file could not be evaluated.
@@ -27,11 +26,8 @@ pub enum EvalError {
 /// # Errors
 /// If a text cannot be encoded or there are no rows.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &Dataset) -> Result<Scores, EvalError> {
-    let manifest = adapter.manifest();
-    let tokens = encode_rows(model, &data.rows, manifest.max_length)?;
-    let queries: Vec<Query<'_>> =
-        tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
-    Ok(scores_of(&manifest.task, &data.targets, &logits(model.encoder(), &queries))?)
+    let logits = row_logits(model, adapter, &data.rows)?;
+    Ok(scores_of(&adapter.manifest().task, &data.targets, &logits)?)
 }
 
 /// Scores of logits against targets.

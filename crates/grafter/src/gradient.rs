@@ -60,7 +60,7 @@ impl GradientEngine {
         if self.chunk_gradients.len() < chunks.len() {
             self.chunk_gradients.resize_with(chunks.len(), Vec::new);
         }
-        let scale = 1.0 / batch.sequences() as f32;
+        let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
         let workspaces = &self.workspaces;
         let losses: Vec<f64> = chunks
             .par_iter()
@@ -94,31 +94,39 @@ fn give(workspaces: &Mutex<Vec<Workspace>>, workspace: Workspace) {
     workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(workspace);
 }
 
-/// Sum of the chunk's losses; its gradients, times `scale`, are added to `gradients`.
-#[allow(clippy::too_many_arguments)] // one call; each is another thing
-fn chunk_pass(
-    encoder: &Encoder,
-    task: &TaskParameters,
-    chunk: &Chunk<'_>,
-    targets: &[Target],
-    dropout: &EncoderDropout,
+/// What every chunk of a batch passes through.
+struct Pass<'a> {
+    encoder: &'a Encoder,
+    task: &'a TaskParameters,
+    dropout: &'a EncoderDropout,
+    /// One over the number of sequences in the batch.
     scale: f32,
-    workspace: &mut Workspace,
-    gradients: &mut [f32],
-) -> f64 {
-    let Workspace { activations, head } = workspace;
-    let trains_encoder = task.layout().lowest_trained() != Lowest::Head;
-    let keep = if trains_encoder { Keep::ForBackward } else { Keep::Nothing };
-    encoder.forward(chunk, &[Segment::whole(chunk, Some(task))], dropout, keep, activations);
-    head::forward(encoder, task, chunk, 0..chunk.sequences(), activations.hidden(), dropout, head);
-    let loss = losses(task.layout().config().outputs, targets, scale, head);
-    if trains_encoder {
-        head::backward(encoder, task, chunk, dropout, head, gradients, activations.d_hidden_mut());
-        encoder.backward(chunk, task, dropout, activations, gradients);
-    } else {
-        head::backward_weights(task, head, gradients);
+}
+
+impl Pass<'_> {
+    /// Sum of the chunk's losses; its gradients, times `scale`, are added to `gradients`.
+    fn run(
+        &self,
+        chunk: &Chunk<'_>,
+        targets: &[Target],
+        workspace: &mut Workspace,
+        gradients: &mut [f32],
+    ) -> f64 {
+        let Self { encoder, task, dropout, scale } = *self;
+        let Workspace { activations, head } = workspace;
+        let trains_encoder = task.layout().lowest_trained() != Lowest::Head;
+        let keep = if trains_encoder { Keep::ForBackward } else { Keep::Nothing };
+        encoder.forward(chunk, &[Segment::whole(chunk, Some(task))], dropout, keep, activations);
+        head::forward(encoder, task, chunk, 0..chunk.sequences(), activations.hidden(), dropout, head);
+        let loss = losses(task.layout().config().outputs, targets, scale, head);
+        if trains_encoder {
+            head::backward(encoder, task, chunk, dropout, head, gradients, activations.d_hidden_mut());
+            encoder.backward(chunk, task, dropout, activations, gradients);
+        } else {
+            head::backward_weights(task, head, gradients);
+        }
+        loss
     }
-    loss
 }
 
 /// Sum of the losses; leaves their gradients, times `scale`, in `d_logits`.

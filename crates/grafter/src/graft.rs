@@ -3,7 +3,6 @@
 //! Joins the rooms of the data's flow (rows, tokenizer, training, metrics) and holds the defaults that work on small
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,13 +10,13 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, Manifest, Method, Pooling,
     ScoreScale, TaskParameters, TaskRecord, TrainingRecord, weights_digest,
 };
-use crate::batch::TokenIds;
-use crate::data::{Dataset, Row, Targets};
+use crate::data::{Dataset, Targets};
 use crate::eval::{baseline, scores_of};
 use crate::gradient::Target;
 use crate::metrics::{Metric, MetricError};
 use crate::model::Model;
 use crate::optim::AdamW;
+use crate::predict::encode_rows;
 use crate::tokenizer::TokenizerError;
 use crate::train::{Ending, Example, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
@@ -186,15 +185,6 @@ fn seal(
         weights_sha256: weights_digest(&parameters),
     };
     Adapter { manifest, parameters }
-}
-
-/// Token ids of rows, in their order; the work is shared between threads.
-/// # Errors
-/// If a text cannot be encoded.
-pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
-    rows.par_iter()
-        .map(|row| model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length))
-        .collect()
 }
 
 fn examples(

@@ -1,4 +1,51 @@
-//! Small adapters on one frozen Transformer encoder.
+//! Small adapters on one frozen Transformer encoder: adapter tuning (Houlsby et al. 2019).
+//!
+//! A pretrained encoder is frozen. Each task trains two bottleneck adapters a layer, the layer normalisations and a
+//! head: a few percent of the encoder's numbers, in a file of their own. Tasks are trained one after another, never
+//! disturb each other, and are answered together.
+//!
+//! ```text
+//! text file ─ data ─▶ rows ─ tokenizer ─▶ token ids ─ batch ─▶ packed batch ─ encoder + adapter ─▶ hidden states
+//!     ─ head ─▶ logits ─ gradient ─▶ gradients of the trained parameters ─ optim, train ─▶ adapter folder
+//!                  └─▶ eval · predict
+//! ```
+//!
+//! # Train, save, load and predict
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use grafter::adapter::Adapter;
+//! use grafter::data::{Dataset, Row, Source, TaskKind};
+//! use grafter::graft::{GraftOptions, graft};
+//! use grafter::model::Model;
+//! use grafter::predict::{Prediction, predict};
+//!
+//! # fn main() -> Result<(), grafter::Error> {
+//! # let scratch = tempfile::tempdir().expect("a temporary folder");
+//! # let folder = scratch.path();
+//! # let rows: String = (0..40).map(|i| if i % 2 == 0 { "a good day\tyes\n" } else { "a bad day\tno\n" }).collect();
+//! # std::fs::write(folder.join("train.tsv"), format!("text\tlabel\n{rows}")).expect("a file");
+//! # std::fs::write(folder.join("dev.tsv"), format!("text\tlabel\n{rows}")).expect("a file");
+//! // `grafter::hub::resolve("minilm", &mut ())?` gives the folder of a real model, fetched if it is missing.
+//! let model = Model::read(Path::new("tests/fixtures/tiny-bert"), "tiny-bert")?;
+//!
+//! let train = Dataset::read_train(&Source::new(folder.join("train.tsv")), TaskKind::Classification)?;
+//! let dev = Dataset::read_eval(&Source::new(folder.join("dev.tsv")), &train.task)?;
+//! let mut options = GraftOptions { bottleneck: 8, max_length: 32, ..GraftOptions::default() };
+//! options.train.epochs = 20;
+//! let grafted = graft(&model, &train, &dev, &options, &mut ())?;
+//! grafted.adapter.save(&folder.join("adapter"), false)?;
+//!
+//! let adapter = Adapter::load(&folder.join("adapter"), &model)?;
+//! for answer in predict(&model, &adapter, &[Row::single("a good day"), Row::single("a bad day")])? {
+//!     let Prediction::Class { label, score, .. } = answer else { unreachable!("the task has classes") };
+//!     println!("{label} {score:.3}");
+//! #   assert!(["yes", "no"].contains(&label.as_str()) && score >= 0.5);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod adapter;
 pub mod batch;

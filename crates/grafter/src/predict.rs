@@ -8,9 +8,12 @@ use serde::Serialize;
 
 use crate::adapter::{Adapter, TaskParameters};
 use crate::batch::{Chunk, PackedBatch, TokenIds};
+use crate::data::Row;
 use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout};
 use crate::head::{self, HeadActivations};
+use crate::model::Model;
+use crate::tokenizer::TokenizerError;
 
 /// One row and the task that answers it.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,35 @@ pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
         rest = later;
     }
     result
+}
+
+/// Token ids of rows, in their order; the work is shared between threads.
+/// # Errors
+/// If a text cannot be encoded.
+pub fn encode_rows(
+    tokenizer: &Tokenizer,
+    rows: &[Row],
+    max_length: usize,
+) -> Result<Vec<TokenIds>, TokenizerError> {
+    rows.par_iter().map(|row| tokenizer.encode(&row.text, row.text_b.as_deref(), max_length)).collect()
+}
+
+/// Logits of rows by one adapter, in the order of the rows.
+/// # Errors
+/// If a text cannot be encoded.
+pub fn row_logits(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Vec<f32>>, TokenizerError> {
+    let tokens = encode_rows(model, rows, adapter.manifest().max_length)?;
+    let queries: Vec<Query<'_>> =
+        tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
+    Ok(logits(model.encoder(), &queries))
+}
+
+/// Answers of an adapter to rows, in their order.
+/// # Errors
+/// If a text cannot be encoded.
+pub fn predict(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Prediction>, TokenizerError> {
+    let logits = row_logits(model, adapter, rows)?;
+    Ok(logits.iter().map(|logits| Prediction::new(adapter, logits)).collect())
 }
 
 fn batch_logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {

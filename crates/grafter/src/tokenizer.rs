@@ -44,6 +44,14 @@ pub enum TokenizerError {
     /// A text could not be encoded.
     #[error("cannot tokenize a text: {0}")]
     Encode(String),
+    /// The tokenizer marks the second text of a pair with a type that the encoder does not have.
+    #[error("the tokenizer gives token type {kind}, but the encoder has {types}: it takes no pairs of texts")]
+    TokenType {
+        /// The type.
+        kind: u32,
+        /// Types that the encoder has.
+        types: usize,
+    },
     /// There is no room for a text beside the special tokens.
     #[error("a longest length of {max_length} tokens leaves no room beside {special} special tokens")]
     NoRoom {

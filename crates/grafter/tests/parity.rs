@@ -216,15 +216,15 @@ impl Fixture {
         let before = self.encoder.digest_in_memory();
         let mut engine = GradientEngine::default();
         let mut moments = Moments::zero(self.task.values().len());
-        let layout = self.task.layout().clone();
         for step in 0..self.case.steps {
             let none = EncoderDropout::none();
             let (_, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &self.targets, &none);
             clip_to_norm(gradients, max_norm);
             let rate = schedule.rate(step);
-            optimizer.update(layout.list().specs(), rate, gradients, &mut moments, self.task.values_mut());
+            let (layout, values) = self.task.split_mut();
+            optimizer.update(layout.list().specs(), rate, gradients, &mut moments, values);
         }
-        for spec in layout.list().specs() {
+        for spec in self.task.layout().list().specs() {
             self.compare(&format!("after.{}", spec.name), &self.task.values()[spec.range.clone()], tolerance);
         }
         assert_eq!(

@@ -10,11 +10,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
-use grafter::batch::TokenIds;
 use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowReader};
-use grafter::graft::encode_rows;
 use grafter::model::Model;
-use grafter::predict::{Prediction, Query, logits};
+use grafter::predict::predict;
 use serde::Serialize;
 
 use super::open_model;
@@ -130,18 +128,12 @@ fn answer(
 ) -> Result<usize, AnswerError> {
     let usable = |row: &Result<Row, RowError>| row.as_ref().is_ok_and(|row| row.text_b.is_some() == pair);
     let rows: Vec<Row> = batch.iter().filter(|row| usable(row)).flatten().cloned().collect();
-    let tokens: Vec<TokenIds> = encode_rows(model, &rows, adapter.manifest().max_length)
-        .map_err(|error| AnswerError::Other(error.into()))?;
-    let queries: Vec<Query<'_>> =
-        tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
-    let mut answers = logits(model.encoder(), &queries).into_iter();
+    let answers = predict(model, adapter, &rows).map_err(|error| AnswerError::Other(error.into()))?;
+    let mut answers = answers.into_iter();
     let mut rejected = 0;
     for row in batch {
         let line = match (usable(&row), row) {
-            (true, _) => {
-                let logits = answers.next().expect("one answer for each usable row");
-                serde_json::to_string(&Prediction::new(adapter, &logits))
-            }
+            (true, _) => serde_json::to_string(&answers.next().expect("one answer for each usable row")),
             (false, Ok(row)) => {
                 rejected += 1;
                 let (expected, found) = if pair { ("a pair", "one text") } else { ("one text", "a pair") };

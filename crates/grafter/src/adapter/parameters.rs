@@ -314,9 +314,9 @@ impl TaskParameters {
         &self.values
     }
 
-    /// All numbers, for the optimiser.
-    pub fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+    /// Names and places together with all numbers, for the optimiser.
+    pub fn split_mut(&mut self) -> (&TaskLayout, &mut [f32]) {
+        (&self.layout, &mut self.values)
     }
 
     /// The adapter of a place, if the task has one there.

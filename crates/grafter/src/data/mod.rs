@@ -39,3 +39,15 @@ pub struct Row {
     /// The line the row starts on, counted from 1.
     pub line: u64,
 }
+
+impl Row {
+    /// One text to be answered.
+    pub fn single(text: impl Into<String>) -> Self {
+        Self { text: text.into(), text_b: None, label: None, line: 1 }
+    }
+
+    /// A pair of texts to be answered.
+    pub fn pair(text: impl Into<String>, text_b: impl Into<String>) -> Self {
+        Self { text_b: Some(text_b.into()), ..Self::single(text) }
+    }
+}

@@ -256,8 +256,7 @@ fn step(
     let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
     let learning_rate = schedule.rate(state.step);
     if loss.is_finite() && grad_norm.is_finite() {
-        let layout = state.parameters.layout().clone();
-        let values = state.parameters.values_mut();
+        let (layout, values) = state.parameters.split_mut();
         options.optimizer.update(layout.list().specs(), learning_rate, gradients, &mut state.moments, values);
     }
     state.position = end;
