@@ -71,8 +71,7 @@ impl GradientEngine {
                 gradients.resize(numbers, 0.0);
                 let mut workspace = take(workspaces);
                 let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
-                let loss =
-                    chunk_pass(encoder, task, chunk, targets, dropout, scale, &mut workspace, gradients);
+                let loss = pass.run(chunk, targets, &mut workspace, gradients);
                 give(workspaces, workspace);
                 loss
             })

@@ -46,13 +46,18 @@ pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
 
 /// Token ids of rows, in their order; the work is shared between threads.
 /// # Errors
-/// If a text cannot be encoded.
-pub fn encode_rows(
-    tokenizer: &Tokenizer,
-    rows: &[Row],
-    max_length: usize,
-) -> Result<Vec<TokenIds>, TokenizerError> {
-    rows.par_iter().map(|row| tokenizer.encode(&row.text, row.text_b.as_deref(), max_length)).collect()
+/// If a text cannot be encoded, or is a pair and the encoder has no token type for its second text.
+pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
+    let types = model.encoder().config.type_vocab_size;
+    rows.par_iter()
+        .map(|row| {
+            let tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
+            match tokens.type_ids.iter().find(|kind| **kind as usize >= types) {
+                Some(kind) => Err(TokenizerError::TokenType { kind: *kind, types }),
+                None => Ok(tokens),
+            }
+        })
+        .collect()
 }
 
 /// Logits of rows by one adapter, in the order of the rows.
