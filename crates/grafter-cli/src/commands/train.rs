@@ -42,13 +42,13 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     adapter::check_target(&arguments.out, arguments.overwrite)?;
     let train = Dataset::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
-    let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
     for warning in &train.warnings {
         eprintln!("warning: {warning}");
         if let Some(hint) = warning.hint() {
             eprintln!("hint: {hint}: pass `--task regression`");
         }
     }
+    let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
     let model = open_model(&arguments.model.model)?;
     let options = arguments.options.options();
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::manifest::Manifest;
+use crate::hub::KNOWN_MODELS;
 use crate::metrics::{Metric, Scores};
 
 /// The card's text.
@@ -83,11 +84,10 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
 
 /// YAML front matter as the hub knows it. Names from users are written as JSON strings, which YAML reads.
 fn front_matter(manifest: &Manifest) -> String {
-    let pipeline = if manifest.task.pair { "text-ranking" } else { "text-classification" };
-    let mut yaml = String::from("---\nlibrary_name: grafter\n");
-    let _ = writeln!(yaml, "pipeline_tag: {pipeline}");
+    let mut yaml = String::from("---\nlibrary_name: grafter\npipeline_tag: text-classification\n");
     let _ = writeln!(yaml, "tags:\n- adapter\n- {}", manifest.adapter.method);
-    let base = serde_json::Value::String(manifest.base.name.clone());
+    let known = KNOWN_MODELS.iter().find(|known| known.name == manifest.base.name);
+    let base = serde_json::Value::from(known.map_or(manifest.base.name.as_str(), |known| known.repo));
     let _ = writeln!(yaml, "base_model: {base}\nbase_model_relation: adapter");
     yaml.push_str("---\n\n");
     yaml
