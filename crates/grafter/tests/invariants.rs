@@ -46,8 +46,7 @@ fn decidable_by_a_word(rows: usize, fillers: usize, words: &[(&str, &str)], seed
     let mut text = "text\tlabel\n".to_owned();
     for row in 0..rows {
         let (word, label) = words[row % words.len()];
-        let mut sentence: Vec<&str> =
-            (0..fillers + pick(3)).map(|_| FILLERS[pick(FILLERS.len())]).collect();
+        let mut sentence: Vec<&str> = (0..fillers + pick(3)).map(|_| FILLERS[pick(FILLERS.len())]).collect();
         sentence.insert(pick(sentence.len() + 1), word);
         text += &format!("{}\t{label}\n", sentence.join(" "));
     }
@@ -66,9 +65,7 @@ const OPINIONS: [(&str, &str); 4] =
 
 /// Training and dev rows of one task.
 fn opinions() -> (Dataset, Dataset) {
-    let rows = |count, seed| {
-        read(&decidable_by_a_word(count, 2, &OPINIONS, seed), TaskKind::Classification)
-    };
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &OPINIONS, seed), TaskKind::Classification);
     (rows(96, 1), rows(32, 2))
 }
 
@@ -80,6 +77,15 @@ fn options() -> GraftOptions {
         train: TrainOptions { epochs: 2, learning_rate: 5e-3, ..defaults.train.clone() },
         ..defaults
     }
+}
+
+/// What makes a random encoder learn: it has seen no language, so every word's meaning must come from the rows.
+fn thorough() -> GraftOptions {
+    let mut options = options();
+    options.bottleneck = 16;
+    options.pooling = Pooling::Mean;
+    options.train = TrainOptions { epochs: 20, learning_rate: 1e-2, dropout: false, ..options.train };
+    options
 }
 
 fn config(bottleneck: usize, pooling: Pooling, outputs: usize) -> AdapterConfig {
@@ -101,7 +107,11 @@ fn sequence(length: usize, seed: u64) -> TokenIds {
     let mut random = Random::new(seed);
     let vocabulary = MODEL.encoder().config.vocab_size as u64;
     let ids = (0..length).map(|_| (random.bits() % vocabulary) as u32).collect();
-    TokenIds { ids, type_ids: (0..length).map(|token| u32::from(token > length / 2)).collect(), truncated: false }
+    TokenIds {
+        ids,
+        type_ids: (0..length).map(|token| u32::from(token > length / 2)).collect(),
+        truncated: false,
+    }
 }
 
 /// Writes down what it is told, and ends the run where it is asked to.
@@ -116,7 +126,11 @@ struct Recorder {
 impl TrainObserver for Recorder {
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.steps.push(*report);
-        if self.break_at_step == Some(report.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.break_at_step == Some(report.step) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
@@ -130,8 +144,7 @@ impl TrainObserver for Recorder {
 
 /// `adapter.safetensors` and `adapter.json` of a run on so many threads.
 fn adapter_files(threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
-    let rows =
-        |count, from| read(&decidable_by_a_word(count, 18, &OPINIONS, from), TaskKind::Classification);
+    let rows = |count, from| read(&decidable_by_a_word(count, 18, &OPINIONS, from), TaskKind::Classification);
     let (train_rows, dev_rows) = (rows(64, 1), rows(32, 2));
     let mut options = options();
     options.train.batch_size = 32;
@@ -203,8 +216,7 @@ proptest! {
 fn the_shortest_sequences_have_different_answers() {
     let tasks = two_tasks();
     let sequences: Vec<TokenIds> = (1..=4).map(|length| sequence(length, 11)).collect();
-    let queries: Vec<Query<'_>> =
-        sequences.iter().map(|tokens| Query { tokens, task: &tasks[1] }).collect();
+    let queries: Vec<Query<'_>> = sequences.iter().map(|tokens| Query { tokens, task: &tasks[1] }).collect();
     let answers: BTreeSet<Vec<u32>> = bits(&logits(MODEL.encoder(), &queries)).into_iter().collect();
     assert_eq!(answers.len(), 4, "the batch is read to the last token");
 }
@@ -287,22 +299,21 @@ fn an_adapter_of_zeros_is_the_bare_encoder() {
 fn training_reaches_every_dev_row_of_a_separable_task_and_leaves_the_encoder_alone() {
     let weights = model_folder().join("model.safetensors");
     let (in_memory, on_disk) = (MODEL.encoder().digest_in_memory(), sha256_file(&weights).unwrap());
-    let (train_rows, dev_rows) = opinions();
-    let mut options = options();
-    options.train.epochs = 12;
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &OPINIONS, seed), TaskKind::Classification);
+    let (train_rows, dev_rows) = (rows(320, 1), rows(40, 2));
     let mut recorder = Recorder::default();
-    let grafted = graft(&MODEL, &train_rows, &dev_rows, &options, &mut recorder).unwrap();
+    let grafted = graft(&MODEL, &train_rows, &dev_rows, &thorough(), &mut recorder).unwrap();
 
     let mean = |steps: &[StepReport]| steps.iter().map(|step| step.loss).sum::<f64>() / steps.len() as f64;
     let steps = &recorder.steps;
     let (first, last) = (mean(&steps[..6]), mean(&steps[steps.len() - 6..]));
-    assert!(last < 0.25 * first, "loss of the first steps {first}, of the last {last}");
+    assert!(last < 0.1 * first, "loss of the first steps {first}, of the last {last}");
     let Scores::Classification(scores) = evaluate(&MODEL, &grafted.adapter, &dev_rows).unwrap() else {
         panic!("a classification task has scores of classification")
     };
     assert_eq!(scores.accuracy, 1.0, "{scores:?}");
     assert_eq!(grafted.adapter.manifest().training.dev_scores, Scores::Classification(scores));
-    assert_eq!((grafted.ending, grafted.steps), (Ending::Completed, 72));
+    assert_eq!((grafted.ending, grafted.steps), (Ending::Completed, 20 * 320 / 16));
 
     assert_eq!(MODEL.encoder().digest_in_memory(), in_memory, "the numbers in memory");
     assert_eq!(sha256_file(&weights).unwrap(), on_disk, "the file");
@@ -380,10 +391,8 @@ fn scores_come_back_in_their_unit() {
     const NUMBERS: [(&str, &str); 5] =
         [("one", "1000"), ("two", "2000"), ("three", "3000"), ("four", "4000"), ("five", "5000")];
     let rows = |count, seed| read(&decidable_by_a_word(count, 2, &NUMBERS, seed), TaskKind::Regression);
-    let (train_rows, dev_rows) = (rows(100, 1), rows(40, 2));
-    let mut options = options();
-    options.train.epochs = 15;
-    let grafted = graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap();
+    let (train_rows, dev_rows) = (rows(320, 1), rows(40, 2));
+    let grafted = graft(&MODEL, &train_rows, &dev_rows, &thorough(), &mut ()).unwrap();
     let scale = grafted.adapter.manifest().task.scores.unwrap();
     // The labels are 1000 to 5000 equally often: mean 3000, standard deviation 1000 · √2.
     assert_eq!(scale.mean, 3000.0);
@@ -418,7 +427,10 @@ fn grafted() -> (Grafted, Dataset) {
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
-    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -478,10 +490,7 @@ fn run_with_scores(
     recorder: &mut Recorder,
 ) -> Result<(TrainState, Ending), TrainError> {
     let rows: Vec<Example> = (0..32)
-        .map(|row| Example {
-            tokens: sequence(4 + row % 7, row as u64),
-            target: Target::Class(row % 2),
-        })
+        .map(|row| Example { tokens: sequence(4 + row % 7, row as u64), target: Target::Class(row % 2) })
         .collect();
     let rest = RefCell::new(scores.iter());
     let score = |answers: &[Vec<f32>]| {
@@ -611,7 +620,10 @@ fn options_out_of_range_are_refused_by_their_flag() {
         change(&mut options);
         graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap_err().to_string()
     };
-    assert_eq!(message(&|o| o.max_length = 65), "`--max-length` is 65, expected at most 64, as the model has");
+    assert_eq!(
+        message(&|o| o.max_length = 65),
+        "`--max-length` is 65, expected at most 64, as the model has"
+    );
     assert_eq!(message(&|o| o.bottleneck = 0), "`--bottleneck` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.epochs = 0), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
