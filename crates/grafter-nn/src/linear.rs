@@ -7,9 +7,16 @@ use crate::gemm::{Matrix, MatrixMut, Write, matmul};
 use crate::simd::vectorised;
 
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
+///
+/// The weight is kept twice, once in each orientation: the product packs its right operand for the kernel, and packing
+/// along the rows costs half of the time of a product of few tokens (measured in `docs/engine.md`). A weight that
+/// never changes can be laid out once.
 #[derive(Clone, Debug)]
 pub struct FrozenLinear {
+    /// `[outputs, inputs]`, read by the backward pass.
     weight: Vec<f32>,
+    /// `[inputs, outputs]`, read by the forward pass.
+    transposed: Vec<f32>,
     bias: Vec<f32>,
     inputs: usize,
 }
@@ -20,8 +27,10 @@ impl FrozenLinear {
     /// # Panics
     /// If the lengths do not fit.
     pub fn new(weight: Vec<f32>, bias: Vec<f32>, inputs: usize) -> Self {
-        assert_eq!(weight.len(), bias.len() * inputs, "a linear layer of {} x {inputs}", bias.len());
-        Self { weight, bias, inputs }
+        let outputs = bias.len();
+        assert_eq!(weight.len(), outputs * inputs, "a linear layer of {outputs} x {inputs}");
+        let transposed = transpose(&weight, outputs, inputs);
+        Self { weight, transposed, bias, inputs }
     }
 
     /// Length of an input row.
@@ -43,7 +52,11 @@ impl FrozenLinear {
     /// # Shapes
     /// x `[tokens, inputs]`, y `[tokens, outputs]`
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
-        forward(self.weights(), x, y);
+        let (inputs, outputs) = (self.inputs, self.outputs());
+        fill_rows(&self.bias, y);
+        let tokens = y.len() / outputs;
+        let weight = Matrix::new(&self.transposed, inputs, outputs);
+        matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
     }
 
     /// `d_x = d_y · weight`, or added to d_x.
@@ -94,17 +107,33 @@ impl<'a> LinearGradients<'a> {
 pub fn forward(weights: LinearWeights<'_>, x: &[f32], y: &mut [f32]) {
     let outputs = weights.bias.len();
     let inputs = weights.weight.len() / outputs;
-    for row in y.chunks_exact_mut(outputs) {
-        row.copy_from_slice(weights.bias);
-    }
-    add_product(weights.weight, x, y, inputs, outputs);
+    fill_rows(weights.bias, y);
+    let tokens = y.len() / outputs;
+    let weight = Matrix::new(weights.weight, outputs, inputs).transposed();
+    matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
 }
 
-/// `y += x · weightᵀ`
-pub(crate) fn add_product(weight: &[f32], x: &[f32], y: &mut [f32], inputs: usize, outputs: usize) {
-    let tokens = y.len() / outputs;
-    let weight = Matrix::new(weight, outputs, inputs).transposed();
-    matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
+/// Every row becomes the bias.
+fn fill_rows(bias: &[f32], y: &mut [f32]) {
+    for row in y.chunks_exact_mut(bias.len()) {
+        row.copy_from_slice(bias);
+    }
+}
+
+/// `[columns, rows]` from `[rows, columns]`, block by block so that both sides stay in the cache.
+fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let mut result = vec![0.0; matrix.len()];
+    for row_block in (0..rows).step_by(BLOCK) {
+        for column_block in (0..columns).step_by(BLOCK) {
+            for row in row_block..(row_block + BLOCK).min(rows) {
+                for column in column_block..(column_block + BLOCK).min(columns) {
+                    result[column * rows + row] = matrix[row * columns + column];
+                }
+            }
+        }
+    }
+    result
 }
 
 /// `d_x = d_y · weight`, or added to d_x.
