@@ -45,7 +45,7 @@ impl Default for GraftOptions {
             method: Method::Houlsby,
             bottleneck: 64,
             activation: AdapterActivation::Gelu,
-            pooling: Pooling::Cls,
+            pooling: Pooling::Mean,
             max_length: 128,
             metric: None,
             train: TrainOptions {
