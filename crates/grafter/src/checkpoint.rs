@@ -124,7 +124,9 @@ impl Reader<'_> {
         let layers = (0..config.num_hidden_layers)
             .map(|layer| self.layer(&config, layer))
             .collect::<Result<Vec<_>, _>>()?;
-        let pooler = self.linear("pooler.dense", hidden, hidden)?;
+        // Checkpoints saved without a pooler serve every task that pools by the mean.
+        let has_pooler = self.tensors.tensor(&format!("{}pooler.dense.weight", self.prefix)).is_ok();
+        let pooler = has_pooler.then(|| self.linear("pooler.dense", hidden, hidden)).transpose()?;
         Ok(Encoder { config, embedding, embeddings_layer_norm, layers, pooler, weights_sha256 })
     }
 

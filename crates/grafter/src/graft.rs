@@ -216,6 +216,9 @@ impl GraftOptions {
                 format!("at most {longest}, as the model has"),
             );
         }
+        if self.pooling == Pooling::Cls && !model.encoder().has_pooler() {
+            return wrong("--pooling", "cls".to_owned(), "mean, since the model has no pooler".to_owned());
+        }
         let at_least_one = [
             ("--bottleneck", self.bottleneck),
             ("--epochs", self.train.epochs as usize),

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use grafter_nn::activation::{tanh_backward, tanh_in_place};
 use grafter_nn::gemm::Write;
+use grafter_nn::linear::FrozenLinear;
 use grafter_nn::{linear, pooling};
 
 use crate::adapter::{Pooling, TaskParameters};
@@ -67,7 +68,7 @@ pub fn forward(
     }
     match task.layout().config().pooling {
         Pooling::Cls => {
-            encoder.pooler.forward(&head.taken, &mut head.pooled);
+            pooler(encoder).forward(&head.taken, &mut head.pooled);
             tanh_in_place(&mut head.pooled);
         }
         Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
@@ -100,7 +101,7 @@ pub fn backward(
     match task.layout().config().pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
-            encoder.pooler.backward(&head.d_pooled, &mut head.d_taken, Write::Replace);
+            pooler(encoder).backward(&head.d_pooled, &mut head.d_taken, Write::Replace);
         }
         Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
     }
@@ -116,6 +117,11 @@ pub fn backward(
 /// Adds the head's gradients alone, where nothing below is trained.
 pub fn backward_weights(task: &TaskParameters, head: &HeadActivations, gradients: &mut [f32]) {
     linear::backward_weights(&head.dropped, &head.d_logits, task.layout().head_gradients(gradients));
+}
+
+/// Whoever makes a task's parameters has checked that its pooling exists ([`Encoder::has_pooler`]).
+fn pooler(encoder: &Encoder) -> &FrozenLinear {
+    encoder.pooler.as_ref().expect("a task with `cls` pooling is only made on an encoder with a pooler")
 }
 
 fn drop_rows(

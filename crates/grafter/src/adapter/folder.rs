@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::manifest::{BaseRecord, FORMAT_VERSION, Manifest};
 use super::parameters::{ParameterList, TaskLayout, TaskParameters};
-use super::{Method, card};
+use super::{Method, Pooling, card};
 use crate::checkpoint::f32_values;
 use crate::data::TaskKind;
 use crate::digest::sha256_hex;
@@ -242,6 +242,14 @@ impl Adapter {
                 field: "`max_length`",
                 found: manifest.max_length.to_string(),
                 expected: format!("1 to {limit}"),
+            });
+        }
+        if manifest.adapter.pooling == Pooling::Cls && !model.encoder().has_pooler() {
+            return Err(AdapterError::Inconsistent {
+                path: folder.join(MANIFEST_FILE),
+                field: "`adapter.pooling`",
+                found: "cls".to_owned(),
+                expected: "mean, since the model has no pooler".to_owned(),
             });
         }
         let parameters = read_weights(folder, &manifest, config)?;

@@ -66,7 +66,8 @@ pub struct Encoder {
     pub(crate) embedding: FrozenEmbedding,
     pub(crate) embeddings_layer_norm: FrozenLayerNorm,
     pub(crate) layers: Vec<EncoderLayer>,
-    pub(crate) pooler: FrozenLinear,
+    /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
+    pub(crate) pooler: Option<FrozenLinear>,
     pub(crate) weights_sha256: String,
 }
 
@@ -74,6 +75,11 @@ impl Encoder {
     /// SHA-256 of the file that the weights came from, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
         &self.weights_sha256
+    }
+
+    /// Whether tasks can read the pooled `[CLS]`.
+    pub fn has_pooler(&self) -> bool {
+        self.pooler.is_some()
     }
 
     /// Numbers in the encoder, the pooler included.
@@ -94,7 +100,7 @@ impl Encoder {
                     + norm(&layer.output_layer_norm)
             })
             .sum();
-        embedding + norm(&self.embeddings_layer_norm) + layers + linear(&self.pooler)
+        embedding + norm(&self.embeddings_layer_norm) + layers + self.pooler.as_ref().map_or(0, linear)
     }
 
     /// SHA-256 over the numbers in memory, to prove that a run left them as they were.
@@ -113,7 +119,9 @@ impl Encoder {
                 numbers.extend([&norm.weight[..], &norm.bias]);
             }
         }
-        numbers.extend([self.pooler.weights().weight, self.pooler.weights().bias]);
+        if let Some(pooler) = &self.pooler {
+            numbers.extend([pooler.weights().weight, pooler.weights().bias]);
+        }
         crate::digest::sha256_of_floats(&numbers)
     }
 
