@@ -1,6 +1,8 @@
 //! Broken, foreign and malicious files: every adapter folder and model folder that is not what it should be is refused
 //! with a message that names the file and what was expected and found, and no folder of the user is ever harmed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -2,6 +2,8 @@
 //! batch is answered as it is alone, the encoder stays frozen, an adapter file gives back what was trained, and a run
 //! that ends early keeps its best evaluation. All on a tiny random model that `reference/tiny_bert.py` wrote.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -1,0 +1,772 @@
+//! The built command, from outside: what it prints, what it writes and how it exits. Everything runs on a tiny model
+//! with an empty cache and the network switched off.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far above what any step of these tests takes; reached only where the command hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn tiny_bert() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert").canonicalize().unwrap()
+}
+
+/// A folder of its own for each test: the data, and what the command writes.
+struct Place {
+    folder: TempDir,
+}
+
+/// What a command did.
+struct Done {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grafter"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("GRAFTER_CACHE", self.path("cache"))
+            .env("HF_HOME", self.path("hf"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("COLUMNS", "100")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs with `--model <tiny-bert>`.
+    fn run(&self, arguments: &[&str]) -> Done {
+        let model = tiny_bert();
+        self.run_bare(&[arguments, &["--model", model.to_str().unwrap()]].concat())
+    }
+
+    fn run_bare(&self, arguments: &[&str]) -> Done {
+        Done::of(self.command(arguments).output().unwrap())
+    }
+
+    /// A short training run on `train.<extension>` and `dev.<extension>`.
+    fn train(&self, extension: &str, more: &[&str]) -> Done {
+        let (train, dev) = (format!("train.{extension}"), format!("dev.{extension}"));
+        let files = ["train", "--train", &train, "--dev", &dev, "--out", "adapter"];
+        let mut arguments = [&files[..], &QUICK, more].concat();
+        for (flag, value) in SHORT {
+            if !more.contains(&flag) {
+                arguments.extend([flag, value]);
+            }
+        }
+        self.run(&arguments)
+    }
+
+    /// An adapter for `good` (1) and `bad` (0) in `adapter`.
+    fn with_adapter() -> Self {
+        let place = Self::new();
+        place.write("train.csv", OPINIONS);
+        place.write("dev.csv", OPINIONS);
+        place.train("csv", &[]).succeeded();
+        place
+    }
+
+    fn spawn_predict(&self, more: &[&str]) -> Child {
+        let model = tiny_bert();
+        let arguments = [&["predict", "--adapter", "adapter", "--model", model.to_str().unwrap()][..], more];
+        self.command(&arguments.concat()).stdin(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Exit code and standard error, as the snapshots hold them.
+    fn told(&self, done: &Done) -> String {
+        assert_eq!(done.stdout, "", "standard output holds data only");
+        let mut text = done.stderr.clone();
+        for (found, name) in [
+            (self.folder.path().to_path_buf(), "DIR"),
+            (self.folder.path().canonicalize().unwrap(), "DIR"),
+            (tiny_bert(), "TINY_BERT"),
+        ] {
+            text = text.replace(&found.display().to_string(), name);
+        }
+        format!("exit code {}\n{}", done.code.unwrap(), without_digests(&text))
+    }
+}
+
+/// 64 hexadecimal digits become `SHA256`.
+fn without_digests(text: &str) -> String {
+    let mut result = String::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        if digits.len() == 64 { result += &part.replace(digits, "SHA256") } else { result += part }
+    }
+    result
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    fn json_lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Settings with which the tiny random model learns a few rows by heart.
+const QUICK: [&str; 5] = ["--bottleneck=8", "--max-length=32", "--lr=0.02", "--no-dropout", "--pooling=mean"];
+/// What goes with [`QUICK`] unless a test says otherwise.
+const SHORT: [(&str, &str); 2] = [("--epochs", "30"), ("--batch-size", "4")];
+
+const OPINIONS: &str = "text,label\ngood film,1\nbad film,0\na good story,1\na bad story,0\nthe actor was good,1\n\
+                        the actor was bad,0\ngood music,1\nbad music,0\n";
+
+// --------------------------------------------------------------------------------- from training to answers
+
+/// Trains, evaluates and predicts on one file; the labels of the answers in the order of the rows.
+fn train_eval_predict(extension: &str, content: &str, more: &[&str]) -> (Value, Value, Vec<Value>) {
+    let place = Place::new();
+    for name in ["train", "dev"] {
+        place.write(&format!("{name}.{extension}"), content);
+    }
+    let trained = place.train(extension, &[more, &["--json"]].concat()).succeeded().json();
+    let dev = format!("dev.{extension}");
+    let scores = place.run(&["eval", "--adapter", "adapter", "--data", &dev, "--json"]).succeeded().json();
+    assert_eq!(scores["scores"], trained["dev_scores"], "eval says what train said of the same rows");
+    let answers = place.run(&["predict", "--adapter", "adapter", "--input", &dev]).succeeded().json_lines();
+    (trained, scores, answers)
+}
+
+fn labels(answers: &[Value]) -> Vec<&str> {
+    answers.iter().map(|answer| answer["label"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn classification_of_texts_in_every_format() {
+    let tsv = OPINIONS.replace(',', "\t");
+    let jsonl: String = OPINIONS
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let (text, label) = line.split_once(',').unwrap();
+            format!("{{\"text\": \"{text}\", \"label\": {label}}}\n")
+        })
+        .collect();
+    let mut seen = BTreeSet::new();
+    for (extension, content) in [("csv", OPINIONS), ("tsv", &tsv), ("jsonl", &jsonl)] {
+        let (trained, scores, answers) = train_eval_predict(extension, content, &[]);
+        assert_eq!(trained["ending"], "completed");
+        assert_eq!((&trained["steps"], &trained["baseline"]), (&Value::from(60), &Value::from(0.5)));
+        assert_eq!(scores["labels"], serde_json::json!(["0", "1"]));
+        assert_eq!(scores["scores"]["accuracy"], 1.0, "{extension}: {scores}");
+        assert_eq!(labels(&answers), ["1", "0", "1", "0", "1", "0", "1", "0"], "{extension}");
+        for answer in &answers {
+            let total: f64 =
+                answer["probabilities"].as_object().unwrap().values().flat_map(Value::as_f64).sum();
+            assert!((total - 1.0).abs() < 1e-12, "{answer}");
+            assert_eq!(answer["score"], answer["probabilities"][answer["label"].as_str().unwrap()]);
+        }
+        seen.insert(serde_json::to_string(&answers).unwrap());
+    }
+    assert_eq!(seen.len(), 1, "the same rows in another format give the same answers");
+}
+
+#[test]
+fn classification_of_pairs() {
+    let rows = "sentence1\tsentence2\tlabel\nthe cat\tthe cat\tsame\nthe dog\ta film\tother\na bird\ta bird\tsame\n\
+                a horse\tthe music\tother\nred\tred\tsame\nblue\tnever\tother\n";
+    let (_, scores, answers) = train_eval_predict("tsv", rows, &["--epochs", "60"]);
+    assert_eq!(scores["labels"], serde_json::json!(["other", "same"]));
+    assert_eq!(labels(&answers), ["same", "other", "same", "other", "same", "other"]);
+}
+
+#[test]
+fn regression() {
+    let rows = "text,label\none,1000\ntwo,2000\nthree,3000\nthe number one,1000\nthe number two,2000\n\
+                the number three,3000\n";
+    let (trained, scores, answers) =
+        train_eval_predict("csv", rows, &["--task=regression", "--epochs", "60"]);
+    assert_eq!(trained["metric"], "pearson");
+    assert!(scores["scores"]["pearson"].as_f64().unwrap() > 0.95, "{scores}");
+    for (answer, label) in answers.iter().zip([1000.0, 2000.0, 3000.0, 1000.0, 2000.0, 3000.0]) {
+        let score = answer["score"].as_f64().unwrap();
+        assert!((score - label).abs() < 500.0, "{answers:?}");
+        assert!(answer.get("label").is_none(), "{answer}");
+    }
+}
+
+#[test]
+fn training_tells_people_what_came_out() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    let done = place.train("csv", &[]).succeeded();
+    let words: Vec<&str> = done.stdout.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(words, ["score", "best", "trained", "time", "adapter"], "{}", done.stdout);
+    assert!(done.stdout.starts_with("score    accuracy 1.0000 on 8 dev rows (majority 0.5000)\n"));
+    assert_eq!(done.stderr.lines().count(), 30, "one line for each evaluation: {}", done.stderr);
+    // The log: 60 steps and 30 evaluations.
+    let log = std::fs::read_to_string(place.path("adapter.log.jsonl")).unwrap();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    assert_eq!((count("step"), count("evaluation"), events.len()), (60, 30, 90));
+    let expected = ["adapter", "adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
+    assert_eq!(place.names(), expected.into(), "nothing else is written, the cache neither");
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_the_adapter() {
+    let place = Place::new();
+    let rows: String = (0..12).map(|_| OPINIONS.split_once('\n').unwrap().1).collect();
+    for name in ["train.csv", "dev.csv"] {
+        place.write(name, format!("text,label\n{rows}"));
+    }
+    let mut files = BTreeSet::new();
+    for threads in ["1", "2", "3"] {
+        let options = ["--threads", threads, "--overwrite", "--batch-size", "64", "--epochs", "2"];
+        place.train("csv", &options).succeeded();
+        files.insert(std::fs::read(place.path("adapter/adapter.safetensors")).unwrap());
+    }
+    assert_eq!(files.len(), 1);
+}
+
+#[test]
+fn an_adapter_is_replaced_only_with_overwrite() {
+    let place = Place::with_adapter();
+    let before = std::fs::read(place.path("adapter/adapter.safetensors")).unwrap();
+    let refused = place.train("csv", &["--seed=7"]);
+    assert_snapshot!(place.told(&refused), @r"
+    exit code 2
+    error: `adapter` exists
+
+    hint: pass `--overwrite` to replace it
+    ");
+    assert_eq!(std::fs::read(place.path("adapter/adapter.safetensors")).unwrap(), before);
+    place.train("csv", &["--seed=7", "--overwrite"]).succeeded();
+    assert_ne!(std::fs::read(place.path("adapter/adapter.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_adapter_is_never_replaced() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    std::fs::create_dir(place.path("adapter")).unwrap();
+    place.write("adapter/thesis.txt", "years of work");
+    assert_snapshot!(place.told(&place.train("csv", &["--overwrite"])), @r"
+    exit code 2
+    error: `adapter` exists and is not an adapter folder
+    ");
+    assert_eq!(std::fs::read_to_string(place.path("adapter/thesis.txt")).unwrap(), "years of work");
+}
+
+// -------------------------------------------------------------------------------------- predict as a filter
+
+/// Feeds standard input and waits for the end.
+fn feed(mut child: Child, input: Vec<u8>) -> Done {
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        // The command may end before it has read everything.
+        let _ = stdin.write_all(&input);
+    });
+    let done = Done::of(child.wait_with_output().unwrap());
+    writer.join().unwrap();
+    done
+}
+
+#[test]
+fn bad_rows_are_answered_in_their_place() {
+    let place = Place::with_adapter();
+    let done = feed(place.spawn_predict(&[]), b"good film\nb\xffd film\n\nbad film\n \n".to_vec());
+    assert_eq!(done.code, Some(1));
+    let lines = done.json_lines();
+    assert_eq!(lines.len(), 5);
+    assert_eq!((&lines[0]["label"], &lines[3]["label"]), (&Value::from("1"), &Value::from("0")));
+    let error = |row: usize| lines[row]["error"].as_str().unwrap();
+    assert_eq!(error(1), "standard input:2: byte 2 of the line (0xff) is not UTF-8");
+    assert_eq!(error(2), "standard input:3: `text` is empty");
+    assert_eq!(error(4), "standard input:5: `text` is empty");
+    assert_eq!(done.stderr, "warning: 3 rows could not be used\n");
+}
+
+#[test]
+fn pairs_are_refused_where_single_texts_are_expected() {
+    let place = Place::with_adapter();
+    let rows = "{\"sentence1\": \"good\", \"sentence2\": \"bad\"}\n";
+    let done = feed(place.spawn_predict(&["--format=jsonl"]), rows.into());
+    assert_eq!(done.code, Some(1));
+    assert!(done.json_lines()[0]["error"].as_str().unwrap().ends_with("expected one text, found a pair"));
+}
+
+#[test]
+fn a_slow_writer_is_answered_at_once() {
+    let place = Place::with_adapter();
+    let mut child = place.spawn_predict(&[]);
+    let mut stdin = child.stdin.take().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, answers) = channel();
+    let reader = std::thread::spawn(move || {
+        for line in stdout.lines() {
+            sender.send(line.unwrap()).unwrap();
+        }
+    });
+    for (text, label) in [("good film", "1"), ("bad film", "0"), ("good music", "1")] {
+        writeln!(stdin, "{text}").unwrap();
+        stdin.flush().unwrap();
+        let line = answers.recv_timeout(PATIENCE).expect("an answer before the input ends");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["label"], label);
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    reader.join().unwrap();
+    assert!(answers.try_recv().is_err(), "no more answers than rows");
+}
+
+#[test]
+fn many_rows_keep_their_order() {
+    const ROWS: usize = 20_000;
+    let place = Place::with_adapter();
+    let text = |row: usize| if row % 7 < 3 { "good film" } else { "bad film" };
+    let input: String = (0..ROWS).map(|row| format!("{}\n", text(row))).collect();
+    let done = feed(place.spawn_predict(&[]), input.into_bytes()).succeeded();
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(lines.len(), ROWS);
+    for (row, line) in lines.iter().enumerate() {
+        // The same text has the same answer to the last digit, whatever stands beside it.
+        assert_eq!(line, if text(row) == "good film" { &lines[0] } else { &lines[3] }, "row {row}");
+    }
+    assert_ne!(lines[0], lines[3]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn endless_input_is_read_in_bounded_memory() {
+    let place = Place::with_adapter();
+    let mut child = place.spawn_predict(&[]);
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        let rows = "good film\n".repeat(1000);
+        // Ends when the command is gone.
+        while stdin.write_all(rows.as_bytes()).is_ok() {}
+    });
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let mut after = |rows: usize| {
+        assert_eq!(answers.by_ref().take(rows).filter(Result::is_ok).count(), rows);
+        resident()
+    };
+    let (early, late) = (after(5_000), after(60_000));
+    // 60 000 rows and answers held would be more than 8 MB.
+    assert!(late < early + 4_000, "{early} kB after 5 000 rows, {late} kB after 65 000");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::with_adapter();
+    let mut child = place.spawn_predict(&[]);
+    let mut stdin = child.stdin.take().unwrap();
+    drop(child.stdout.take());
+    let writer = std::thread::spawn(move || while writeln!(stdin, "good film").is_ok() {});
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    writer.join().unwrap();
+}
+
+#[test]
+fn answers_go_to_a_file_where_one_is_named() {
+    let place = Place::with_adapter();
+    let done =
+        place.run(&["predict", "--adapter=adapter", "--input=dev.csv", "--output=answers.jsonl"]).succeeded();
+    assert_eq!(done.stdout, "");
+    assert_eq!(std::fs::read_to_string(place.path("answers.jsonl")).unwrap().lines().count(), 8);
+}
+
+// ------------------------------------------------------------------------------------------------- Ctrl-C
+
+/// Starts a long run, waits for `begun` to be in its log, interrupts it and returns its end.
+#[cfg(unix)]
+fn interrupted(place: &Place, begun: &str, more: &[&str]) -> Done {
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    let model = tiny_bert();
+    let arguments = ["train", "--train=train.csv", "--dev=dev.csv", "--out=adapter", "--epochs=1000000"];
+    let model = ["--bottleneck=4", "--max-length=32", "--model", model.to_str().unwrap()];
+    let child =
+        place.command(&[&arguments[..], &model, more].concat()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    let log = place.path("adapter.log.jsonl");
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains(begun)) {
+        assert!(start.elapsed() < PATIENCE, "no `{begun}` in the log");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    Done::of(child.wait_with_output().unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_keeps_its_best_adapter() {
+    let place = Place::new();
+    let done = interrupted(&place, "\"evaluation\"", &["--json"]);
+    assert_eq!(done.code, Some(0));
+    assert_eq!(done.json()["ending"], "interrupted");
+    let expected = ["adapter", "adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
+    assert_eq!(place.names(), expected.into(), "nothing temporary is left");
+    place.run(&["eval", "--adapter=adapter", "--data=dev.csv"]).succeeded();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_interrupted_before_its_first_evaluation_leaves_no_adapter() {
+    let place = Place::new();
+    let done = interrupted(&place, "\"step\"", &["--eval-every=1000000000"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(130), ""));
+    let expected = ["adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
+    assert_eq!(place.names(), expected.into(), "nothing temporary is left");
+}
+
+// -------------------------------------------------------------------------------------------- error messages
+
+/// What `train` says of a training file, with a good dev file.
+fn refused_training(name: &str, content: impl AsRef<[u8]>) -> String {
+    let place = Place::new();
+    place.write(name, content);
+    place.write("dev.csv", OPINIONS);
+    let done = place.run(&["train", "--train", name, "--dev=dev.csv", "--out=adapter"]);
+    assert!(!place.path("adapter").exists());
+    place.told(&done)
+}
+
+#[test]
+fn a_missing_column() {
+    assert_snapshot!(refused_training("train.csv", "review,stars\ngood,1\nbad,0\n"), @r#"
+    exit code 2
+    error: train.csv:1: no text column, found `review`, `stars`
+
+    hint: the first line names the columns: `sentence` or `text`, or for pairs `sentence1` `sentence2` or `text_a` `text_b`; name others with `--text-column <NAME>` and `--text-b-column <NAME>`
+    "#);
+    assert_snapshot!(refused_training("train.csv", "text,stars\ngood,1\nbad,0\n"), @r#"
+    exit code 2
+    error: train.csv:1: no label column `label`, found `text`, `stars`
+
+    hint: name it with `--label-column <NAME>`
+    "#);
+    assert_snapshot!(refused_training("train.jsonl", "{\"text\": \"good\"}\n"), @r#"
+    exit code 2
+    error: train.jsonl:1: label `label` is missing
+
+    hint: name another label column with `--label-column <NAME>`
+    "#);
+}
+
+#[test]
+fn an_empty_text() {
+    assert_snapshot!(refused_training("train.csv", "text,label\ngood,1\n  ,0\n"), @r#"
+    exit code 2
+    error: train.csv:3: `text` is empty
+    "#);
+}
+
+#[test]
+fn a_wrong_number_of_fields() {
+    assert_snapshot!(refused_training("train.csv", "text,label\ngood,1\nbad, really bad,0\n"), @r#"
+    exit code 2
+    error: train.csv:3: expected 2 fields, found 3
+
+    hint: a CSV field that holds a comma stands between quotes; pass `--format tsv` for tab-separated data
+    "#);
+    assert_snapshot!(refused_training("train.tsv", "text\tlabel\ngood\t1\nbad\n"), @r#"
+    exit code 2
+    error: train.tsv:3: expected 2 fields, found 1
+
+    hint: a TSV field cannot hold a tab; pass `--format csv` for comma-separated data
+    "#);
+}
+
+#[test]
+fn bytes_that_are_not_utf8() {
+    assert_snapshot!(refused_training("train.csv", b"text,label\ngood,1\ncaf\xe9,0\n"), @r#"
+    exit code 2
+    error: train.csv:3: byte 4 of the line (0xe9) is not UTF-8
+
+    hint: convert the file, e.g. with `iconv -f WINDOWS-1252 -t UTF-8`
+    "#);
+}
+
+#[test]
+fn one_class_only() {
+    assert_snapshot!(refused_training("train.csv", "text,label\ngood,1\nbetter,1\n"), @r#"
+    exit code 2
+    error: train.csv: expected at least two labels, found only `1`
+    "#);
+}
+
+#[test]
+fn no_rows() {
+    assert_snapshot!(refused_training("train.csv", ""), @r#"
+    exit code 2
+    error: train.csv: no rows
+    "#);
+    assert_snapshot!(refused_training("train.csv", "text,label\n"), @r#"
+    exit code 2
+    error: train.csv: no rows
+    "#);
+}
+
+#[test]
+fn an_unknown_extension() {
+    assert_snapshot!(refused_training("train.data", OPINIONS), @r#"
+    exit code 2
+    error: train.data: cannot tell the format from the file name
+
+    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl` or `lines`
+    "#);
+}
+
+#[test]
+fn a_missing_file() {
+    let place = Place::with_adapter();
+    assert_snapshot!(place.told(&place.run(&["train", "--train=no.csv", "--dev=dev.csv", "--out=other"])), @r#"
+    exit code 2
+    error: cannot open no.csv: No such file or directory (os error 2)
+    "#);
+    assert_snapshot!(place.told(&place.run(&["eval", "--adapter=adapter", "--data=no.csv"])), @r#"
+    exit code 2
+    error: cannot open no.csv: No such file or directory (os error 2)
+    "#);
+    assert_snapshot!(place.told(&place.run(&["predict", "--adapter=adapter", "--input=no.csv"])), @r#"
+    exit code 2
+    error: cannot read `no.csv`: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn an_unknown_label() {
+    let place = Place::with_adapter();
+    place.write("unknown.csv", "text,label\ngood film,1\nbad film,5\n");
+    let training = place.run(&["train", "--train=train.csv", "--dev=unknown.csv", "--out=other"]);
+    assert_snapshot!(place.told(&training), @r#"
+    exit code 2
+    error: unknown.csv:3: unknown label `5`, expected one of `0`, `1`
+
+    hint: labels are those of the training data; they are compared exactly
+    "#);
+    let evaluation = place.run(&["eval", "--adapter=adapter", "--data=unknown.csv"]);
+    assert_eq!(place.told(&evaluation), place.told(&training));
+}
+
+#[test]
+fn a_label_that_is_no_number() {
+    let place = Place::new();
+    place.write("train.csv", "text,label\ngood,1.5\nbad,low\n");
+    let arguments = ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--task=regression"];
+    assert_snapshot!(place.told(&place.run(&arguments)), @r#"
+    exit code 2
+    error: train.csv:3: label `low` is not a finite number
+
+    hint: a regression label is a number; for named classes use classification
+    "#);
+}
+
+#[test]
+fn an_unknown_model() {
+    let place = Place::with_adapter();
+    let arguments = ["eval", "--adapter=adapter", "--data=dev.csv", "--model", "bert-enormous"];
+    assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
+    exit code 2
+    error: unknown model `bert-enormous`: expected a known name (`minilm`) or a folder
+
+    hint: pass a known name (`minilm`), or a folder with `config.json`, `model.safetensors`, `tokenizer.json`: `--model <DIR>`
+    "#);
+    std::fs::create_dir(place.path("half")).unwrap();
+    place.write("half/config.json", "{}");
+    let arguments = ["eval", "--adapter=adapter", "--data=dev.csv", "--model", "half"];
+    assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
+    exit code 2
+    error: model folder `half` has no `model.safetensors`, `tokenizer.json`
+
+    hint: pass a folder with `config.json`, `model.safetensors`, `tokenizer.json`: `--model <DIR>`
+    "#);
+}
+
+#[test]
+fn a_missing_adapter() {
+    let place = Place::with_adapter();
+    assert_snapshot!(place.told(&place.run(&["eval", "--adapter=nowhere", "--data=dev.csv"])), @r#"
+    exit code 2
+    error: cannot read `nowhere/adapter.json`: No such file or directory (os error 2)
+    "#);
+    assert_snapshot!(place.told(&place.run(&["predict", "--adapter=nowhere"])), @r#"
+    exit code 2
+    error: cannot read `nowhere/adapter.json`: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn an_adapter_on_another_base() {
+    let place = Place::with_adapter();
+    std::fs::create_dir(place.path("other")).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(tiny_bert().join(name), place.path("other").join(name)).unwrap();
+    }
+    let mut bytes = std::fs::read(place.path("other/model.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    place.write("other/model.safetensors", bytes);
+    let arguments = ["predict", "--adapter=adapter", "--model=other", "--input=dev.csv"];
+    assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
+    exit code 2
+    error: adapter `adapter` does not fit this model: its encoder has SHA-256 SHA256, this one SHA256
+
+    hint: it was trained on `TINY_BERT`; pass `--model <NAME or DIR>` of that model
+    "#);
+}
+
+#[test]
+fn a_model_that_is_not_supported() {
+    let place = Place::with_adapter();
+    std::fs::create_dir(place.path("other")).unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(tiny_bert().join(name), place.path("other").join(name)).unwrap();
+    }
+    place.write("other/config.json", "{\"model_type\": \"roberta\"}");
+    let arguments = ["eval", "--adapter=adapter", "--model=other", "--data=dev.csv"];
+    assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
+    exit code 2
+    error: `other/config.json`: `model_type` is `roberta`; supported: `bert`
+
+    hint: BERT encoders are supported; `grafter pull minilm` fetches one
+    "#);
+}
+
+#[test]
+fn a_wrong_metric() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    let arguments =
+        ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--max-length=32", "--metric"];
+    let with = |metric: &str| place.told(&place.run(&[&arguments[..], &[metric]].concat()));
+    assert_snapshot!(with("pearson"), @r#"
+    exit code 2
+    error: metric `pearson` does not measure classification
+
+    hint: for classification use `accuracy`, `f1`, `macro-f1`, `matthews`
+    "#);
+    assert_snapshot!(with("bleu"), @r#"
+    exit code 2
+    error: invalid value 'bleu' for '--metric <NAME>': unknown metric `bleu`
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn an_option_out_of_range() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    let arguments = ["train", "--train=train.csv", "--dev=train.csv", "--out=other"];
+    let with = |options: &[&str]| place.told(&place.run(&[&arguments[..], options].concat()));
+    assert_snapshot!(with(&["--max-length=65"]), @r#"
+    exit code 2
+    error: `--max-length` is 65, expected at most 64, as the model has
+    "#);
+    assert_snapshot!(with(&["--max-length=32", "--lr=nan"]), @r#"
+    exit code 2
+    error: `--lr` is NaN, expected a number above 0
+    "#);
+}
+
+#[test]
+fn an_unknown_flag() {
+    let place = Place::new();
+    assert_snapshot!(place.told(&place.run_bare(&["eval", "--adaptor=x"])), @r#"
+    exit code 2
+    error: unexpected argument '--adaptor' found
+
+      tip: a similar argument exists: '--adapter'
+
+    Usage: grafter eval --adapter <DIR> --data <FILE>
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.told(&place.run_bare(&["evaluate"])), @r#"
+    exit code 2
+    error: unrecognized subcommand 'evaluate'
+
+      tip: a similar subcommand exists: 'eval'
+
+    Usage: grafter [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn pairs_for_a_task_on_single_texts() {
+    let place = Place::with_adapter();
+    place.write("pairs.csv", "text_a,text_b,label\ngood,film,1\nbad,film,0\n");
+    assert_snapshot!(place.told(&place.run(&["eval", "--adapter=adapter", "--data=pairs.csv"])), @r#"
+    exit code 2
+    error: pairs.csv: expected single texts, found pairs of texts
+
+    hint: choose the text columns with `--text-column` and `--text-b-column`
+    "#);
+}
+
+#[test]
+fn answers_that_cannot_be_written() {
+    let place = Place::with_adapter();
+    let done = place.run(&["predict", "--adapter=adapter", "--input=dev.csv", "--output=no/where.jsonl"]);
+    assert_snapshot!(place.told(&done), @r#"
+    exit code 2
+    error: cannot write `no/where.jsonl`: No such file or directory (os error 2)
+    "#);
+}
