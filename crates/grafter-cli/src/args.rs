@@ -295,7 +295,12 @@ pub struct Inspect {
     pub json: bool,
 }
 
+/// Exit codes are told here because scripts rely on them.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the files can be trained on, 1 they cannot (rows are rejected, or there is a \
+                        problem), 2 a file cannot be read at all"
+)]
 pub struct CheckData {
     /// Rows to learn from
     #[arg(long, value_name = "FILE")]

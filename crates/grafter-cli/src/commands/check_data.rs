@@ -1,7 +1,82 @@
+//! `grafter check-data`: looks through data files before training on them.
+//!
+//! The library reads and counts; this file brings the model's tokenizer (and not its weights) to count tokens with,
+//! and [`text`] lays the report out for people. Rows that cannot be used, and problems that training would stop at,
+//! give exit code 1; a file that cannot be read at all is an error.
+
+mod text;
+
+use std::cell::RefCell;
+
+use grafter::data::{CheckFiles, CheckOptions, CheckReport, LabelUse, Row, check_data};
+use grafter::encoder::EncoderConfig;
+use grafter::graft::GraftError;
+use grafter::hub;
+use grafter::model::ModelError;
+use grafter::tokenizer::{Tokenizer, TokenizerError};
+use serde::Serialize;
+
+use super::{print, print_json};
 use crate::Outcome;
 use crate::args::CheckData;
 use crate::failure::Failure;
+use crate::progress::PullBar;
 
-pub fn run(_: &CheckData) -> Result<Outcome, Failure> {
-    Ok(Outcome::Done)
+/// Rejected rows, and repeated texts, that are listed for each file; all are counted.
+const MAX_LISTED: usize = 20;
+
+/// The report, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    usable: bool,
+    #[serde(flatten)]
+    report: &'a CheckReport,
+}
+
+pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
+    let source = |path: &std::path::PathBuf| arguments.rows.source(path);
+    let files = CheckFiles {
+        train: source(&arguments.train),
+        dev: arguments.dev.as_ref().map(source),
+        test: arguments.test.as_ref().map(source),
+    };
+    // Before a model is fetched: a wrong path or header is told at once.
+    for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
+        source.open(LabelUse::Optional)?;
+    }
+    let tokenizer = open_tokenizer(&arguments.model.model, arguments.max_length)?;
+    let options =
+        CheckOptions { kind: arguments.task, max_length: arguments.max_length, max_listed: MAX_LISTED };
+    let failed: RefCell<Option<TokenizerError>> = RefCell::new(None);
+    let count_tokens = |row: &Row| match tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX) {
+        Ok(tokens) => tokens.ids.len(),
+        Err(error) => {
+            failed.borrow_mut().get_or_insert(error);
+            0
+        }
+    };
+    let report = check_data(&files, &options, &count_tokens)?;
+    if let Some(error) = failed.into_inner() {
+        return Err(error.into());
+    }
+    let usable = report.is_usable();
+    if arguments.json {
+        print_json(&Report { usable, report: &report })?;
+    } else {
+        print(&text::text(&report))?;
+    }
+    Ok(if usable { Outcome::Done } else { Outcome::RowsRejected })
+}
+
+/// The tokenizer of a model, whose weights stay unread; refuses a longest length that training would refuse.
+fn open_tokenizer(model: &str, max_length: usize) -> Result<Tokenizer, Failure> {
+    let folder = hub::resolve(model, &mut PullBar::default())?;
+    let config = EncoderConfig::read(&folder.join("config.json")).map_err(ModelError::from)?;
+    let longest = config.max_position_embeddings;
+    if !(1..=longest).contains(&max_length) {
+        let expected = format!("1 to {longest}, as the model has");
+        let found = max_length.to_string();
+        return Err(GraftError::Option { option: "--max-length", found, expected }.into());
+    }
+    Ok(Tokenizer::read(&folder, config.vocab_size)?)
 }

@@ -37,6 +37,31 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
+/// A name or text from a file as it is shown: on one line, cut, and with nothing in it that steers a terminal.
+pub fn printable(text: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    let mut shown = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == SHOWN_CHARS {
+            shown.push('…');
+            break;
+        }
+        // Direction controls and line separators are not `is_control`; `escape_debug` covers both.
+        if matches!(c, '\'' | '"' | '\\') { shown.push(c) } else { shown.extend(c.escape_debug()) }
+    }
+    shown
+}
+
+/// One line of a description: a name, then a value in a column.
+pub fn field(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{name:12} {value}\n")
+}
+
+/// A share as people read it: `5.42 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
 /// One metric of some scores, or a dash where it is not defined.
 pub fn metric_text(scores: &Scores, metric: Metric) -> String {
     match scores.get(metric) {
@@ -100,4 +125,21 @@ fn confusion_table(confusion: &[Vec<u64>], labels: &[String], width: usize) -> S
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_cannot_steer_a_terminal() {
+        assert_eq!(printable("caf\u{e9} \"x\""), "caf\u{e9} \"x\"");
+        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
+        assert_eq!(printable(&"x".repeat(100)).chars().count(), 61);
+    }
+
+    #[test]
+    fn fields_are_aligned() {
+        assert_eq!(field("task", 1) + &field("vocabulary", 2), "task         1\nvocabulary   2\n");
+    }
 }

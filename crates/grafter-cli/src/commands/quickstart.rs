@@ -1,7 +1,119 @@
+//! `grafter quickstart`: trains three small tasks on one frozen model and shows, by comparison, that none disturbs
+//! another.
+//!
+//! What it claims it measures: the first task's answers are taken through its saved folder right after its training
+//! and again after the third, bit for bit, and the base's numbers in memory are digested before and after.
+//! [`tasks`] holds the data, [`folder`] decides what may be written, [`text`] is what people read.
+
+mod folder;
+mod tasks;
+mod text;
+
+use std::time::Instant;
+
+use grafter::adapter::Adapter;
+use grafter::data::{Dataset, Row, Source, TaskKind};
+use grafter::graft::{GraftOptions, Grafted, graft};
+use grafter::metrics::Metric;
+use grafter::model::Model;
+use grafter::predict::{Prediction, predict, row_logits};
+use grafter::train::Ending;
+
+use super::{open_model, print};
 use crate::Outcome;
 use crate::args::Quickstart;
 use crate::failure::Failure;
+use crate::interrupt;
+use crate::progress::TrainProgress;
+use folder::OutFolder;
+use tasks::{TASKS, Task};
 
-pub fn run(_: &Quickstart) -> Result<Outcome, Failure> {
+pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
+    let mut out = OutFolder::open(&arguments.out)?;
+    let model = open_model(&arguments.model.model)?;
+    interrupt::listen();
+    out.write_data()?;
+    let before = model.encoder().digest_in_memory();
+    print(&text::opening(&model))?;
+    let mut first = None;
+    for (place, task) in TASKS.iter().enumerate() {
+        let dev = train_task(place, task, &model, &mut out)?;
+        if first.is_none() {
+            first = Some(Kept { task, bits: bits(task, &model, &out, &dev)?, dev });
+        }
+    }
+    if let Some(first) = &first {
+        print(&first.compare(&model, &out)?)?;
+    }
+    if model.encoder().digest_in_memory() != before {
+        return Err(broken("the base changed in memory while the tasks were trained"));
+    }
+    print(&text::base_unchanged(&before))?;
+    print(&text::closing(out.path(), &arguments.model.model))?;
     Ok(Outcome::Done)
+}
+
+/// Trains and saves one task and shows what it gives; returns its dev rows.
+fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> Result<Dataset, Failure> {
+    let start = Instant::now();
+    let train = Dataset::read_train(&Source::new(out.data_file(task, "train")), TaskKind::Classification)?;
+    let dev = Dataset::read_eval(&Source::new(out.data_file(task, "dev")), &train.task)?;
+    print(&text::heading(place, task, train.rows.len(), dev.rows.len()))?;
+    let mut progress = TrainProgress::new(Metric::default_for(TaskKind::Classification), true, None)?;
+    let result = graft(model, &train, &dev, &GraftOptions::default(), &mut progress);
+    progress.finish()?;
+    let Grafted { adapter, ending, .. } = match result {
+        Err(_) if interrupt::requested() => return Err(interrupted(task)),
+        result => result?,
+    };
+    // An interrupted run has an adapter too, but not the one that this command is about.
+    if ending == Ending::Interrupted || interrupt::requested() {
+        return Err(interrupted(task));
+    }
+    out.save(task, &adapter)?;
+    let bytes = out.adapter_bytes(task);
+    print(&text::result(&adapter, bytes, start.elapsed().as_secs_f64()))?;
+    let rows: Vec<Row> = task.fresh.iter().map(tasks::Fresh::row).collect();
+    let saved = Adapter::load(&out.adapter_folder(task), model)?;
+    let answers: Vec<Prediction> = predict(model, &saved, &rows)?;
+    print(&text::answers(task, &answers))?;
+    Ok(dev)
+}
+
+/// The first task's answers as they were right after its training.
+struct Kept<'a> {
+    task: &'a Task,
+    dev: Dataset,
+    bits: Vec<Vec<u32>>,
+}
+
+impl Kept<'_> {
+    /// Answers again, now that other tasks were trained, and compares every bit.
+    fn compare(&self, model: &Model, out: &OutFolder) -> Result<String, Failure> {
+        let now = bits(self.task, model, out, &self.dev)?;
+        if now != self.bits {
+            let name = self.task.name;
+            return Err(broken(&format!("`{name}` answers differently after the other tasks were trained")));
+        }
+        let logits = now.iter().map(Vec::len).sum();
+        Ok(text::not_forgotten(self.task, now.len(), logits))
+    }
+}
+
+/// The bits of a task's logits on its dev rows, through its saved folder.
+fn bits(task: &Task, model: &Model, out: &OutFolder, dev: &Dataset) -> Result<Vec<Vec<u32>>, Failure> {
+    let adapter = Adapter::load(&out.adapter_folder(task), model)?;
+    let logits = row_logits(model, &adapter, &dev.rows)?;
+    Ok(logits.iter().map(|logits| logits.iter().map(|logit| logit.to_bits()).collect()).collect())
+}
+
+fn interrupted(task: &Task) -> Failure {
+    eprintln!("interrupted: nothing of `{}` was written", task.name);
+    Failure::Interrupted
+}
+
+/// A claim of this command that turned out false.
+fn broken(message: &str) -> Failure {
+    let hint = "this is a fault of grafter or of the machine's memory; please report it".to_owned();
+    Failure::Usage { message: message.to_owned(), hint: Some(hint) }
 }

@@ -1,0 +1,172 @@
+//! The description of an adapter folder, with its seal checked.
+
+use std::path::Path;
+
+use grafter::adapter::{
+    AdapterError, CARD_FILE, MANIFEST_FILE, Manifest, Method, WEIGHTS_FILE, read_manifest,
+};
+use grafter::data::TaskKind;
+use grafter::digest::sha256_hex;
+use grafter::metrics::{Metric, Scores};
+use serde::Serialize;
+
+use super::{short, tensors};
+use crate::commands::{field, metric_text, percent, print, print_json, printable};
+use crate::failure::Failure;
+use crate::terminal::{bytes, counted, grouped};
+
+/// What was found, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    what: &'static str,
+    folder: &'a Path,
+    /// Whether the weights are those that were sealed.
+    sealed: bool,
+    weights_sha256: String,
+    tensors: usize,
+    share_of_base: f64,
+    bytes: u64,
+    manifest: &'a Manifest,
+}
+
+/// Prints the description; a broken seal is told in it, and is an error after it.
+pub fn inspect(folder: &Path, json: bool) -> Result<(), Failure> {
+    let manifest = read_manifest(folder)?;
+    let path = folder.join(WEIGHTS_FILE);
+    let weights = std::fs::read(&path).map_err(|source| Failure::Read { path: path.clone(), source })?;
+    let found = sha256_hex(&weights);
+    let sealed = found == manifest.weights_sha256;
+    let tensors = match tensors::read(&weights) {
+        Ok(tensors) => tensors,
+        Err(reason) => return Err(AdapterError::Format { path, reason }.into()),
+    };
+    let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let report = Report {
+        what: "adapter",
+        folder,
+        sealed,
+        weights_sha256: found.clone(),
+        tensors: tensors.count,
+        share_of_base: manifest.trained_parameters as f64 / manifest.base.parameters.max(1) as f64,
+        bytes: weights.len() as u64 + size(MANIFEST_FILE) + size(CARD_FILE),
+        manifest: &manifest,
+    };
+    if json {
+        print_json(&report)?;
+    } else {
+        print(&text(&report))?;
+    }
+    if !sealed {
+        return Err(AdapterError::Digest { path, found, sealed: manifest.weights_sha256 }.into());
+    }
+    if tensors.numbers != manifest.trained_parameters {
+        return Err(AdapterError::Inconsistent {
+            path: folder.join(MANIFEST_FILE),
+            field: "`trained_parameters`",
+            found: manifest.trained_parameters.to_string(),
+            expected: format!("{} as `{WEIGHTS_FILE}` has", tensors.numbers),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+fn text(report: &Report<'_>) -> String {
+    let manifest = report.manifest;
+    let mut text = field("adapter", report.folder.display());
+    text += &task(manifest);
+    text += &form(manifest);
+    text += &field(
+        "base",
+        format!(
+            "{}, {} numbers; weights {}…, tokenizer {}…",
+            printable(&manifest.base.name),
+            grouped(manifest.base.parameters),
+            printable(short(&manifest.base.weights_sha256)),
+            printable(short(&manifest.base.tokenizer_sha256)),
+        ),
+    );
+    text += &field(
+        "trained",
+        format!(
+            "{} numbers in {}, {} of the base",
+            grouped(manifest.trained_parameters),
+            counted(report.tensors, "tensor"),
+            percent(report.share_of_base),
+        ),
+    );
+    text += &field("files", bytes(report.bytes));
+    let seal = if report.sealed { "intact" } else { "BROKEN, the weights are not those that were sealed" };
+    text += &field("seal", format!("{seal}: SHA-256 {}…", short(&report.weights_sha256)));
+    text + &training(manifest)
+}
+
+fn task(manifest: &Manifest) -> String {
+    let task = &manifest.task;
+    let of = if task.pair { "pairs of texts" } else { "single texts" };
+    let mut text = field("task", format!("{} of {of}", task.kind));
+    if !task.labels.is_empty() {
+        const LISTED: usize = 12;
+        let mut labels: Vec<String> = task.labels.iter().take(LISTED).map(|label| printable(label)).collect();
+        if task.labels.len() > LISTED {
+            labels.push(format!("and {} more", task.labels.len() - LISTED));
+        }
+        text += &field("labels", format!("{}: {}", task.labels.len(), labels.join(", ")));
+    }
+    if let Some(scale) = task.scores {
+        text += &field(
+            "scores",
+            format!("mean {:.4}, standard deviation {:.4} in training", scale.mean, scale.std),
+        );
+    }
+    text
+}
+
+fn form(manifest: &Manifest) -> String {
+    let adapter = &manifest.adapter;
+    let method = match adapter.method {
+        Method::Houlsby => {
+            format!("{}, bottleneck {}, {}", adapter.method, adapter.bottleneck, adapter.activation)
+        }
+        Method::Head => adapter.method.to_string(),
+    };
+    field("method", format!("{method}, {} pooling, at most {} tokens", adapter.pooling, manifest.max_length))
+}
+
+fn training(manifest: &Manifest) -> String {
+    let training = &manifest.training;
+    let options = &training.options;
+    let base = match manifest.task.kind {
+        TaskKind::Classification => "majority",
+        TaskKind::Regression => "mean score",
+    };
+    let mut text = String::new();
+    for (place, metric) in metrics(&training.dev_scores).into_iter().enumerate() {
+        let name = if place == 0 { "dev scores" } else { "" };
+        let scores = metric_text(&training.dev_scores, metric);
+        let chosen = if metric == training.metric { ", chose the step" } else { "" };
+        let baseline = metric_text(&training.baseline, metric);
+        text += &field(name, format!("{:9} {scores}  ({base} {baseline}{chosen})", metric.name()));
+    }
+    text += &field(
+        "rows",
+        format!("{} in training, {} in dev", grouped(training.train_rows), grouped(training.dev_rows)),
+    );
+    text += &field(
+        "training",
+        format!(
+            "{}, batches of {}, learning rate {}, seed {}; best at step {}",
+            counted(options.epochs as usize, "epoch"),
+            options.batch_size,
+            options.learning_rate,
+            options.seed,
+            training.best_step,
+        ),
+    );
+    text + &field("made by", printable(&manifest.tool))
+}
+
+/// The metrics that a task's scores have.
+fn metrics(scores: &Scores) -> Vec<Metric> {
+    Metric::ALL.into_iter().filter(|metric| matches!(scores.get(*metric), Ok(Some(_)))).collect()
+}

@@ -1,0 +1,112 @@
+//! The description of a pretrained model.
+
+use std::path::Path;
+
+use grafter::encoder::EncoderConfig;
+use grafter::hub::{self, KNOWN_MODELS, KnownModel};
+use grafter::model::{Model, ModelError};
+use serde::Serialize;
+
+use super::{CONFIG_FILE, short};
+use crate::commands::{field, print, print_json};
+use crate::failure::Failure;
+use crate::terminal::{bytes, grouped};
+
+/// What was found, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    what: &'static str,
+    folder: &'a Path,
+    /// The known model whose weights these are, if any.
+    known_as: Option<&'static str>,
+    parameters: usize,
+    dtype: &'static str,
+    weights_sha256: &'a str,
+    tokenizer_sha256: &'a str,
+    bytes: u64,
+    config: &'a EncoderConfig,
+}
+
+/// A known model that is not in the cache.
+#[derive(Serialize)]
+struct Absent {
+    what: &'static str,
+    name: &'static str,
+    cached: bool,
+    repo: &'static str,
+    bytes: u64,
+}
+
+/// Describes a known model, from the cache; nothing is fetched.
+pub fn inspect_known(known: &'static KnownModel, json: bool) -> Result<(), Failure> {
+    if let Some(folder) = hub::cached(known.name) {
+        return inspect(&folder, known.name, json);
+    }
+    let (name, repo, size) = (known.name, known.repo, known.size_bytes());
+    if json {
+        return print_json(&Absent { what: "model", name, cached: false, repo, bytes: size });
+    }
+    let text = field("model", name)
+        + &field("cached", format!("no; `grafter pull {name}` fetches it"))
+        + &field("source", format!("{repo}, {}", bytes(size)));
+    print(&text)
+}
+
+/// Describes a model in a folder.
+pub fn inspect_folder(what: &str, json: bool) -> Result<(), Failure> {
+    // The configuration first: a folder of another family may lack more, and the family is what to tell.
+    EncoderConfig::read(&Path::new(what).join(CONFIG_FILE)).map_err(ModelError::from)?;
+    let folder = hub::resolve(what, &mut ())?;
+    inspect(&folder, what, json)
+}
+
+fn inspect(folder: &Path, name: &str, json: bool) -> Result<(), Failure> {
+    let model = Model::read(folder, name)?;
+    let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let weights_sha256 = model.encoder().weights_sha256();
+    let report = Report {
+        what: "model",
+        folder,
+        known_as: known_as(weights_sha256),
+        parameters: model.encoder().parameter_count(),
+        // The reader refuses every other type.
+        dtype: "F32",
+        weights_sha256,
+        tokenizer_sha256: model.tokenizer().sha256(),
+        bytes: hub::MODEL_FILES.into_iter().map(size).sum(),
+        config: &model.encoder().config,
+    };
+    if json { print_json(&report) } else { print(&text(&report)) }
+}
+
+/// The known model with these weights.
+fn known_as(weights_sha256: &str) -> Option<&'static str> {
+    let has = |known: &&KnownModel| known.files.iter().any(|file| file.sha256 == weights_sha256);
+    KNOWN_MODELS.iter().find(has).map(|known| known.name)
+}
+
+fn text(report: &Report<'_>) -> String {
+    let config = report.config;
+    let known = report.known_as.map_or(String::new(), |name| format!(", the weights of `{name}`"));
+    let sizes = format!(
+        "{} layers, hidden {}, {} heads of {}, intermediate {} ({})",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.head_dim(),
+        config.intermediate_size,
+        config.hidden_act
+    );
+    let rates =
+        format!("hidden {}, attention {}", config.hidden_dropout_prob, config.attention_probs_dropout_prob);
+    field("model", report.folder.display())
+        + &field("supported", format!("yes, family {}{known}", config.model_type))
+        + &field("sizes", sizes)
+        + &field("parameters", format!("{}, {}", grouped(report.parameters), report.dtype))
+        + &field("vocabulary", format!("{} tokens", grouped(config.vocab_size)))
+        + &field("max length", format!("{} tokens", grouped(config.max_position_embeddings)))
+        + &field("dropout", rates)
+        + &field("files", bytes(report.bytes))
+        + &field("weights", format!("SHA-256 {}…", short(report.weights_sha256)))
+        + &field("tokenizer", format!("SHA-256 {}…", short(report.tokenizer_sha256)))
+}

@@ -1,0 +1,106 @@
+//! The three tasks: their data, built into the program, and texts that are in none of it.
+
+use grafter::data::Row;
+
+/// One task of the quickstart.
+pub struct Task {
+    /// Its folder and how it is called.
+    pub name: &'static str,
+    /// What it answers, as a question.
+    pub asks: &'static str,
+    /// The training file.
+    pub train: &'static str,
+    /// The dev file.
+    pub dev: &'static str,
+    /// What it is asked after its training.
+    pub fresh: &'static [Fresh],
+}
+
+/// A text, or a pair, that was written for none of the files.
+pub struct Fresh {
+    pub text: &'static str,
+    pub text_b: Option<&'static str>,
+}
+
+impl Fresh {
+    const fn single(text: &'static str) -> Self {
+        Self { text, text_b: None }
+    }
+
+    const fn pair(text: &'static str, text_b: &'static str) -> Self {
+        Self { text, text_b: Some(text_b) }
+    }
+
+    /// The row to be answered.
+    pub fn row(&self) -> Row {
+        match self.text_b {
+            Some(text_b) => Row::pair(self.text, text_b),
+            None => Row::single(self.text),
+        }
+    }
+}
+
+/// In the order in which they are trained.
+pub const TASKS: [Task; 3] = [
+    Task {
+        name: "reviews",
+        asks: "is the writer pleased or not?",
+        train: include_str!("../../../quickstart/reviews/train.tsv"),
+        dev: include_str!("../../../quickstart/reviews/dev.tsv"),
+        fresh: &[
+            Fresh::single("The waiter remembered us from last year and the fish was perfect."),
+            Fresh::single("Two weeks of use and the handle came off in my hand."),
+            Fresh::single("I wanted to dislike this film and could not."),
+        ],
+    },
+    Task {
+        name: "questions",
+        asks: "what kind of answer does a question want?",
+        train: include_str!("../../../quickstart/questions/train.tsv"),
+        dev: include_str!("../../../quickstart/questions/dev.tsv"),
+        fresh: &[
+            Fresh::single("Who composed the music for this old silent film?"),
+            Fresh::single("How many keys are missing on your piano?"),
+            Fresh::single("What made the bread sink in the middle?"),
+        ],
+    },
+    Task {
+        name: "paraphrases",
+        asks: "do two sentences say the same?",
+        train: include_str!("../../../quickstart/paraphrases/train.tsv"),
+        dev: include_str!("../../../quickstart/paraphrases/dev.tsv"),
+        fresh: &[
+            Fresh::pair("The concert was put off until Sunday.", "They moved the concert to Sunday."),
+            Fresh::pair("My aunt lent the neighbour a ladder.", "The neighbour lent my aunt a ladder."),
+            Fresh::pair("Nobody at the table knew the answer.", "No one at the table could answer it."),
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_that_are_asked_are_in_no_file() {
+        for task in &TASKS {
+            for fresh in task.fresh {
+                for text in [Some(fresh.text), fresh.text_b].into_iter().flatten() {
+                    for other in &TASKS {
+                        assert!(!other.train.contains(text) && !other.dev.contains(text), "{text}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_pairs_exactly_where_the_files_are() {
+        for task in &TASKS {
+            let header = |file: &str| file.lines().next().map(str::to_owned);
+            assert_eq!(header(task.train), header(task.dev));
+            let pair = task.train.starts_with("sentence1\tsentence2\t");
+            assert!(task.fresh.iter().all(|fresh| fresh.text_b.is_some() == pair), "{}", task.name);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the quickstart says, and the commands that it ends with.
+
+use std::path::Path;
+
+use grafter::adapter::Adapter;
+use grafter::metrics::Metric;
+use grafter::model::Model;
+use grafter::predict::Prediction;
+
+use super::tasks::{TASKS, Task};
+use crate::commands::{field, metric_text, percent};
+use crate::terminal::{bytes, grouped};
+
+/// What happens, in three sentences.
+pub fn opening(model: &Model) -> String {
+    format!(
+        "One base, three tasks. `{}` has {} numbers, and from here on they are frozen.\n\
+         Each task trains a small adapter of its own beside them, one task after another.\n",
+        model.name(),
+        grouped(model.encoder().parameter_count())
+    )
+}
+
+/// The title of a task's part.
+pub fn heading(place: usize, task: &Task, train_rows: usize, dev_rows: usize) -> String {
+    format!(
+        "\n{}. {}: {}  ({} rows to learn from, {} to check by)\n",
+        place + 1,
+        task.name,
+        task.asks,
+        grouped(train_rows),
+        grouped(dev_rows)
+    )
+}
+
+/// What a task's training gave.
+pub fn result(adapter: &Adapter, size: u64, seconds: f64) -> String {
+    let manifest = adapter.manifest();
+    let training = &manifest.training;
+    let metric: Metric = training.metric;
+    let score = format!(
+        "{} {}, against {} for always the most frequent label",
+        metric,
+        metric_text(&training.dev_scores, metric),
+        metric_text(&training.baseline, metric)
+    );
+    let share = manifest.trained_parameters as f64 / manifest.base.parameters.max(1) as f64;
+    let trained = format!(
+        "{} numbers, {} of the base; a file of {}, in {seconds:.0} s",
+        grouped(manifest.trained_parameters),
+        percent(share),
+        bytes(size)
+    );
+    field("   dev", score) + &field("   trained", trained)
+}
+
+/// Answers to texts that are in none of the files.
+pub fn answers(task: &Task, answers: &[Prediction]) -> String {
+    let width = answers.iter().map(|answer| label(answer).chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (place, (fresh, answer)) in task.fresh.iter().zip(answers).enumerate() {
+        let asked = match fresh.text_b {
+            Some(text_b) => format!("{} = {text_b}", fresh.text),
+            None => fresh.text.to_owned(),
+        };
+        let name = if place == 0 { "   new texts" } else { "" };
+        text += &field(name, format!("{:width$} {:>4.0} %  {asked}", label(answer), 100.0 * score(answer)));
+    }
+    text
+}
+
+fn label(answer: &Prediction) -> &str {
+    match answer {
+        Prediction::Class { label, .. } => label,
+        Prediction::Score { .. } => "",
+    }
+}
+
+fn score(answer: &Prediction) -> f64 {
+    match answer {
+        Prediction::Class { score, .. } => *score,
+        Prediction::Score { score } => f64::from(*score),
+    }
+}
+
+/// The first task's answers are what they were.
+pub fn not_forgotten(task: &Task, rows: usize, logits: usize) -> String {
+    format!(
+        "\nNothing forgotten: with two more tasks trained, `{}` answers its {rows} dev rows bit for bit as before\n\
+         ({} logits compared).\n",
+        task.name,
+        grouped(logits)
+    )
+}
+
+/// The base is what it was.
+pub fn base_unchanged(digest: &str) -> String {
+    format!(
+        "Nothing changed in the base: its numbers in memory have the same SHA-256 as before, {digest:.16}….\n"
+    )
+}
+
+/// Where everything lies and what to type next.
+pub fn closing(out: &Path, model: &str) -> String {
+    let program = program();
+    let out = out.display().to_string();
+    let path = |rest: &str| quoted(&Path::new(&out).join(rest).display().to_string());
+    let model = match model {
+        "minilm" => String::new(),
+        other => format!(" --model {}", quoted(other)),
+    };
+    let first = TASKS[0].name;
+    let names: Vec<String> = TASKS.iter().map(|task| path(task.name)).collect();
+    format!(
+        "\nAdapters  {}\nData      {}\n\nNext:\n\
+         \x20 echo \"The soup was cold.\" | {program} predict --adapter {adapter}{model}\n\
+         \x20 {program} inspect {adapter}\n\
+         \x20 {program} train --train {train} --dev {dev} --out {own}{model}\n",
+        names.join("  "),
+        path("data"),
+        adapter = path(first),
+        train = path(&format!("data/{first}/train.tsv")),
+        dev = path(&format!("data/{first}/dev.tsv")),
+        own = path(&format!("my-{first}")),
+    )
+}
+
+/// The program as it was called, so that a command works when it is pasted: `grafter` if it was found by its name, the
+/// path otherwise, from the current folder if it lies there.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let here = std::env::current_dir().unwrap_or_default();
+    program_from(Path::new(&called), &here)
+}
+
+fn program_from(called: &Path, here: &Path) -> String {
+    let shorter = called.strip_prefix(here).unwrap_or(called);
+    let text = match shorter.components().count() {
+        0 => "grafter".to_owned(),
+        // A bare name that was a path before would be looked up by the shell.
+        1 if called.components().count() > 1 => Path::new(".").join(shorter).display().to_string(),
+        _ => shorter.display().to_string(),
+    };
+    quoted(&text)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%~\\".contains(c);
+    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('~') {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_named_as_it_can_be_called_again() {
+        let cases = [
+            ("grafter", "grafter"),
+            ("", "grafter"),
+            ("target/release/grafter", "target/release/grafter"),
+            ("/home/me/here/target/release/grafter", "target/release/grafter"),
+            ("/home/me/here/grafter", "./grafter"),
+            ("./grafter", "./grafter"),
+            ("/opt/bin/grafter", "/opt/bin/grafter"),
+            ("/opt/my tools/grafter", "'/opt/my tools/grafter'"),
+        ];
+        for (called, expected) in cases {
+            assert_eq!(program_from(Path::new(called), Path::new("/home/me/here")), expected, "{called}");
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("a/b-c.tsv"), "a/b-c.tsv");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$(x)"), "'$(x)'");
+        assert_eq!(quoted(""), "''");
+    }
+}
