@@ -54,7 +54,7 @@ pub fn result(adapter: &Adapter, size: u64, seconds: f64) -> String {
     field("   dev", score) + &field("   trained", trained)
 }
 
-/// Answers to texts that are in none of the files.
+/// Answers to texts that are in none of the files; a wrong one is called so.
 pub fn answers(task: &Task, answers: &[Prediction]) -> String {
     let width = answers.iter().map(|answer| label(answer).chars().count()).max().unwrap_or(0);
     let mut text = String::new();
@@ -64,7 +64,10 @@ pub fn answers(task: &Task, answers: &[Prediction]) -> String {
             None => fresh.text.to_owned(),
         };
         let name = if place == 0 { "   new texts" } else { "" };
-        text += &field(name, format!("{:width$} {:>4.0} %  {asked}", label(answer), 100.0 * score(answer)));
+        // Cut and not rounded: no answer is certain.
+        let probability = (1000.0 * score(answer)).floor() / 10.0;
+        let mark = if label(answer) == fresh.label { "" } else { "  (wrong)" };
+        text += &field(name, format!("{:width$} {probability:5.1} %  {asked}{mark}", label(answer)));
     }
     text
 }
