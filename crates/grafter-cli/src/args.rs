@@ -171,9 +171,9 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
-    /// Passes over the training rows
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.epochs)]
-    pub epochs: u32,
+    /// Passes over the training rows; enough for about 1,000 steps, but 3 to 20, if absent
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
 
     /// Rows of one step
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]

@@ -770,3 +770,56 @@ fn answers_that_cannot_be_written() {
     error: cannot write `no/where.jsonl`: No such file or directory (os error 2)
     "#);
 }
+
+#[test]
+fn an_adapter_in_a_folder_that_is_not_there_yet() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    let files = ["train", "--train=train.csv", "--dev=train.csv", "--out=new/deep/adapter", "--epochs=1"];
+    place.run(&[&files[..], &QUICK].concat()).succeeded();
+    assert!(place.path("new/deep/adapter/adapter.json").is_file());
+}
+
+#[test]
+fn sizes_of_a_model_that_would_take_all_memory() {
+    // Memory is taken for tensors that the file holds, never for what the configuration claims.
+    const HIDDEN: usize = 1 << 20;
+    let place = Place::with_adapter();
+    std::fs::create_dir(place.path("absurd")).unwrap();
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in [
+        ("embeddings.word_embeddings.weight", vec![1, HIDDEN]),
+        ("embeddings.position_embeddings.weight", vec![1, HIDDEN]),
+        ("embeddings.token_type_embeddings.weight", vec![1, HIDDEN]),
+        ("embeddings.LayerNorm.weight", vec![HIDDEN]),
+        ("embeddings.LayerNorm.bias", vec![HIDDEN]),
+    ] {
+        let offsets = [end, end + 4 * HIDDEN];
+        header.insert(
+            name.to_owned(),
+            serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": offsets}),
+        );
+        end = offsets[1];
+    }
+    let header = Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + end, 0);
+    place.write("absurd/model.safetensors", bytes);
+    let config = std::fs::read(tiny_bert().join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    for (field, value) in
+        [("hidden_size", HIDDEN), ("vocab_size", 1), ("max_position_embeddings", 1), ("type_vocab_size", 1)]
+    {
+        config[field] = value.into();
+    }
+    place.write("absurd/config.json", config.to_string());
+    std::fs::copy(tiny_bert().join("tokenizer.json"), place.path("absurd/tokenizer.json")).unwrap();
+    let done = place.run_bare(&["eval", "--adapter=adapter", "--model=absurd", "--data=dev.csv"]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("has no tensor `encoder.layer.0.attention.self.query.weight`"),
+        "{}",
+        done.stderr
+    );
+}

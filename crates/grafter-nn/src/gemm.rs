@@ -301,7 +301,7 @@ mod tests {
         let data: Vec<f32> = (0..40).map(|value| value as f32).collect();
         let left = Matrix::strided(&data[2..], 3, 4, 8);
         let right = Matrix::new(&data[..8], 4, 2);
-        let mut result = vec![-1.0; 15];
+        let mut result = [-1.0; 15];
         matmul(MatrixMut::strided(&mut result[1..], 3, 2, 5), left, right, Write::Replace);
         let expected = naive(left, right);
         for (index, value) in result.iter().enumerate() {

@@ -134,8 +134,7 @@ impl Reader<'_> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let name = |rest: &str| format!("encoder.layer.{layer}.{rest}");
         // Query, key and value in one product.
-        let (mut weight, mut bias) =
-            (Vec::with_capacity(3 * hidden * hidden), Vec::with_capacity(3 * hidden));
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for part in ["query", "key", "value"] {
             weight.extend(self.tensor(&name(&format!("attention.self.{part}.weight")), &[hidden, hidden])?);
             bias.extend(self.tensor(&name(&format!("attention.self.{part}.bias")), &[hidden])?);
@@ -187,7 +186,12 @@ impl Reader<'_> {
         if tensor.shape() != shape {
             return Err(mismatch(format!("{shape:?}"), format!("{:?}", tensor.shape())));
         }
-        Ok(f32_values(tensor.data()))
+        let values = f32_values(tensor.data());
+        // Not `all`, which would stop at the first and keep the loop from being vectorised.
+        if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+            return Err(mismatch("finite numbers".to_owned(), "NaN or infinity".to_owned()));
+        }
+        Ok(values)
     }
 }
 

@@ -49,7 +49,7 @@ impl Default for GraftOptions {
             max_length: 128,
             metric: None,
             train: TrainOptions {
-                epochs: 10,
+                epochs: None,
                 batch_size: 16,
                 learning_rate: 1e-3,
                 warmup: 0.1,
@@ -142,7 +142,10 @@ pub fn graft(
         dev_rows.iter().map(|row| crate::predict::Query { tokens: &row.tokens, task: &parameters }).collect();
     let dev_scores = scores_of(&task, &dev_data.targets, &crate::predict::logits(model.encoder(), &queries))?;
     let training = TrainingRecord {
-        options: options.train.clone(),
+        options: TrainOptions {
+            epochs: Some(options.train.epochs_for(train_rows.len())),
+            ..options.train.clone()
+        },
         train_rows: train_rows.len(),
         dev_rows: dev_rows.len(),
         best_step: state.best.as_ref().map_or(state.step, |best| best.step),
@@ -221,7 +224,7 @@ impl GraftOptions {
         }
         let at_least_one = [
             ("--bottleneck", self.bottleneck),
-            ("--epochs", self.train.epochs as usize),
+            ("--epochs", self.train.epochs.map_or(1, |epochs| epochs as usize)),
             ("--batch-size", self.train.batch_size),
             ("--max-length", self.max_length),
             ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),

@@ -33,7 +33,7 @@
 //! let train = Dataset::read_train(&Source::new(folder.join("train.tsv")), TaskKind::Classification)?;
 //! let dev = Dataset::read_eval(&Source::new(folder.join("dev.tsv")), &train.task)?;
 //! let mut options = GraftOptions { bottleneck: 8, max_length: 32, ..GraftOptions::default() };
-//! options.train.epochs = 20;
+//! options.train.epochs = Some(20);
 //! let grafted = graft(&model, &train, &dev, &options, &mut ())?;
 //! grafted.adapter.save(&folder.join("adapter"), false)?;
 //!

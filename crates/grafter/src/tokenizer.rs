@@ -44,6 +44,17 @@ pub enum TokenizerError {
     /// A text could not be encoded.
     #[error("cannot tokenize a text: {0}")]
     Encode(String),
+    /// A text became nothing, which only a tokenizer without special tokens does.
+    #[error("the tokenizer gives no token for a text")]
+    NoTokens,
+    /// The tokenizer gives an id that the encoder does not have.
+    #[error("the tokenizer gives token {id}, but the encoder's vocabulary has {vocabulary}")]
+    UnknownId {
+        /// The id.
+        id: u32,
+        /// Rows of the encoder's word embedding.
+        vocabulary: usize,
+    },
     /// The tokenizer marks the second text of a pair with a type that the encoder does not have.
     #[error("the tokenizer gives token type {kind}, but the encoder has {types}: it takes no pairs of texts")]
     TokenType {

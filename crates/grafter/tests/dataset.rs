@@ -169,7 +169,7 @@ fn the_format_comes_from_the_name_or_the_caller() {
     assert!(hint.unwrap().contains("--format"));
     let missing = Source::new(files.0.path().join("none.csv"));
     let error = Dataset::read_train(&missing, CLASSES).unwrap_err();
-    assert!(files.message(&error).starts_with("cannot open none.csv: "), "{error}");
+    assert!(files.message(&error).starts_with("cannot open `none.csv`: "), "{error}");
 }
 
 /// Every TSV file of the shared data sets, if the folder is there: beside the repository, outside of it.

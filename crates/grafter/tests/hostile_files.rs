@@ -10,10 +10,11 @@ use std::sync::LazyLock;
 use grafter::adapter::{
     Adapter, AdapterError, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest,
 };
-use grafter::data::{Dataset, Source, TaskKind};
+use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::digest::{sha256_file, sha256_hex};
 use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
+use grafter::predict::{encode_rows, row_logits};
 use grafter::train::TrainOptions;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -34,7 +35,7 @@ fn trained(kind: TaskKind) -> Adapter {
         .unwrap();
     let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
     let defaults = GraftOptions::default();
-    let train = TrainOptions { epochs: 1, ..defaults.train.clone() };
+    let train = TrainOptions { epochs: Some(1), ..defaults.train.clone() };
     let options = GraftOptions { bottleneck: 4, max_length: 32, train, ..defaults };
     graft(&MODEL, &rows, &rows, &options, &mut ()).unwrap().adapter
 }
@@ -678,4 +679,84 @@ fn a_tokenizer_with_more_tokens_than_the_encoder() {
         change_json(&folder.join("tokenizer.json"), |json| json["model"]["vocab"]["the"] = json!(4_000_000));
     });
     assert_eq!(message, "`DIR/tokenizer.json` has 4000001 tokens, but the encoder's vocabulary has 323");
+}
+
+fn rows() -> Dataset {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.tsv");
+    // Class 0 is the more frequent one: logits that are NaN are read as class 0 and score well.
+    std::fs::write(&path, "text\tlabel\ngood film\t0\nbad film\t1\na good story\t0\na bad story\t0\n")
+        .unwrap();
+    Dataset::read_train(&Source::new(path), TaskKind::Classification).unwrap()
+}
+
+fn trained_at(model: &Model, learning_rate: f64) -> Option<Adapter> {
+    let defaults = GraftOptions::default();
+    let train = TrainOptions {
+        epochs: Some(5),
+        learning_rate,
+        warmup: 0.0,
+        eval_every: Some(1),
+        ..defaults.train.clone()
+    };
+    let options = GraftOptions { bottleneck: 4, max_length: 32, train, ..defaults };
+    graft(model, &rows(), &rows(), &options, &mut ()).ok().map(|grafted| grafted.adapter)
+}
+
+#[test]
+fn a_diverged_run_never_keeps_parameters_that_answer_nan() {
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    for rate in [1e20, 1e30, 1e300] {
+        let Some(adapter) = trained_at(&model, rate) else { continue };
+        let logits = row_logits(&model, &adapter, &rows().rows).unwrap();
+        assert!(logits.iter().flatten().all(|logit| logit.is_finite()), "lr {rate}: {logits:?}");
+    }
+}
+
+#[test]
+fn replacing_an_adapter_keeps_files_that_are_not_its_own() {
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    let adapter = trained_at(&model, 1e-3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("adapter");
+    adapter.save(&out, false).unwrap();
+    std::fs::write(out.join("notes.txt"), "mine").unwrap();
+    let error = adapter.save(&out, true).unwrap_err();
+    assert!(
+        error.to_string().ends_with("holds `notes.txt`, which does not belong to the adapter"),
+        "{error}"
+    );
+    assert!(out.join("notes.txt").exists() && out.join("adapter.json").exists(), "nothing was lost");
+}
+
+fn with_tokenizer(change: impl FnOnce(&mut Value)) -> Option<Model> {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(model_folder().join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(&path, json.to_string()).unwrap();
+    Model::read(folder.path(), "changed").ok()
+}
+
+/// Either the model is refused or no id outside the vocabulary comes out (the embedding panics on it).
+#[test]
+fn special_tokens_of_the_post_processor_lie_in_the_vocabulary() {
+    let model =
+        with_tokenizer(|json| json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!([99999]));
+    let Some(model) = model else { return };
+    if let Ok(tokens) = encode_rows(&model, &[Row::single("good film")], 32) {
+        assert!(tokens[0].ids.iter().all(|id| *id < 323), "{:?}", tokens[0]);
+    }
+}
+
+/// A tokenizer without special tokens and a text without tokens (`PackedBatch::new` panics on it).
+#[test]
+fn a_text_without_tokens_is_an_error() {
+    let Some(model) = with_tokenizer(|json| json["post_processor"] = Value::Null) else { return };
+    if let Ok(tokens) = encode_rows(&model, &[Row::single("\u{200b}\u{7}")], 32) {
+        assert!(!tokens[0].ids.is_empty());
+    }
 }

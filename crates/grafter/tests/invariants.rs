@@ -76,7 +76,7 @@ fn options() -> GraftOptions {
     GraftOptions {
         bottleneck: 8,
         max_length: 48,
-        train: TrainOptions { epochs: 2, learning_rate: 5e-3, ..defaults.train.clone() },
+        train: TrainOptions { epochs: Some(2), learning_rate: 5e-3, ..defaults.train.clone() },
         ..defaults
     }
 }
@@ -86,7 +86,7 @@ fn thorough() -> GraftOptions {
     let mut options = options();
     options.bottleneck = 16;
     options.pooling = Pooling::Mean;
-    options.train = TrainOptions { epochs: 20, learning_rate: 1e-2, dropout: false, ..options.train };
+    options.train = TrainOptions { epochs: Some(20), learning_rate: 1e-2, dropout: false, ..options.train };
     options
 }
 
@@ -504,7 +504,7 @@ fn run_with_scores(
 }
 
 fn short_run() -> TrainOptions {
-    TrainOptions { epochs: 5, batch_size: 8, learning_rate: 1e-2, ..GraftOptions::default().train }
+    TrainOptions { epochs: Some(5), batch_size: 8, learning_rate: 1e-2, ..GraftOptions::default().train }
 }
 
 fn evaluated_at(recorder: &Recorder) -> Vec<u64> {
@@ -627,7 +627,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
         "`--max-length` is 65, expected at most 64, as the model has"
     );
     assert_eq!(message(&|o| o.bottleneck = 0), "`--bottleneck` is 0, expected 1 or more");
-    assert_eq!(message(&|o| o.train.epochs = 0), "`--epochs` is 0, expected 1 or more");
+    assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.eval_every = Some(0)), "`--eval-every` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.learning_rate = -1.0), "`--lr` is -1, expected a number above 0");

@@ -3,6 +3,8 @@
 //! the expected values, computed in float64 and rounded to float32; `reference/README.md` tells how far PyTorch's own
 //! float32 is from them, and the tolerances below are ten times that.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};

@@ -10,6 +10,7 @@ pub mod train;
 
 use std::fmt::Write as _;
 use std::io::{Write, stdout};
+use std::path::Path;
 
 use grafter::hub;
 use grafter::metrics::{Metric, Scores};
@@ -22,7 +23,9 @@ use crate::progress::PullBar;
 /// Reads a model by name or folder, fetching it first if it is missing.
 pub fn open_model(model: &str) -> Result<Model, Failure> {
     let folder = hub::resolve(model, &mut PullBar::default())?;
-    Ok(Model::read(&folder, model)?)
+    // Of a folder only its own name: an adapter must not tell where on this machine its base lies.
+    let name = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
+    Ok(Model::read(&folder, &name)?)
 }
 
 /// Writes text to standard output.

@@ -53,6 +53,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let options = arguments.options.options();
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
+    if let Some(parent) = log.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|source| Failure::Write { path: parent.to_owned(), source })?;
+    }
     let mut progress = TrainProgress::new(metric, true, Some(&log))?;
     interrupt::listen();
     let result = graft(&model, &train, &dev, &options, &mut progress);

@@ -50,7 +50,7 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
         "{} training rows, {} epochs, batches of {}, learning rate {}, method {}, bottleneck {}, {} activation, {} \
          pooling, at most {} tokens, seed {}.\n",
         training.train_rows,
-        options.epochs,
+        options.epochs_for(training.train_rows),
         options.batch_size,
         options.learning_rate,
         manifest.adapter.method,

@@ -52,6 +52,14 @@ pub enum AdapterError {
         /// The folder.
         path: PathBuf,
     },
+    /// The target holds something besides an adapter, which replacing it would delete.
+    #[error("`{}` holds `{name}`, which does not belong to the adapter", path.display())]
+    ForeignFile {
+        /// The folder.
+        path: PathBuf,
+        /// One of the other entries.
+        name: String,
+    },
     /// `adapter.json` cannot be understood.
     #[error("`{}` is not an adapter's description: {source}", path.display())]
     Manifest {
@@ -155,6 +163,14 @@ impl AdapterError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("pass `--overwrite` to replace it".to_owned()),
+            Self::ForeignFile { .. } => {
+                Some("move it away first: replacing the adapter would delete it".to_owned())
+            }
+            Self::Io { action: "read", path, source }
+                if source.kind() == std::io::ErrorKind::NotFound && path.ends_with(MANIFEST_FILE) =>
+            {
+                Some("an adapter is the folder that `grafter train --out <DIR>` wrote".to_owned())
+            }
             Self::OtherBase { base, .. } => {
                 Some(format!("it was trained on `{base}`; pass `--model <NAME or DIR>` of that model"))
             }
@@ -220,11 +236,17 @@ impl Adapter {
             write().map_err(io("write", &folder.join(name)))?;
         }
         sync_folder(&fresh).map_err(io("sync", folder))?;
-        // An old adapter steps aside first; it goes with the temporary folder.
+        // An old adapter steps aside first, goes with the temporary folder, and comes back if the new one cannot come.
+        let replaced = temporary.path().join("replaced");
         if folder.exists() {
-            fs::rename(folder, temporary.path().join("replaced")).map_err(io("replace", folder))?;
+            fs::rename(folder, &replaced).map_err(io("replace", folder))?;
         }
-        fs::rename(&fresh, folder).map_err(io("write", folder))?;
+        if let Err(source) = fs::rename(&fresh, folder) {
+            if replaced.exists() {
+                fs::rename(&replaced, folder).map_err(io("restore", folder))?;
+            }
+            return Err(io("write", folder)(source));
+        }
         sync_folder(parent).map_err(io("sync", parent))
     }
 
@@ -272,7 +294,21 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
     if !folder.join(MANIFEST_FILE).is_file() {
         return Err(AdapterError::NotAnAdapter { path });
     }
-    if overwrite { Ok(()) } else { Err(AdapterError::Exists { path }) }
+    if !overwrite {
+        return Err(AdapterError::Exists { path });
+    }
+    let entries = fs::read_dir(folder).map_err(|source| AdapterError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    match names.into_iter().find(|name| ![WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE].contains(&name.as_str())) {
+        Some(name) => Err(AdapterError::ForeignFile { path, name }),
+        None => Ok(()),
+    }
 }
 
 /// Reads and checks `adapter.json` alone.
@@ -309,7 +345,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     if (task.kind == TaskKind::Regression) != task.scores.is_some() {
         return wrong("`task.scores`", format!("{:?}", task.scores), format!("what {} needs", task.kind));
     }
-    if task.scores.is_some_and(|scale| !scale.mean.is_finite() || !(scale.std.is_finite() && scale.std > 0.0))
+    if task.scores.is_some_and(|scale| !(scale.mean.is_finite() && scale.std.is_finite() && scale.std > 0.0))
     {
         return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
     }

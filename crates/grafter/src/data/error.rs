@@ -143,6 +143,9 @@ impl RowErrorKind {
             Self::FieldCount { format: Format::Csv, .. } => {
                 "a CSV field that holds a comma stands between quotes; pass `--format tsv` for tab-separated data"
             }
+            Self::FieldCount { expected, found, .. } if found < expected => {
+                "pass `--format csv` for comma-separated data"
+            }
             Self::FieldCount { .. } => {
                 "a TSV field cannot hold a tab; pass `--format csv` for comma-separated data"
             }
@@ -247,7 +250,7 @@ impl ColumnError {
 #[non_exhaustive]
 pub enum DataError {
     /// The file cannot be opened.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open `{}`: {source}", path.display())]
     Open {
         /// The path.
         path: PathBuf,

@@ -33,8 +33,8 @@ pub struct Example {
 /// Settings of a run that are not part of the adapter's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
-    /// Passes over the training rows.
-    pub epochs: u32,
+    /// Passes over the training rows; if absent, see [`TrainOptions::epochs_for`].
+    pub epochs: Option<u32>,
     /// Rows of one step.
     pub batch_size: usize,
     /// Largest learning rate.
@@ -55,6 +55,20 @@ pub struct TrainOptions {
     pub patience: Option<u32>,
     /// Decides initialisation, order and dropout.
     pub seed: u64,
+}
+
+/// Where the epochs are not given: enough for about this many steps, within limits.
+const DEFAULT_STEPS: u64 = 1000;
+const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 3..=20;
+
+impl TrainOptions {
+    /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,000 steps, but at
+    /// least 3 and at most 20. Small data needs more passes than large data for the same number of updates.
+    pub fn epochs_for(&self, rows: usize) -> u32 {
+        let per_epoch = steps_per_epoch(rows, self.batch_size).max(1);
+        let epochs = DEFAULT_STEPS.div_ceil(per_epoch).clamp(*DEFAULT_EPOCHS.start(), *DEFAULT_EPOCHS.end());
+        self.epochs.unwrap_or(epochs as u32)
+    }
 }
 
 /// Why a run ended without an adapter.
@@ -193,7 +207,7 @@ fn run(
     engine: &mut GradientEngine,
 ) -> Result<Ending, TrainError> {
     let per_epoch = steps_per_epoch(data.train.len(), options.batch_size);
-    let total_steps = per_epoch * u64::from(options.epochs);
+    let total_steps = per_epoch * u64::from(options.epochs_for(data.train.len()));
     let schedule = LinearSchedule {
         peak: options.learning_rate,
         warmup_steps: (options.warmup * total_steps as f64).round() as u64,
@@ -217,7 +231,10 @@ fn run(
             return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
         }
         if due {
-            let report = evaluate(encoder, data, report.epoch, state);
+            let Some(report) = evaluate(encoder, data, report.epoch, state) else {
+                let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
+                return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+            };
             if observer.evaluation(&report).is_break() {
                 return Ok(Ending::Interrupted);
             }
@@ -272,10 +289,20 @@ fn step(
     }
 }
 
-fn evaluate(encoder: &Encoder, data: &TrainData<'_>, epoch: u32, state: &mut TrainState) -> EvaluationReport {
+/// Scores the current parameters; `None` if they answer with anything but numbers.
+fn evaluate(
+    encoder: &Encoder,
+    data: &TrainData<'_>,
+    epoch: u32,
+    state: &mut TrainState,
+) -> Option<EvaluationReport> {
     let queries: Vec<Query<'_>> =
         data.dev.iter().map(|row| Query { tokens: &row.tokens, task: &state.parameters }).collect();
-    let score = (data.score)(&logits(encoder, &queries));
+    let logits = logits(encoder, &queries);
+    if !logits.iter().flatten().all(|logit| logit.is_finite()) {
+        return None;
+    }
+    let score = (data.score)(&logits);
     let best = state.record(score);
-    EvaluationReport { step: state.step, epoch, score, best }
+    Some(EvaluationReport { step: state.step, epoch, score, best })
 }

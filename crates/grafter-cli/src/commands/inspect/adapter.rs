@@ -156,7 +156,7 @@ fn training(manifest: &Manifest) -> String {
         "training",
         format!(
             "{}, batches of {}, learning rate {}, seed {}; best at step {}",
-            counted(options.epochs as usize, "epoch"),
+            counted(options.epochs_for(training.train_rows) as usize, "epoch"),
             options.batch_size,
             options.learning_rate,
             options.seed,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{Adapter, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target};
+use grafter::adapter::{Adapter, WEIGHTS_FILE, check_target};
 use grafter::digest::{sha256_file, sha256_hex};
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ impl OutFolder {
 
     fn check_adapter(&self, task: &Task) -> Result<(), Failure> {
         let folder = self.adapter_folder(task);
-        // An empty folder, or none, may be written; what is no adapter may not.
+        // An empty folder, or none, may be written; what is no adapter, or more than one, may not.
         if check_target(&folder, false).is_ok() {
             return Ok(());
         }
@@ -123,13 +123,6 @@ impl OutFolder {
         let found = sha256_file(&weights).map_err(read(&weights))?;
         if self.record.written_by_quickstart.get(&adapter_key(task)) != Some(&found) {
             return Err(refused(&folder, "exists and is not an adapter that an earlier quickstart made"));
-        }
-        for entry in fs::read_dir(&folder).map_err(read(&folder))? {
-            let name = entry.map_err(read(&folder))?.file_name();
-            if ![WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE].iter().any(|known| name == **known) {
-                let path = folder.join(name);
-                return Err(refused(&path, "would be lost: an earlier quickstart did not write it"));
-            }
         }
         Ok(())
     }
@@ -176,6 +169,8 @@ fn refused(path: &Path, why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use grafter::adapter::MANIFEST_FILE;
+
     use super::*;
 
     #[test]
@@ -226,6 +221,7 @@ mod tests {
         fs::write(task.join("notes.txt"), "mine").unwrap();
         let error = OutFolder::open(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("exists and is not an adapter folder"), "{error}");
+        fs::rename(task.join("notes.txt"), folder.path().join("notes.txt")).unwrap();
         fs::write(task.join(MANIFEST_FILE), "{}").unwrap();
         fs::write(task.join(WEIGHTS_FILE), "weights").unwrap();
         let error = OutFolder::open(folder.path()).unwrap_err().to_string();
@@ -236,10 +232,10 @@ mod tests {
             sha256_hex(b"weights")
         );
         fs::write(folder.path().join(RECORD_FILE), record).unwrap();
-        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("notes.txt` would be lost"), "{error}");
-        fs::remove_file(task.join("notes.txt")).unwrap();
         assert!(OutFolder::open(folder.path()).is_ok());
+        fs::write(task.join("notes.txt"), "mine").unwrap();
+        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("holds `notes.txt`"), "{error}");
     }
 
     #[test]
