@@ -76,14 +76,19 @@ impl Failure {
 
     /// Writes the message, and the hint if there is one, to standard error.
     pub fn print(&self) {
-        eprintln!("error: {self}");
+        eprintln!("error: {}", harmless(&self.to_string()));
         let hint = match self {
             Self::Library(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
             _ => None,
         };
         if let Some(hint) = hint {
-            eprintln!("\nhint: {hint}");
+            eprintln!("\nhint: {}", harmless(&hint));
         }
     }
+}
+
+/// Messages quote names from files: nothing in them may steer the terminal.
+fn harmless(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c }).collect()
 }

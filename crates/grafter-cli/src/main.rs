@@ -1,5 +1,7 @@
 //! The `grafter` command: parses arguments, runs one command, and turns its error into a message and an exit code.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod failure;
@@ -30,6 +32,8 @@ pub enum Outcome {
     Done,
     /// Some rows could not be used.
     RowsRejected,
+    /// Ctrl-C; what there was so far is kept.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(Outcome::Done) => ExitCode::from(DONE),
         Ok(Outcome::RowsRejected) => ExitCode::from(ROWS_REJECTED),
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         // The reader of a pipe went away, as `head` does: nothing went wrong.
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(DONE),
         Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),

@@ -142,7 +142,8 @@ impl TrainProgress {
         self.tokens as f64 / self.training.as_secs_f64().max(1e-9)
     }
 
-    /// Takes the bar away; fails if the log could not be written.
+    /// Takes the bar away; fails if the log could not be written. Training is not stopped by that: the adapter matters
+    /// more, so call this after it is saved.
     pub fn finish(&mut self) -> Result<(), Failure> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -159,17 +160,13 @@ impl TrainProgress {
             self.log = None;
         }
     }
-
-    fn go_on(&self) -> ControlFlow<()> {
-        if interrupt::requested() || self.failure.is_some() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
 }
 
 impl TrainObserver for TrainProgress {
+    fn begin(&mut self) {
+        self.clock = Instant::now();
+    }
+
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.training += self.clock.elapsed();
         self.tokens += report.tokens;
@@ -186,7 +183,7 @@ impl TrainObserver for TrainProgress {
         }
         self.write_log(&Event::Step { report });
         self.clock = Instant::now();
-        self.go_on()
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
@@ -206,6 +203,6 @@ impl TrainObserver for TrainProgress {
         }
         self.write_log(&Event::Evaluation { report, metric });
         self.clock = Instant::now();
-        self.go_on()
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -33,7 +33,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If `data` does not hold `rows * columns` elements.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a matrix of {rows} x {columns}");
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of {rows} x {columns}");
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
@@ -81,7 +81,7 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// If `data` does not hold `rows * columns` elements.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a matrix of {rows} x {columns}");
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of {rows} x {columns}");
         Self { data, rows, columns, row_stride: columns }
     }
 
@@ -97,7 +97,11 @@ impl<'a> MatrixMut<'a> {
 fn check_extent(len: usize, rows: usize, columns: usize, row_stride: usize) {
     assert!(columns <= row_stride, "rows of {columns} overlap at a stride of {row_stride}");
     if rows > 0 {
-        assert!(len >= (rows - 1) * row_stride + columns, "{rows} rows at a stride of {row_stride} in {len}");
+        let extent = (rows - 1).checked_mul(row_stride).and_then(|start| start.checked_add(columns));
+        assert!(
+            extent.is_some_and(|extent| extent <= len),
+            "{rows} rows at a stride of {row_stride} in {len}"
+        );
     }
 }
 

@@ -58,7 +58,8 @@ impl Error {
             Self::Metric(error)
             | Self::Graft(GraftError::Metric(error))
             | Self::Eval(EvalError::Metric(error)) => error.hint(),
-            Self::Graft(GraftError::Train(crate::train::TrainError::Diverged { .. })) => {
+            // At the first step the learning rate has not acted yet.
+            Self::Graft(GraftError::Train(crate::train::TrainError::Diverged { step: 2.., .. })) => {
                 Some("a smaller `--lr` helps most often".to_owned())
             }
             Self::Graft(_) | Self::Eval(_) | Self::Tokenizer(_) | Self::Model(_) => None,

@@ -31,12 +31,16 @@ struct Workspace {
     head: HeadActivations,
 }
 
+/// Chunks whose gradients are held at the same time; more than processors, so that all have work, and few enough that
+/// the memory of a step does not grow with its batch.
+const GROUP_CHUNKS: usize = 32;
+
 /// Computes losses and gradients, reusing its buffers from step to step.
 #[derive(Debug, Default)]
 pub struct GradientEngine {
     /// At most one workspace for each thread that ever ran at the same time.
     workspaces: Mutex<Vec<Workspace>>,
-    /// One flat vector for each chunk of the largest batch so far.
+    /// One flat vector for each chunk of a group.
     chunk_gradients: Vec<Vec<f32>>,
     total: Vec<f32>,
 }
@@ -57,29 +61,30 @@ impl GradientEngine {
         assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
         let chunks = batch.chunks();
         let numbers = task.values().len();
-        if self.chunk_gradients.len() < chunks.len() {
-            self.chunk_gradients.resize_with(chunks.len(), Vec::new);
+        let held = chunks.len().min(GROUP_CHUNKS);
+        if self.chunk_gradients.len() < held {
+            self.chunk_gradients.resize_with(held, Vec::new);
         }
-        let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
-        let workspaces = &self.workspaces;
-        let losses: Vec<f64> = chunks
-            .par_iter()
-            .zip(&mut self.chunk_gradients)
-            .with_max_len(1)
-            .map(|(chunk, gradients)| {
-                gradients.clear();
-                gradients.resize(numbers, 0.0);
-                let mut workspace = take(workspaces);
-                let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
-                let loss = pass.run(chunk, targets, &mut workspace, gradients);
-                give(workspaces, workspace);
-                loss
-            })
-            .collect();
         self.total.clear();
         self.total.resize(numbers, 0.0);
-        for gradients in &self.chunk_gradients[..chunks.len()] {
-            residual::add(gradients, &mut self.total);
+        let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
+        let workspaces = &self.workspaces;
+        let mut losses: Vec<f64> = Vec::with_capacity(chunks.len());
+        for group in chunks.chunks(GROUP_CHUNKS) {
+            losses.par_extend(group.par_iter().zip(&mut self.chunk_gradients).with_max_len(1).map(
+                |(chunk, gradients)| {
+                    gradients.clear();
+                    gradients.resize(numbers, 0.0);
+                    let mut workspace = take(workspaces);
+                    let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
+                    let loss = pass.run(chunk, targets, &mut workspace, gradients);
+                    give(workspaces, workspace);
+                    loss
+                },
+            ));
+            for gradients in &self.chunk_gradients[..group.len()] {
+                residual::add(gradients, &mut self.total);
+            }
         }
         (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
     }

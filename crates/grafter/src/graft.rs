@@ -65,6 +65,11 @@ impl Default for GraftOptions {
     }
 }
 
+/// A wider bottleneck is none.
+const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
+/// Far above what trains (Houlsby et al. 2019, section 3.6, see quality fall above 1e-2).
+const MAX_INIT_STD: f32 = 10.0;
+
 /// Why a task could not be grafted.
 #[derive(Debug, Error)]
 pub enum GraftError {
@@ -77,6 +82,14 @@ pub enum GraftError {
     /// The run ended without an adapter.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// The dev rows were not read as examples of the training rows' task.
+    #[error("`{dev}` was not read for the task of `{train}`")]
+    OtherTask {
+        /// Name of the training data.
+        train: String,
+        /// Name of the dev data.
+        dev: String,
+    },
     /// An option is out of range.
     #[error("`{option}` is {found}, expected {expected}")]
     Option {
@@ -115,6 +128,12 @@ pub fn graft(
     observer: &mut dyn TrainObserver,
 ) -> Result<Grafted, GraftError> {
     options.check(model)?;
+    if train_data.task != dev_data.task {
+        return Err(GraftError::OtherTask {
+            train: train_data.file.to_string(),
+            dev: dev_data.file.to_string(),
+        });
+    }
     let scale = match &train_data.targets {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
         Targets::Classes(_) => None,
@@ -150,8 +169,8 @@ pub fn graft(
         dev_rows: dev_rows.len(),
         best_step: state.best.as_ref().map_or(state.step, |best| best.step),
         metric,
-        dev_scores,
-        baseline: baseline(&task, &train_data.targets, &dev_data.targets)?,
+        dev_scores: dev_scores.without_confusion(),
+        baseline: baseline(&task, &train_data.targets, &dev_data.targets)?.without_confusion(),
     };
     let truncated = |rows: &[Example]| rows.iter().filter(|row| row.tokens.truncated).count();
     Ok(Grafted {
@@ -207,7 +226,10 @@ fn examples(
 }
 
 impl GraftOptions {
-    fn check(&self, model: &Model) -> Result<(), GraftError> {
+    /// Checks every option that can be checked before training.
+    /// # Errors
+    /// The first option that is out of range.
+    pub fn check(&self, model: &Model) -> Result<(), GraftError> {
         let wrong = |option: &'static str, found: String, expected: String| {
             Err(GraftError::Option { option, found, expected })
         };
@@ -227,12 +249,18 @@ impl GraftOptions {
             ("--epochs", self.train.epochs.map_or(1, |epochs| epochs as usize)),
             ("--batch-size", self.train.batch_size),
             ("--max-length", self.max_length),
+            ("--patience", self.train.patience.map_or(1, |patience| patience as usize)),
             ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),
         ];
         for (option, value) in at_least_one {
             if value == 0 {
                 return wrong(option, "0".to_owned(), "1 or more".to_owned());
             }
+        }
+        let widest = MAX_BOTTLENECK_TIMES_HIDDEN * model.encoder().config.hidden_size;
+        if self.bottleneck > widest {
+            let expected = format!("at most {widest}, {MAX_BOTTLENECK_TIMES_HIDDEN} times the hidden size");
+            return wrong("--bottleneck", self.bottleneck.to_string(), expected);
         }
         let positive = [("--lr", self.train.learning_rate), ("--max-grad-norm", self.train.max_grad_norm)];
         for (option, value) in positive {
@@ -242,6 +270,9 @@ impl GraftOptions {
         }
         if !(0.0..=1.0).contains(&self.train.warmup) {
             return wrong("--warmup", self.train.warmup.to_string(), "0 to 1".to_owned());
+        }
+        if self.train.init_std > MAX_INIT_STD {
+            return wrong("--init-std", self.train.init_std.to_string(), format!("at most {MAX_INIT_STD}"));
         }
         let not_negative = [
             ("--weight-decay", self.train.optimizer.weight_decay),

@@ -133,6 +133,6 @@ fn drop_rows(
 ) {
     for (row, sequence) in rows.chunks_exact_mut(encoder.config.hidden_size).zip(sequences) {
         let key = dropout.key(DropoutPlace::Pooled, 0, chunk.first_sequence + sequence);
-        dropout.hidden.apply(key, row);
+        dropout.pooled.apply(key, row);
     }
 }

@@ -47,6 +47,8 @@
 //! # }
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod adapter;
 pub mod batch;
 pub mod checkpoint;

@@ -44,27 +44,30 @@ pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
     result
 }
 
-/// Token ids of rows, in their order; the work is shared between threads.
+/// Token ids of one row.
 /// # Errors
-/// If a text cannot be encoded, or the tokenizer gives what the encoder does not have.
-pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
+/// If the text cannot be encoded, or the tokenizer gives what the encoder does not have.
+pub fn encode_row(model: &Model, row: &Row, max_length: usize) -> Result<TokenIds, TokenizerError> {
     let config = &model.encoder().config;
     let (types, vocabulary) = (config.type_vocab_size, config.vocab_size);
-    rows.par_iter()
-        .map(|row| {
-            let tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
-            if tokens.ids.is_empty() {
-                return Err(TokenizerError::NoTokens);
-            }
-            if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= vocabulary) {
-                return Err(TokenizerError::UnknownId { id: *id, vocabulary });
-            }
-            match tokens.type_ids.iter().find(|kind| **kind as usize >= types) {
-                Some(kind) => Err(TokenizerError::TokenType { kind: *kind, types }),
-                None => Ok(tokens),
-            }
-        })
-        .collect()
+    let tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
+    if tokens.ids.is_empty() {
+        return Err(TokenizerError::NoTokens);
+    }
+    if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= vocabulary) {
+        return Err(TokenizerError::UnknownId { id: *id, vocabulary });
+    }
+    match tokens.type_ids.iter().find(|kind| **kind as usize >= types) {
+        Some(kind) => Err(TokenizerError::TokenType { kind: *kind, types }),
+        None => Ok(tokens),
+    }
+}
+
+/// Token ids of rows, in their order; the work is shared between threads.
+/// # Errors
+/// The first row's of [`encode_row`].
+pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
+    rows.par_iter().map(|row| encode_row(model, row, max_length)).collect()
 }
 
 /// Logits of rows by one adapter, in the order of the rows.

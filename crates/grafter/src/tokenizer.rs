@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tokenizers::tokenizer::PostProcessor;
-use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{Encoding, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 
 use crate::batch::TokenIds;
 use crate::digest::sha256_hex;
@@ -73,6 +73,9 @@ pub enum TokenizerError {
     },
 }
 
+/// Far more bytes than a token of ordinary text takes.
+const BYTES_FOR_A_TOKEN: usize = 256;
+
 /// The tokenizer of a checkpoint.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -120,8 +123,11 @@ impl Tokenizer {
         if max_length <= special {
             return Err(TokenizerError::NoRoom { max_length, special });
         }
-        let first = self.inner.encode_fast(text, false).map_err(failed)?;
-        let second = text_b.map(|text| self.inner.encode_fast(text, false)).transpose().map_err(failed)?;
+        let (first, first_cut) = self.encode_beginning(text, max_length).map_err(failed)?;
+        let second =
+            text_b.map(|text| self.encode_beginning(text, max_length)).transpose().map_err(failed)?;
+        let second_cut = second.as_ref().is_some_and(|(_, cut)| *cut);
+        let second = second.map(|(encoding, _)| encoding);
         let whole = first.len() + second.as_ref().map_or(0, |second| second.len());
         let params = TruncationParams {
             direction: TruncationDirection::Right,
@@ -135,7 +141,26 @@ impl Tokenizer {
         Ok(TokenIds {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
-            truncated: whole > max_length - special,
+            truncated: first_cut || second_cut || whole > max_length - special,
         })
+    }
+
+    /// Tokens of a text's beginning, at least `max_length` of them if the text has as many, and whether something was
+    /// left out. Tokenizing takes some hundred times the memory of the text, so a huge text is not tokenized whole.
+    fn encode_beginning(&self, text: &str, max_length: usize) -> tokenizers::Result<(Encoding, bool)> {
+        let mut bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
+        while let Some(beginning) =
+            text.get(..text.floor_char_boundary(bytes)).filter(|part| part.len() < text.len())
+        {
+            // Only whole words: a word cut in two would give other tokens.
+            if let Some((words, _)) = beginning.rsplit_once(char::is_whitespace) {
+                let encoding = self.inner.encode_fast(words, false)?;
+                if encoding.len() >= max_length {
+                    return Ok((encoding, true));
+                }
+            }
+            bytes = bytes.saturating_mul(8);
+        }
+        Ok((self.inner.encode_fast(text, false)?, false))
     }
 }

@@ -42,7 +42,10 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
     };
     // Before a model is fetched: a wrong path or header is told at once.
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
-        source.open(LabelUse::Optional)?;
+        // A pipe can be read once only.
+        if !source.path.exists() || source.path.is_file() {
+            source.open(LabelUse::Optional)?;
+        }
     }
     let tokenizer = open_tokenizer(&arguments.model.model, arguments.max_length)?;
     let options =

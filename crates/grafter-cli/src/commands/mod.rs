@@ -25,7 +25,39 @@ pub fn open_model(model: &str) -> Result<Model, Failure> {
     let folder = hub::resolve(model, &mut PullBar::default())?;
     // Of a folder only its own name: an adapter must not tell where on this machine its base lies.
     let name = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
-    Ok(Model::read(&folder, &name)?)
+    let model_read = Model::read(&folder, &name)?;
+    check_pins(model, &model_read)?;
+    Ok(model_read)
+}
+
+/// A known model's numbers must be the pinned ones; their digests were computed while reading, so this costs nothing.
+fn check_pins(name: &str, model: &Model) -> Result<(), Failure> {
+    let Some(known) = hub::KNOWN_MODELS.iter().find(|known| known.name == name) else { return Ok(()) };
+    let read = [
+        ("model.safetensors", model.encoder().weights_sha256()),
+        ("tokenizer.json", model.tokenizer().sha256()),
+    ];
+    for (file, found) in read {
+        if let Some(pinned) = known.files.iter().find(|pinned| pinned.name == file && pinned.sha256 != found)
+        {
+            let expected = pinned.sha256;
+            return Err(Failure::Usage {
+                message: format!("the cached `{file}` of `{name}` has SHA-256 {found}, expected {expected}"),
+                hint: Some(format!("`grafter pull {name} --force` fetches it again")),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to write over a file that the command reads.
+pub fn refuse_same_file(output: &Path, flag: &str, input: &Path) -> Result<(), Failure> {
+    let same = output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    if same {
+        let message = format!("`{flag} {}` is a file that is read", output.display());
+        return Err(Failure::Usage { message, hint: None });
+    }
+    Ok(())
 }
 
 /// Writes text to standard output.
@@ -75,6 +107,7 @@ pub fn metric_text(scores: &Scores, metric: Metric) -> String {
 
 /// All scores as a table for people; `labels` name the classes.
 pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
+    let labels: Vec<String> = labels.iter().map(|label| printable(label)).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.
     match scores {
@@ -105,7 +138,7 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
                 );
             }
             if labels.len() <= 12 {
-                text.push_str(&confusion_table(&scores.confusion, labels, width));
+                text.push_str(&confusion_table(&scores.confusion, &labels, width));
             }
         }
     }

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
-use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowReader};
+use grafter::batch::TokenIds;
+use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 use grafter::model::Model;
-use grafter::predict::predict;
+use grafter::predict::{Prediction, Query, encode_row, logits};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::open_model;
@@ -21,7 +23,10 @@ use crate::args::Predict;
 use crate::failure::Failure;
 
 /// Rows that are read ahead and answered together.
-const ROWS_AHEAD: usize = 256;
+const ROWS_AHEAD: usize = 128;
+
+/// A longer row is rejected; with [`ROWS_AHEAD`] it bounds the text in memory.
+const MAX_ROW_BYTES: usize = 1 << 20;
 
 /// The line of a row that could not be used.
 #[derive(Serialize)]
@@ -30,10 +35,14 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
+    // What needs no model first, so that a wrong path is told at once.
+    grafter::adapter::read_manifest(&arguments.adapter)?;
     let rows = open_rows(arguments)?;
     let model = open_model(&arguments.model.model)?;
     let adapter = Adapter::load(&arguments.adapter, &model)?;
+    if let Some(output) = &arguments.output {
+        super::refuse_same_file(output, "--output", &arguments.input)?;
+    }
     let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
         Some(path) => Failure::Write { path: path.clone(), source },
@@ -50,13 +59,11 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     });
     let mut rejected = 0;
     while let Some(batch) = next_batch(&receiver) {
-        rejected +=
-            answer(&model, &adapter, manifest.task.pair, batch, &mut output).map_err(
-                |error| match error {
-                    AnswerError::Output(source) => failed(source),
-                    AnswerError::Other(failure) => failure,
-                },
-            )?;
+        let answered = answer(&model, &adapter, batch, &mut output);
+        rejected += answered.map_err(|stopped| match stopped {
+            Stopped::Output(source) => failed(source),
+            Stopped::Input(error) => error.into(),
+        })?;
         output.flush().map_err(failed)?;
     }
     if rejected > 0 {
@@ -72,7 +79,7 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
     let options = ReadOptions {
         columns: arguments.rows.columns(),
         labels: LabelUse::Optional,
-        ..ReadOptions::default()
+        max_row_bytes: MAX_ROW_BYTES,
     };
     let standard_input = arguments.input == Path::new("-");
     let format = match arguments.rows.format {
@@ -113,40 +120,76 @@ fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, 
     Some(batch)
 }
 
-enum AnswerError {
-    Output(io::Error),
-    Other(Failure),
+/// One row on its way to its answer.
+enum Asked {
+    /// Its tokens.
+    Tokens(TokenIds),
+    /// Why it cannot be used.
+    Rejected(String),
 }
 
 /// Writes the answers of a batch; returns how many rows were rejected.
 fn answer(
     model: &Model,
     adapter: &Adapter,
-    pair: bool,
     batch: Vec<Result<Row, RowError>>,
     output: &mut dyn Write,
-) -> Result<usize, AnswerError> {
-    let usable = |row: &Result<Row, RowError>| row.as_ref().is_ok_and(|row| row.text_b.is_some() == pair);
-    let rows: Vec<Row> = batch.iter().filter(|row| usable(row)).flatten().cloned().collect();
-    let answers = predict(model, adapter, &rows).map_err(|error| AnswerError::Other(error.into()))?;
-    let mut answers = answers.into_iter();
+) -> Result<usize, Stopped> {
+    let asked = batch
+        .into_par_iter()
+        .map(|row| match row {
+            Ok(row) => Ok(ask(model, adapter, &row)),
+            // The input itself broke: what follows is unknown, so this is not one rejected row.
+            Err(error) if matches!(error.kind, RowErrorKind::Io(_) | RowErrorKind::Utf16) => Err(error),
+            Err(error) => Ok(Asked::Rejected(error.to_string())),
+        })
+        .collect::<Result<Vec<Asked>, RowError>>()
+        .map_err(Stopped::Input)?;
+    let task = adapter.parameters();
+    let tokens = asked.iter().filter_map(|asked| match asked {
+        Asked::Tokens(tokens) => Some(Query { tokens, task }),
+        Asked::Rejected(_) => None,
+    });
+    let mut answers = logits(model.encoder(), &tokens.collect::<Vec<_>>()).into_iter();
     let mut rejected = 0;
-    for row in batch {
-        let line = match (usable(&row), row) {
-            (true, _) => serde_json::to_string(&answers.next().expect("one answer for each usable row")),
-            (false, Ok(row)) => {
+    for asked in asked {
+        let answer = match asked {
+            Asked::Tokens(_) => {
+                let logits = answers.next().expect("one answer for each row with tokens");
+                let numbers = logits.iter().all(|logit| logit.is_finite());
+                numbers
+                    .then(|| Prediction::new(adapter, &logits))
+                    .ok_or("the answer is not a number".to_owned())
+            }
+            Asked::Rejected(error) => Err(error),
+        };
+        let line = match answer {
+            Ok(prediction) => serde_json::to_string(&prediction),
+            Err(error) => {
                 rejected += 1;
-                let (expected, found) = if pair { ("a pair", "one text") } else { ("one text", "a pair") };
-                let error = format!("line {}: expected {expected}, found {found}", row.line);
                 serde_json::to_string(&Rejected { error })
             }
-            (false, Err(error)) => {
-                rejected += 1;
-                serde_json::to_string(&Rejected { error: error.to_string() })
-            }
         };
-        let line = line.expect("answers are plain data");
-        writeln!(output, "{line}").map_err(AnswerError::Output)?;
+        writeln!(output, "{}", line.expect("answers are plain data")).map_err(Stopped::Output)?;
     }
     Ok(rejected)
+}
+
+fn ask(model: &Model, adapter: &Adapter, row: &Row) -> Asked {
+    let manifest = adapter.manifest();
+    if row.text_b.is_some() != manifest.task.pair {
+        let (expected, found) =
+            if manifest.task.pair { ("a pair", "one text") } else { ("one text", "a pair") };
+        return Asked::Rejected(format!("line {}: expected {expected}, found {found}", row.line));
+    }
+    match encode_row(model, row, manifest.max_length) {
+        Ok(tokens) => Asked::Tokens(tokens),
+        Err(error) => Asked::Rejected(format!("line {}: {error}", row.line)),
+    }
+}
+
+/// Why the answers ended before the input did.
+enum Stopped {
+    Input(RowError),
+    Output(io::Error),
 }

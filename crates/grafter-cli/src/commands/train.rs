@@ -52,7 +52,11 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let model = open_model(&arguments.model.model)?;
     let options = arguments.options.options();
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
+    options.check(&model)?;
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
+    for input in [&arguments.train, &arguments.dev] {
+        super::refuse_same_file(&log, "--log", input)?;
+    }
     if let Some(parent) = log.parent() {
         std::fs::create_dir_all(parent)
             .map_err(|source| Failure::Write { path: parent.to_owned(), source })?;
@@ -60,14 +64,15 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let mut progress = TrainProgress::new(metric, true, Some(&log))?;
     interrupt::listen();
     let result = graft(&model, &train, &dev, &options, &mut progress);
-    progress.finish()?;
+    let log_failure = progress.finish();
     let grafted = match result {
         Err(_) if interrupt::requested() => return Err(Failure::Interrupted),
         result => result?,
     };
     grafted.adapter.save(&arguments.out, arguments.overwrite)?;
     report(arguments, &grafted, &progress, start.elapsed().as_secs_f64())?;
-    Ok(Outcome::Done)
+    log_failure?;
+    Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
 /// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.

@@ -197,25 +197,26 @@ impl Adapter {
         &self.parameters
     }
 
-    /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so; any
-    /// other existing folder or file never is.
+    /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so, which takes
+    /// two renames: a crash between them leaves both, the old one under a temporary name beside the target. Any other
+    /// existing folder or file is never replaced.
     /// # Errors
     /// If the target exists, or a file cannot be written.
     pub fn save(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
         check_target(folder, overwrite)?;
-        let parent = match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        for spec in self.parameters.layout().list().specs() {
+            if !self.parameters.values()[spec.range.clone()].iter().all(|value| value.is_finite()) {
+                return Err(AdapterError::NotFinite {
+                    path: folder.join(WEIGHTS_FILE),
+                    name: spec.name.clone(),
+                });
+            }
+        }
         let io = |action: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| AdapterError::Io { action, path, source }
         };
-        fs::create_dir_all(parent).map_err(io("create", parent))?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".grafter-")
-            .tempdir_in(parent)
-            .map_err(io("create a folder in", parent))?;
+        let temporary = temporary_beside(folder)?;
         let fresh = temporary.path().join("adapter");
         fs::create_dir(&fresh).map_err(io("create", &fresh))?;
         let mut json = serde_json::to_string_pretty(&self.manifest)
@@ -242,12 +243,13 @@ impl Adapter {
             fs::rename(folder, &replaced).map_err(io("replace", folder))?;
         }
         if let Err(source) = fs::rename(&fresh, folder) {
-            if replaced.exists() {
-                fs::rename(&replaced, folder).map_err(io("restore", folder))?;
+            if replaced.exists() && fs::rename(&replaced, folder).is_err() {
+                // Better a folder under an odd name than none.
+                return Err(io("write", &temporary.keep())(source));
             }
             return Err(io("write", folder)(source));
         }
-        sync_folder(parent).map_err(io("sync", parent))
+        sync_folder(parent_of(folder)).map_err(io("sync", folder))
     }
 
     /// Reads a folder for the model at hand.
@@ -275,6 +277,14 @@ impl Adapter {
             });
         }
         let parameters = read_weights(folder, &manifest, config)?;
+        if manifest.trained_parameters != parameters.values().len() {
+            return Err(AdapterError::Inconsistent {
+                path: folder.join(MANIFEST_FILE),
+                field: "`trained_parameters`",
+                found: manifest.trained_parameters.to_string(),
+                expected: parameters.values().len().to_string(),
+            });
+        }
         Ok(Self { manifest, parameters })
     }
 }
@@ -283,13 +293,16 @@ impl Adapter {
 /// # Errors
 /// If the target must not be written.
 pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
-    if !folder.exists() {
-        return Ok(());
-    }
     let path = folder.to_owned();
+    if folder.file_name().is_none() {
+        return Err(AdapterError::NotAnAdapter { path });
+    }
+    if folder.symlink_metadata().is_err() {
+        return writable_parent(folder);
+    }
     let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     if empty {
-        return Ok(());
+        return writable_parent(folder);
     }
     if !folder.join(MANIFEST_FILE).is_file() {
         return Err(AdapterError::NotAnAdapter { path });
@@ -302,13 +315,36 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
         path: path.clone(),
         source,
     })?;
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<Vec<String>>>()
+        .map_err(|source| AdapterError::Io { action: "read", path: path.clone(), source })?;
     names.sort_unstable();
     match names.into_iter().find(|name| ![WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE].contains(&name.as_str())) {
         Some(name) => Err(AdapterError::ForeignFile { path, name }),
-        None => Ok(()),
+        None => writable_parent(folder),
     }
+}
+
+/// The folder that a target lies in.
+fn parent_of(folder: &Path) -> &Path {
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Tries, before any work is done, what [`Adapter::save`] will do at its end.
+fn writable_parent(folder: &Path) -> Result<(), AdapterError> {
+    temporary_beside(folder).map(drop)
+}
+
+fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
+    let parent = parent_of(folder);
+    let io =
+        |action: &'static str| move |source| AdapterError::Io { action, path: parent.to_owned(), source };
+    fs::create_dir_all(parent).map_err(io("create"))?;
+    tempfile::Builder::new().prefix(".grafter-").tempdir_in(parent).map_err(io("create a folder in"))
 }
 
 /// Reads and checks `adapter.json` alone.

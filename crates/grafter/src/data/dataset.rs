@@ -78,6 +78,9 @@ impl fmt::Display for Warning {
     }
 }
 
+/// More different labels than this are no classes: the label column is likely another one.
+const MAX_CLASSES: usize = 4096;
+
 /// A labelled file.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -111,6 +114,11 @@ impl Dataset {
             }
             TaskKind::Regression => LabelScheme::Scores,
         };
+        if let LabelScheme::Classes(labels) = &scheme
+            && labels.len() > MAX_CLASSES
+        {
+            return Err(DataError::TooManyLabels { file, labels: labels.len(), limit: MAX_CLASSES });
+        }
         let targets = targets(&rows, &scheme, &file)?;
         let warnings = warnings(&scheme, rows.len());
         Ok(Self { file, task: TaskSpec { scheme, pair }, rows, targets, warnings })

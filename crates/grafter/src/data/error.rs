@@ -263,6 +263,16 @@ pub enum DataError {
         /// The path.
         path: PathBuf,
     },
+    /// There are more different labels than any set of classes has.
+    #[error("{file}: {labels} different labels, at most {limit} are supported")]
+    TooManyLabels {
+        /// The file.
+        file: Arc<str>,
+        /// How many there are.
+        labels: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The header does not name the columns that are needed.
     #[error("{file}:1: {error}")]
     Columns {
@@ -326,6 +336,9 @@ impl DataError {
             }
             Self::PairMismatch { .. } => {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
+            }
+            Self::TooManyLabels { .. } => {
+                Some("is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`".to_owned())
             }
             Self::Open { .. } | Self::Empty { .. } | Self::OneLabel { .. } | Self::BadLabelSet { .. } => None,
         }

@@ -30,6 +30,9 @@ pub struct EncoderConfig {
     /// Dropout of the attention probabilities in training.
     #[serde(default = "default_dropout")]
     pub attention_probs_dropout_prob: f32,
+    /// Dropout of the pooled vector in training; `hidden_dropout_prob` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier_dropout: Option<f32>,
     /// Longest sequence, in tokens.
     pub max_position_embeddings: usize,
     /// Token types (segments A and B of a pair).
@@ -156,6 +159,7 @@ impl EncoderConfig {
         let rates = [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ];
         for (field, rate) in rates {
             if !(0.0..1.0).contains(&rate) {

@@ -137,8 +137,10 @@ impl Encoder {
 /// The dropout of one pass, and the key that its masks are drawn from.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderDropout {
-    /// Dropout of the embeddings, of the sub-layers' outputs and of the pooled vector.
+    /// Dropout of the embeddings and of the sub-layers' outputs.
     pub hidden: Dropout,
+    /// Dropout of the pooled vector that the head reads.
+    pub pooled: Dropout,
     /// Dropout of the attention probabilities.
     pub attention: Dropout,
     /// Names the masks of this pass: seed and step.
@@ -158,13 +160,19 @@ pub(crate) enum DropoutPlace {
 impl EncoderDropout {
     /// No dropout: evaluation and inference.
     pub fn none() -> Self {
-        Self { hidden: Dropout::NONE, attention: Dropout::NONE, key: DropoutKey::new(0) }
+        Self {
+            hidden: Dropout::NONE,
+            pooled: Dropout::NONE,
+            attention: Dropout::NONE,
+            key: DropoutKey::new(0),
+        }
     }
 
     /// The rates of the encoder's configuration, with the masks of one step of one run.
     pub fn training(config: &EncoderConfig, seed: u64, step: u64) -> Self {
         Self {
             hidden: Dropout::new(config.hidden_dropout_prob),
+            pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
             attention: Dropout::new(config.attention_probs_dropout_prob),
             key: DropoutKey::new(seed).derive(step),
         }

@@ -20,7 +20,8 @@ pub struct ClassificationScores {
     pub matthews: f64,
     /// Each class, in label order.
     pub per_class: Vec<ClassScores>,
-    /// See [`confusion_matrix`].
+    /// See [`confusion_matrix`]; empty where it was left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u64>>,
 }
 

@@ -70,11 +70,6 @@ impl Metric {
         }
     }
 
-    /// Whether a higher value is a better one.
-    pub fn higher_is_better(self) -> bool {
-        true
-    }
-
     /// Checks before any training that the metric can measure a task; `classes` is not looked at for regression.
     ///
     /// # Errors
@@ -181,6 +176,17 @@ pub enum Scores {
 }
 
 impl Scores {
+    /// The same scores without the confusion matrix, whose size is the square of the number of classes.
+    #[must_use]
+    pub fn without_confusion(self) -> Self {
+        match self {
+            Self::Classification(scores) => {
+                Self::Classification(ClassificationScores { confusion: Vec::new(), ..scores })
+            }
+            regression => regression,
+        }
+    }
+
     /// The value of one metric; `None` for a correlation that is not defined.
     ///
     /// # Errors
@@ -209,7 +215,6 @@ mod tests {
         for metric in Metric::ALL {
             assert_eq!(metric.to_string().parse(), Ok(metric));
             assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{metric}\""));
-            assert!(metric.higher_is_better());
         }
         let error = "acc".parse::<Metric>().unwrap_err();
         let expected = "unknown metric `acc`; known: accuracy, f1, macro-f1, matthews, pearson, spearman";

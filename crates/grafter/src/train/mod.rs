@@ -65,9 +65,11 @@ impl TrainOptions {
     /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,000 steps, but at
     /// least 3 and at most 20. Small data needs more passes than large data for the same number of updates.
     pub fn epochs_for(&self, rows: usize) -> u32 {
-        let per_epoch = steps_per_epoch(rows, self.batch_size).max(1);
-        let epochs = DEFAULT_STEPS.div_ceil(per_epoch).clamp(*DEFAULT_EPOCHS.start(), *DEFAULT_EPOCHS.end());
-        self.epochs.unwrap_or(epochs as u32)
+        self.epochs.unwrap_or_else(|| {
+            let per_epoch = steps_per_epoch(rows, self.batch_size.max(1)).max(1);
+            let epochs = DEFAULT_STEPS.div_ceil(per_epoch);
+            epochs.clamp(*DEFAULT_EPOCHS.start(), *DEFAULT_EPOCHS.end()) as u32
+        })
     }
 }
 
@@ -130,6 +132,8 @@ pub struct EvaluationReport {
 
 /// Follows a run; either answer of `Break` ends it after the current step.
 pub trait TrainObserver {
+    /// Before the first step, when the rows are encoded.
+    fn begin(&mut self) {}
     /// After each step.
     fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
     /// After each evaluation.
@@ -188,6 +192,7 @@ pub fn train(
         return Err(TrainError::NoDevRows);
     }
     let mut state = TrainState::begin(encoder, config, options);
+    observer.begin();
     let mut engine = GradientEngine::default();
     let ending = run(encoder, options, data, observer, &mut state, &mut engine)?;
     Ok((state, ending))
@@ -226,10 +231,6 @@ fn run(
             Some(every) => state.step.is_multiple_of(every) || state.step == total_steps,
             None => epoch_ended,
         };
-        if interrupted {
-            let error = TrainError::Interrupted { step: state.step };
-            return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
-        }
         if due {
             let Some(report) = evaluate(encoder, data, report.epoch, state) else {
                 let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
@@ -241,6 +242,10 @@ fn run(
             if options.patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
                 return Ok(Ending::EarlyStopped);
             }
+        }
+        if interrupted {
+            let error = TrainError::Interrupted { step: state.step };
+            return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
         }
         if epoch_ended {
             state.epoch += 1;
