@@ -28,7 +28,7 @@ use crate::progress::TrainProgress;
 use folder::OutFolder;
 use tasks::{TASKS, Task};
 
-/// Half of what the default is for so few rows: three tasks in about two minutes, and the scores are about the same.
+/// Half of what the default is for so few rows, so that three tasks take minutes; the dev scores are about the same.
 const EPOCHS: u32 = 10;
 
 pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
