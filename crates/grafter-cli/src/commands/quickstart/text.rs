@@ -167,14 +167,14 @@ mod tests {
             ("grafter", "grafter"),
             ("", "grafter"),
             ("target/release/grafter", "target/release/grafter"),
-            ("/home/me/here/target/release/grafter", "target/release/grafter"),
-            ("/home/me/here/grafter", "./grafter"),
+            ("/place/here/target/release/grafter", "target/release/grafter"),
+            ("/place/here/grafter", "./grafter"),
             ("./grafter", "./grafter"),
             ("/opt/bin/grafter", "/opt/bin/grafter"),
             ("/opt/my tools/grafter", "'/opt/my tools/grafter'"),
         ];
         for (called, expected) in cases {
-            assert_eq!(program_from(Path::new(called), Path::new("/home/me/here")), expected, "{called}");
+            assert_eq!(program_from(Path::new(called), Path::new("/place/here")), expected, "{called}");
         }
     }
 
