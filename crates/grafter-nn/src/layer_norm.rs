@@ -33,7 +33,7 @@ impl<'a> LayerNormWeights<'a> {
     }
 }
 
-/// What [`forward`] keeps for [`backward`].
+/// What [`forward`] keeps for [`backward_input`] and [`backward_weights`].
 #[derive(Debug)]
 pub struct LayerNormCache<'a> {
     /// `(x - mean) · rstd`, `[tokens, hidden]`.

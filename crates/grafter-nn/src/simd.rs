@@ -1,6 +1,6 @@
 //! Run-time choice of the CPU's vector instructions for elementwise loops.
 //!
-//! [`vectorised!`] compiles one body several times, for the baseline CPU, AVX2 and AVX-512, and picks one when it is
+//! The macro `vectorised!` compiles one body several times, for the baseline CPU, AVX2 and AVX-512, and picks one when it is
 //! called, so that one binary serves every machine. The bodies are ordinary safe loops that the compiler vectorises.
 //! They never use fused multiply-add and sum in [`LANES`] fixed partial sums, so every level gives the same bits.
 

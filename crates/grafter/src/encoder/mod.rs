@@ -9,7 +9,7 @@
 //!
 //! The encoder's own numbers never change: nothing here can write to them. What a task brings, the adapters and the
 //! tuned layer normalisations, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
-//! [`forward`] computes the hidden states of one chunk of whole sequences on one thread; [`backward`] the gradients of
+//! `forward` computes the hidden states of one chunk of whole sequences on one thread; `backward` the gradients of
 //! the trained parameters; [`activations`] names what is kept between the two.
 
 pub mod activations;
