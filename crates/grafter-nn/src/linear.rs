@@ -9,7 +9,7 @@ use crate::simd::vectorised;
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
 ///
 /// The weight is kept twice, once in each orientation: the product packs its right operand for the kernel, and packing
-/// along the rows costs half of the time of a product of few tokens (measured in `docs/engine.md`). A weight that
+/// along the rows costs up to two thirds of the time of a product of few tokens (measured in `docs/engine.md`). A weight that
 /// never changes can be laid out once.
 #[derive(Clone, Debug)]
 pub struct FrozenLinear {
