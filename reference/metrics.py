@@ -1,7 +1,7 @@
 """Writes the metrics fixture: random and degenerate predictions with their scores from scikit-learn and SciPy.
 
-    python -m venv /tmp/venv && /tmp/venv/bin/pip install -r reference/requirements-metrics.txt
-    /tmp/venv/bin/python reference/metrics.py > crates/grafter/tests/fixtures/metrics.json
+    python -m venv VENV && VENV/bin/pip install -r reference/requirements-metrics.txt
+    VENV/bin/python reference/metrics.py > crates/grafter/tests/fixtures/metrics.json
 """
 
 import json

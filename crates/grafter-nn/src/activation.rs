@@ -137,27 +137,17 @@ pub fn tanh_backward(y: &[f32], d: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Random, assert_close, central_differences, weighted_sum, widen};
+    use crate::testing::{Random, assert_close, central_differences, erf_series, weighted_sum, widen};
 
     /// Elementwise code in f32: a few roundings of values of order one.
     const TOLERANCE: f64 = 2e-6;
     const ALL: [Activation; 4] =
         [Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
 
-    fn erf(x: f64) -> f64 {
-        let mut term = x;
-        let mut sum = x;
-        for n in 1..200 {
-            term *= -x * x / n as f64;
-            sum += term / (2 * n + 1) as f64;
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
     fn exact(activation: Activation, x: f64) -> f64 {
         match activation {
             Activation::Relu => x.max(0.0),
-            Activation::GeluErf => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+            Activation::GeluErf => 0.5 * x * (1.0 + erf_series(x / 2f64.sqrt())),
             Activation::GeluTanh => {
                 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }

@@ -63,17 +63,7 @@ pub(crate) fn erf(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// erf in f64 by its Taylor series, which converges for every x; accurate to 1e-11 for |x| <= 4.5.
-    fn erf_series(x: f64) -> f64 {
-        let mut term = x;
-        let mut sum = x;
-        for n in 1..200 {
-            term *= -x * x / n as f64;
-            sum += term / (2 * n + 1) as f64;
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
+    use crate::testing::erf_series;
 
     fn sweep(low: f32, high: f32) -> impl Iterator<Item = f32> {
         (0..=20_000).map(move |index| low + (high - low) * index as f32 / 20_000.0)
