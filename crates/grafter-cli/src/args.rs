@@ -171,7 +171,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
-    /// Passes over the training rows; enough for about 1,000 steps, but 3 to 20, if absent
+    /// Passes over the training rows; enough for about 1,200 steps, but 4 to 20, if absent
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
 
@@ -179,9 +179,9 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
     pub batch_size: usize,
 
-    /// Largest learning rate
-    #[arg(long, value_name = "RATE", default_value_t = GraftOptions::default().train.learning_rate)]
-    pub lr: f64,
+    /// Largest learning rate; 0.001, or 0.01 for the head alone, if absent
+    #[arg(long, value_name = "RATE")]
+    pub lr: Option<f64>,
 
     /// Share of the steps in which the learning rate rises from zero
     #[arg(long, value_name = "SHARE", default_value_t = GraftOptions::default().train.warmup)]

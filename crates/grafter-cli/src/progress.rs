@@ -122,7 +122,7 @@ impl TrainProgress {
             Err(source) => Err(Failure::Write { path: path.to_owned(), source }),
         };
         let terminal = std::io::stderr().is_terminal();
-        let template = "[{bar:30}] {pos}/{len} steps, {msg}, {eta} left";
+        let template = "[{bar:30}] {pos}/{len} {msg}, {eta} left";
         let bar = (show && terminal).then(|| ProgressBar::new(0).with_style(style(template)));
         Ok(Self {
             bar,
@@ -167,6 +167,15 @@ impl TrainObserver for TrainProgress {
         self.clock = Instant::now();
     }
 
+    fn features(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_length(rows as u64);
+            bar.set_position(done as u64);
+            bar.set_message("rows through the frozen encoder, once");
+        }
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.training += self.clock.elapsed();
         self.tokens += report.tokens;
@@ -175,7 +184,7 @@ impl TrainObserver for TrainProgress {
             bar.set_length(report.total_steps);
             bar.set_position(report.step);
             bar.set_message(format!(
-                "epoch {}, loss {:.4}, {:.0} tokens/s",
+                "steps, epoch {}, loss {:.4}, {:.0} tokens/s",
                 report.epoch,
                 self.loss.value(),
                 self.tokens_per_second()

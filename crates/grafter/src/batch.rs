@@ -27,11 +27,32 @@ pub struct PackedBatch {
     offsets: Vec<usize>,
 }
 
+/// Rows are packed into batches of about this many tokens where all of them are wanted, which bounds the memory of a
+/// pass.
+const BATCH_TOKENS: usize = 8192;
+
+/// Cuts rows into consecutive groups of at most [`BATCH_TOKENS`] tokens; a longer row is a group of its own.
+pub fn groups_by_tokens<T>(rows: &[T], tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fit = rest.iter().take_while(|row| {
+            sum += tokens(row);
+            sum <= BATCH_TOKENS
+        });
+        let (group, later) = rest.split_at_checked(fit.count().max(1))?;
+        rest = later;
+        Some(group)
+    })
+}
+
 /// A chunk of a larger batch holds about this many tokens: large enough that matrix products run at full speed,
 /// small enough that a chunk's activations stay near the cache and several threads have work.
 const CHUNK_TOKENS: usize = 512;
 
-/// A smaller batch is cut into this many chunks all the same, as long as each keeps [`MIN_CHUNK_TOKENS`].
+/// A smaller batch is cut into this many chunks all the same, or half, or one, as long as each keeps
+/// [`MIN_CHUNK_TOKENS`]; a larger one into a multiple of it. Three chunks would leave the second of two threads idle for
+/// a quarter of the time.
 const MIN_CHUNKS: usize = 4;
 const MIN_CHUNK_TOKENS: usize = 64;
 
@@ -63,8 +84,11 @@ impl PackedBatch {
     /// Consecutive sequences of near equal numbers of tokens, for one thread each; a function of the batch alone.
     pub fn chunks(&self) -> Vec<Chunk<'_>> {
         let by_size = self.tokens().div_ceil(CHUNK_TOKENS);
-        let at_least = MIN_CHUNKS.min(self.tokens() / MIN_CHUNK_TOKENS).max(1);
-        let count = by_size.max(at_least);
+        let count = match self.tokens() / MIN_CHUNK_TOKENS {
+            0 | 1 => 1,
+            2 | 3 => 2,
+            _ => by_size.next_multiple_of(MIN_CHUNKS),
+        };
         let mut chunks = Vec::with_capacity(count);
         let mut first = 0;
         for sequence in 1..=self.sequences() {

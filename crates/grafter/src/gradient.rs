@@ -90,6 +90,34 @@ impl GradientEngine {
     }
 }
 
+impl GradientEngine {
+    /// [`GradientEngine::compute`] for a task that trains the head alone, from what the head reads of each row.
+    /// # Shapes
+    /// pooled `[rows, hidden]`, one row for each target
+    /// # Panics
+    /// If there are not as many targets as rows.
+    pub fn compute_from_pooled<'a>(
+        &mut self,
+        task: &TaskParameters,
+        pooled: impl Iterator<Item = &'a [f32]>,
+        targets: &[Target],
+        dropout: &EncoderDropout,
+    ) -> (f64, &mut [f32]) {
+        let mut workspace = take(&self.workspaces);
+        let head = &mut workspace.head;
+        head.pooled_mut().clear();
+        pooled.for_each(|row| head.pooled_mut().extend(row));
+        assert_eq!(head.pooled().len(), targets.len() * task.layout().hidden(), "one target for each row");
+        head::forward_pooled(task, 0, dropout, head);
+        let loss = losses(task.layout().config().outputs, targets, 1.0 / targets.len() as f32, head);
+        self.total.clear();
+        self.total.resize(task.values().len(), 0.0);
+        head::backward_weights(task, head, &mut self.total);
+        give(&self.workspaces, workspace);
+        (loss / targets.len() as f64, &mut self.total)
+    }
+}
+
 fn take(workspaces: &Mutex<Vec<Workspace>>) -> Workspace {
     workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop().unwrap_or_default()
 }

@@ -51,7 +51,7 @@ impl Default for GraftOptions {
             train: TrainOptions {
                 epochs: None,
                 batch_size: 16,
-                learning_rate: 1e-3,
+                learning_rate: None,
                 warmup: 0.1,
                 optimizer: AdamW::default(),
                 max_grad_norm: 1.0,
@@ -163,6 +163,7 @@ pub fn graft(
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
+            learning_rate: Some(options.train.learning_rate_for(options.method)),
             ..options.train.clone()
         },
         train_rows: train_rows.len(),
@@ -262,7 +263,10 @@ impl GraftOptions {
             let expected = format!("at most {widest}, {MAX_BOTTLENECK_TIMES_HIDDEN} times the hidden size");
             return wrong("--bottleneck", self.bottleneck.to_string(), expected);
         }
-        let positive = [("--lr", self.train.learning_rate), ("--max-grad-norm", self.train.max_grad_norm)];
+        let positive = [
+            ("--lr", self.train.learning_rate_for(self.method)),
+            ("--max-grad-norm", self.train.max_grad_norm),
+        ];
         for (option, value) in positive {
             if !(value.is_finite() && value > 0.0) {
                 return wrong(option, value.to_string(), "a number above 0".to_owned());

@@ -41,6 +41,11 @@ impl HeadActivations {
     pub fn pooled(&self) -> &[f32] {
         &self.pooled
     }
+
+    /// The same to be filled from elsewhere, before [`forward_pooled`].
+    pub fn pooled_mut(&mut self) -> &mut Vec<f32> {
+        &mut self.pooled
+    }
 }
 
 /// Logits of some sequences of a chunk, from the chunk's hidden states `[tokens, hidden]`.
@@ -53,30 +58,61 @@ pub fn forward(
     dropout: &EncoderDropout,
     head: &mut HeadActivations,
 ) {
+    let first = chunk.first_sequence + sequences.start;
+    pool(encoder, task.layout().config().pooling, chunk, sequences, hidden_states, head);
+    forward_pooled(task, first, dropout, head);
+}
+
+/// What the head reads of some sequences, left in [`HeadActivations::pooled`]; no task changes it.
+pub fn pool(
+    encoder: &Encoder,
+    pooling: Pooling,
+    chunk: &Chunk<'_>,
+    sequences: Range<usize>,
+    hidden_states: &[f32],
+    head: &mut HeadActivations,
+) {
     let hidden = encoder.config.hidden_size;
-    let count = sequences.len();
-    for buffer in [&mut head.taken, &mut head.pooled, &mut head.dropped] {
-        buffer.resize(count * hidden, 0.0);
+    for buffer in [&mut head.taken, &mut head.pooled] {
+        buffer.resize(sequences.len() * hidden, 0.0);
     }
-    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences.clone()) {
+    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences) {
         let tokens = chunk.range(sequence);
         let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
-        match task.layout().config().pooling {
+        match pooling {
             Pooling::Cls => pooling::first_forward(states, row),
             Pooling::Mean => pooling::mean_forward(states, row),
         }
     }
-    match task.layout().config().pooling {
+    match pooling {
         Pooling::Cls => {
             pooler(encoder).forward(&head.taken, &mut head.pooled);
             tanh_in_place(&mut head.pooled);
         }
         Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
     }
-    head.dropped.copy_from_slice(&head.pooled);
-    drop_rows(encoder, chunk, sequences, dropout, &mut head.dropped);
-    head.logits.resize(count * task.layout().config().outputs, 0.0);
+}
+
+/// Logits from [`HeadActivations::pooled`], whose first row stands at place `first` of the whole batch.
+pub fn forward_pooled(
+    task: &TaskParameters,
+    first: usize,
+    dropout: &EncoderDropout,
+    head: &mut HeadActivations,
+) {
+    let hidden = task.layout().hidden();
+    head.dropped.clone_from(&head.pooled);
+    drop_rows(hidden, first, dropout, &mut head.dropped);
+    head.logits.resize(head.pooled.len() / hidden * task.layout().config().outputs, 0.0);
     linear::forward(task.head(), &head.dropped, &mut head.logits);
+}
+
+/// Logits of each row from what the head reads, `[rows, hidden]`, without dropout.
+pub fn logits_of_pooled(task: &TaskParameters, pooled: &[f32]) -> Vec<Vec<f32>> {
+    let outputs = task.layout().config().outputs;
+    let mut logits = vec![0.0; pooled.len() / task.layout().hidden() * outputs];
+    linear::forward(task.head(), pooled, &mut logits);
+    logits.chunks_exact(outputs).map(<[f32]>::to_vec).collect()
 }
 
 /// Adds the head's gradients and writes the gradient of the hidden states of the whole chunk.
@@ -97,7 +133,7 @@ pub fn backward(
     head.d_taken.resize(head.pooled.len(), 0.0);
     let outputs = task.layout().config().outputs;
     linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_pooled, outputs, Write::Replace);
-    drop_rows(encoder, chunk, 0..chunk.sequences(), dropout, &mut head.d_pooled);
+    drop_rows(hidden, chunk.first_sequence, dropout, &mut head.d_pooled);
     match task.layout().config().pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
@@ -124,15 +160,9 @@ fn pooler(encoder: &Encoder) -> &FrozenLinear {
     encoder.pooler.as_ref().expect("a task with `cls` pooling is only made on an encoder with a pooler")
 }
 
-fn drop_rows(
-    encoder: &Encoder,
-    chunk: &Chunk<'_>,
-    sequences: Range<usize>,
-    dropout: &EncoderDropout,
-    rows: &mut [f32],
-) {
-    for (row, sequence) in rows.chunks_exact_mut(encoder.config.hidden_size).zip(sequences) {
-        let key = dropout.key(DropoutPlace::Pooled, 0, chunk.first_sequence + sequence);
-        dropout.pooled.apply(key, row);
+/// The mask of each row hangs on its place in the whole batch.
+fn drop_rows(hidden: usize, first: usize, dropout: &EncoderDropout, rows: &mut [f32]) {
+    for (index, row) in rows.chunks_exact_mut(hidden).enumerate() {
+        dropout.pooled.apply(dropout.key(DropoutPlace::Pooled, 0, first + index), row);
     }
 }

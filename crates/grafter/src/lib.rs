@@ -57,6 +57,7 @@ pub mod digest;
 pub mod encoder;
 mod error;
 pub mod eval;
+pub mod features;
 pub mod gradient;
 pub mod graft;
 pub mod head;

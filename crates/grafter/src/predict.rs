@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::adapter::{Adapter, TaskParameters};
-use crate::batch::{Chunk, PackedBatch, TokenIds};
+use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Row;
 use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout};
@@ -24,24 +24,11 @@ pub struct Query<'a> {
     pub task: &'a TaskParameters,
 }
 
-/// Rows are packed into batches of about this many tokens, which bounds the memory of a pass.
-const BATCH_TOKENS: usize = 8192;
-
 /// Logits of each query, in the order of the queries: as many as its task has outputs.
 pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
-    let mut result = Vec::with_capacity(queries.len());
-    let mut rest = queries;
-    while !rest.is_empty() {
-        let mut tokens = 0;
-        let fit = rest.iter().take_while(|query| {
-            tokens += query.tokens.ids.len();
-            tokens <= BATCH_TOKENS
-        });
-        let (batch, later) = rest.split_at(fit.count().max(1));
-        result.extend(batch_logits(encoder, batch));
-        rest = later;
-    }
-    result
+    groups_by_tokens(queries, |query| query.tokens.ids.len())
+        .flat_map(|group| batch_logits(encoder, group))
+        .collect()
 }
 
 /// Token ids of one row.

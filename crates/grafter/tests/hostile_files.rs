@@ -694,7 +694,7 @@ fn trained_at(model: &Model, learning_rate: f64) -> Option<Adapter> {
     let defaults = GraftOptions::default();
     let train = TrainOptions {
         epochs: Some(5),
-        learning_rate,
+        learning_rate: Some(learning_rate),
         warmup: 0.0,
         eval_every: Some(1),
         ..defaults.train.clone()

@@ -20,8 +20,10 @@ use grafter::digest::sha256_file;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::evaluate;
+use grafter::features::Features;
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftOptions, Grafted, graft};
+use grafter::head;
 use grafter::metrics::Scores;
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -30,6 +32,7 @@ use grafter::train::{
     Ending, EvaluationReport, Example, StepReport, TrainData, TrainError, TrainObserver, TrainOptions,
     TrainState, train,
 };
+use grafter_nn::dropout::{Dropout, DropoutKey};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
@@ -76,7 +79,7 @@ fn options() -> GraftOptions {
     GraftOptions {
         bottleneck: 8,
         max_length: 48,
-        train: TrainOptions { epochs: Some(2), learning_rate: 5e-3, ..defaults.train.clone() },
+        train: TrainOptions { epochs: Some(2), learning_rate: Some(5e-3), ..defaults.train.clone() },
         ..defaults
     }
 }
@@ -86,7 +89,8 @@ fn thorough() -> GraftOptions {
     let mut options = options();
     options.bottleneck = 16;
     options.pooling = Pooling::Mean;
-    options.train = TrainOptions { epochs: Some(20), learning_rate: 1e-2, dropout: false, ..options.train };
+    options.train =
+        TrainOptions { epochs: Some(20), learning_rate: Some(1e-2), dropout: false, ..options.train };
     options
 }
 
@@ -145,10 +149,11 @@ impl TrainObserver for Recorder {
 // ---------------------------------------------------------------------------------------------- the same bytes
 
 /// `adapter.safetensors` and `adapter.json` of a run on so many threads.
-fn adapter_files(threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
+fn adapter_files(method: Method, threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
     let rows = |count, from| read(&decidable_by_a_word(count, 18, &OPINIONS, from), TaskKind::Classification);
     let (train_rows, dev_rows) = (rows(64, 1), rows(32, 2));
     let mut options = options();
+    options.method = method;
     options.train.batch_size = 32;
     options.train.seed = seed;
     assert!(options.train.dropout && MODEL.encoder().config.hidden_dropout_prob > 0.0, "dropout is on");
@@ -168,14 +173,16 @@ fn adapter_files(threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
-    let one = adapter_files(1, 7);
-    for threads in [2, 4] {
-        let several = adapter_files(threads, 7);
-        assert!(one.0 == several.0, "{WEIGHTS_FILE} with 1 and {threads} threads");
-        assert!(one.1 == several.1, "{MANIFEST_FILE} with 1 and {threads} threads");
+    for method in [Method::Houlsby, Method::Head] {
+        let one = adapter_files(method, 1, 7);
+        for threads in [2, 4] {
+            let several = adapter_files(method, threads, 7);
+            assert!(one.0 == several.0, "{WEIGHTS_FILE} with 1 and {threads} threads");
+            assert!(one.1 == several.1, "{MANIFEST_FILE} with 1 and {threads} threads");
+        }
+        let other_seed = adapter_files(method, 2, 8);
+        assert!(one.0 != other_seed.0, "another seed gives other numbers");
     }
-    let other_seed = adapter_files(2, 8);
-    assert!(one.0 != other_seed.0, "another seed gives other numbers");
 }
 
 // --------------------------------------------------------------------------------------- in a batch as alone
@@ -389,6 +396,59 @@ fn the_method_head_trains_the_head_alone() {
     assert_eq!(loaded.parameters().values(), grafted.adapter.parameters().values());
 }
 
+/// What the head reads is computed once and kept; that must be what a pass through the encoder gives.
+#[test]
+fn kept_features_give_the_bits_of_the_whole_network() {
+    let rows: Vec<TokenIds> = (0..9).map(|row| sequence(2 + row % 5, row as u64)).collect();
+    let references: Vec<&TokenIds> = rows.iter().collect();
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        let config = AdapterConfig { method: Method::Head, ..config(4, pooling, 3) };
+        let task = TaskParameters::initialise(&config, MODEL.encoder(), 0.01, 1);
+        let features =
+            Features::compute(MODEL.encoder(), pooling, &references, |_| ControlFlow::Continue(())).unwrap();
+
+        let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &task }).collect();
+        let whole = logits(MODEL.encoder(), &queries);
+        assert_eq!(bits(&head::logits_of_pooled(&task, features.all())), bits(&whole));
+
+        // The dropout of what the head reads stays; what lies below has none.
+        let none = EncoderDropout::none();
+        let dropout = EncoderDropout { pooled: Dropout::new(0.5), key: DropoutKey::new(7), ..none };
+        let targets: Vec<Target> = (0..rows.len()).map(|row| Target::Class(row % 3)).collect();
+        let batch = PackedBatch::new(&rows);
+        assert_eq!(batch.chunks().len(), 1, "gradients of one chunk are added in one order");
+        let mut engine = GradientEngine::default();
+        let (loss, gradients) = engine.compute(MODEL.encoder(), &task, &batch, &targets, &dropout);
+        let expected = (loss, gradients.to_vec());
+        let pooled = (0..rows.len()).map(|row| features.row(row));
+        let (loss, gradients) = engine.compute_from_pooled(&task, pooled, &targets, &dropout);
+        assert_eq!((loss, gradients.to_vec()), expected);
+        let (without, _) = engine.compute(MODEL.encoder(), &task, &batch, &targets, &none);
+        assert_ne!(without, loss, "the dropout was felt");
+    }
+}
+
+#[test]
+fn a_run_can_be_ended_while_features_are_computed() {
+    struct Impatient;
+    impl TrainObserver for Impatient {
+        fn features(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+            assert!(0 < done && done <= rows);
+            ControlFlow::Break(())
+        }
+        fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
+            unreachable!("the run has ended")
+        }
+        fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
+            unreachable!("the run has ended")
+        }
+    }
+    let (train_rows, dev_rows) = opinions();
+    let options = GraftOptions { method: Method::Head, ..options() };
+    let error = graft(&MODEL, &train_rows, &dev_rows, &options, &mut Impatient).unwrap_err();
+    assert_eq!(error.to_string(), "interrupted at step 0, before the first evaluation");
+}
+
 #[test]
 fn scores_come_back_in_their_unit() {
     const NUMBERS: [(&str, &str); 5] =
@@ -505,7 +565,12 @@ fn run_with_scores(
 }
 
 fn short_run() -> TrainOptions {
-    TrainOptions { epochs: Some(5), batch_size: 8, learning_rate: 1e-2, ..GraftOptions::default().train }
+    TrainOptions {
+        epochs: Some(5),
+        batch_size: 8,
+        learning_rate: Some(1e-2),
+        ..GraftOptions::default().train
+    }
 }
 
 fn evaluated_at(recorder: &Recorder) -> Vec<u64> {
@@ -582,7 +647,7 @@ fn an_interrupted_run_keeps_its_best_evaluation_or_is_an_error() {
 
 #[test]
 fn a_loss_that_is_not_a_number_ends_the_run() {
-    let options = TrainOptions { learning_rate: 1e30, warmup: 0.0, ..short_run() };
+    let options = TrainOptions { learning_rate: Some(1e30), warmup: 0.0, ..short_run() };
     let mut recorder = Recorder::default();
     let error = run_with_scores(&options, &[], &mut recorder).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { step: 2, loss } if !loss.is_finite()), "{error}");
@@ -631,8 +696,11 @@ fn options_out_of_range_are_refused_by_their_flag() {
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.eval_every = Some(0)), "`--eval-every` is 0, expected 1 or more");
-    assert_eq!(message(&|o| o.train.learning_rate = -1.0), "`--lr` is -1, expected a number above 0");
-    assert_eq!(message(&|o| o.train.learning_rate = f64::NAN), "`--lr` is NaN, expected a number above 0");
+    assert_eq!(message(&|o| o.train.learning_rate = Some(-1.0)), "`--lr` is -1, expected a number above 0");
+    assert_eq!(
+        message(&|o| o.train.learning_rate = Some(f64::NAN)),
+        "`--lr` is NaN, expected a number above 0"
+    );
     assert_eq!(message(&|o| o.train.warmup = 1.5), "`--warmup` is 1.5, expected 0 to 1");
     assert_eq!(message(&|o| o.train.init_std = -1.0), "`--init-std` is -1, expected 0 or more");
     assert_eq!(

@@ -52,7 +52,7 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
         training.train_rows,
         options.epochs_for(training.train_rows),
         options.batch_size,
-        options.learning_rate,
+        options.learning_rate_for(manifest.adapter.method),
         manifest.adapter.method,
         manifest.adapter.bottleneck,
         manifest.adapter.activation,

@@ -16,6 +16,16 @@ pub enum Method {
     Head,
 }
 
+impl Method {
+    /// The largest learning rate of a run that names none; how it was chosen is in `docs/results.md`.
+    pub fn default_learning_rate(self) -> f64 {
+        match self {
+            Self::Houlsby => 1e-3,
+            Self::Head => 1e-2,
+        }
+    }
+}
+
 /// The non-linearity of an adapter. `gelu` is the erf form; the tanh form is `gelu-tanh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

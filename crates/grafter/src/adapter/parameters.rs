@@ -205,6 +205,11 @@ impl TaskLayout {
         &self.list
     }
 
+    /// Features of the encoder's hidden states.
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
     /// Where the backward pass may stop.
     pub fn lowest_trained(&self) -> Lowest {
         if self.embeddings_layer_norm.is_some() {

@@ -14,10 +14,12 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::adapter::AdapterConfig;
+use crate::adapter::{AdapterConfig, Lowest, Method};
 use crate::batch::{PackedBatch, TokenIds};
 use crate::encoder::{Encoder, EncoderDropout};
+use crate::features::Features;
 use crate::gradient::{GradientEngine, Target};
+use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
 use crate::predict::{Query, logits};
 
@@ -37,8 +39,8 @@ pub struct TrainOptions {
     pub epochs: Option<u32>,
     /// Rows of one step.
     pub batch_size: usize,
-    /// Largest learning rate.
-    pub learning_rate: f64,
+    /// Largest learning rate; [`Method::default_learning_rate`] if absent.
+    pub learning_rate: Option<f64>,
     /// Share of all steps in which the learning rate rises from zero.
     pub warmup: f64,
     /// The optimiser, with its weight decay.
@@ -58,12 +60,17 @@ pub struct TrainOptions {
 }
 
 /// Where the epochs are not given: enough for about this many steps, within limits.
-const DEFAULT_STEPS: u64 = 1000;
-const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 3..=20;
+const DEFAULT_STEPS: u64 = 1200;
+const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 4..=20;
 
 impl TrainOptions {
-    /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,000 steps, but at
-    /// least 3 and at most 20. Small data needs more passes than large data for the same number of updates.
+    /// The largest learning rate of a run: the one that was given, otherwise the method's.
+    pub fn learning_rate_for(&self, method: Method) -> f64 {
+        self.learning_rate.unwrap_or(method.default_learning_rate())
+    }
+
+    /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,200 steps, but at
+    /// least 4 and at most 20. Small data needs more passes than large data for the same number of updates.
     pub fn epochs_for(&self, rows: usize) -> u32 {
         self.epochs.unwrap_or_else(|| {
             let per_epoch = steps_per_epoch(rows, self.batch_size.max(1)).max(1);
@@ -132,8 +139,13 @@ pub struct EvaluationReport {
 
 /// Follows a run; either answer of `Break` ends it after the current step.
 pub trait TrainObserver {
-    /// Before the first step, when the rows are encoded.
+    /// Before anything is computed, when the rows are encoded.
     fn begin(&mut self) {}
+    /// While what the head reads is computed for all rows, where nothing else is trained: how many rows are done. `Break`
+    /// ends the run.
+    fn features(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     /// After each step.
     fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
     /// After each evaluation.
@@ -193,8 +205,21 @@ pub fn train(
     }
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
-    let mut engine = GradientEngine::default();
-    let ending = run(encoder, options, data, observer, &mut state, &mut engine)?;
+    let frozen = match state.parameters.layout().lowest_trained() {
+        Lowest::Head => Some(
+            frozen_features(encoder, config, data, observer).ok_or(TrainError::Interrupted { step: 0 })?,
+        ),
+        Lowest::Embeddings | Lowest::Layer(_) => None,
+    };
+    let total_steps = steps_per_epoch(data.train.len(), options.batch_size)
+        * u64::from(options.epochs_for(data.train.len()));
+    let schedule = LinearSchedule {
+        peak: options.learning_rate_for(config.method),
+        warmup_steps: (options.warmup * total_steps as f64).round() as u64,
+        total_steps,
+    };
+    let engine = GradientEngine::default();
+    let ending = Run { encoder, options, data, schedule, frozen, engine }.run(&mut state, observer)?;
     Ok((state, ending))
 }
 
@@ -203,111 +228,144 @@ fn steps_per_epoch(rows: usize, batch_size: usize) -> u64 {
     rows.div_ceil(batch_size) as u64
 }
 
-fn run(
+/// What the head reads of all rows, where nothing below the head is trained.
+struct FrozenFeatures {
+    train: Features,
+    dev: Features,
+}
+
+/// `None` if the observer ends it.
+fn frozen_features(
     encoder: &Encoder,
-    options: &TrainOptions,
+    config: &AdapterConfig,
     data: &TrainData<'_>,
     observer: &mut dyn TrainObserver,
-    state: &mut TrainState,
-    engine: &mut GradientEngine,
-) -> Result<Ending, TrainError> {
-    let per_epoch = steps_per_epoch(data.train.len(), options.batch_size);
-    let total_steps = per_epoch * u64::from(options.epochs_for(data.train.len()));
-    let schedule = LinearSchedule {
-        peak: options.learning_rate,
-        warmup_steps: (options.warmup * total_steps as f64).round() as u64,
-        total_steps,
+) -> Option<FrozenFeatures> {
+    let rows = data.train.len() + data.dev.len();
+    let mut compute = |examples: &[Example], before: usize| {
+        let tokens: Vec<&TokenIds> = examples.iter().map(|row| &row.tokens).collect();
+        Features::compute(encoder, config.pooling, &tokens, |done| observer.features(before + done, rows))
     };
-    let mut order = state.epoch_order(options.seed, data.train.len());
-    while state.step < total_steps {
-        let report = step(encoder, options, &schedule, data.train, &order, state, engine);
-        if !report.loss.is_finite() || !report.grad_norm.is_finite() {
-            let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
-            return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
-        }
-        let interrupted = observer.step(&report).is_break();
-        let epoch_ended = state.position == data.train.len();
-        let due = match options.eval_every {
-            Some(every) => state.step.is_multiple_of(every) || state.step == total_steps,
-            None => epoch_ended,
-        };
-        if due {
-            let Some(report) = evaluate(encoder, data, report.epoch, state) else {
-                let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
+    Some(FrozenFeatures { train: compute(data.train, 0)?, dev: compute(data.dev, data.train.len())? })
+}
+
+/// What stays the same from step to step, and the buffers.
+struct Run<'a> {
+    encoder: &'a Encoder,
+    options: &'a TrainOptions,
+    data: &'a TrainData<'a>,
+    schedule: LinearSchedule,
+    frozen: Option<FrozenFeatures>,
+    engine: GradientEngine,
+}
+
+impl Run<'_> {
+    fn run(
+        &mut self,
+        state: &mut TrainState,
+        observer: &mut dyn TrainObserver,
+    ) -> Result<Ending, TrainError> {
+        let (options, rows) = (self.options, self.data.train.len());
+        let mut order = state.epoch_order(options.seed, rows);
+        while state.step < self.schedule.total_steps {
+            let report = self.step(&order, state);
+            if !report.loss.is_finite() || !report.grad_norm.is_finite() {
+                let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
                 return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+            }
+            let interrupted = observer.step(&report).is_break();
+            let epoch_ended = state.position == rows;
+            let due = match options.eval_every {
+                Some(every) => state.step.is_multiple_of(every) || state.step == self.schedule.total_steps,
+                None => epoch_ended,
             };
-            if observer.evaluation(&report).is_break() {
-                return Ok(Ending::Interrupted);
+            if due {
+                let Some(report) = self.evaluate(report.epoch, state) else {
+                    let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
+                    return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+                };
+                if observer.evaluation(&report).is_break() {
+                    return Ok(Ending::Interrupted);
+                }
+                if options.patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
+                    return Ok(Ending::EarlyStopped);
+                }
             }
-            if options.patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
-                return Ok(Ending::EarlyStopped);
+            if interrupted {
+                let error = TrainError::Interrupted { step: state.step };
+                return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
+            }
+            if epoch_ended {
+                state.epoch += 1;
+                state.position = 0;
+                order = state.epoch_order(options.seed, rows);
             }
         }
-        if interrupted {
-            let error = TrainError::Interrupted { step: state.step };
-            return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
-        }
-        if epoch_ended {
-            state.epoch += 1;
-            state.position = 0;
-            order = state.epoch_order(options.seed, data.train.len());
-        }
+        Ok(Ending::Completed)
     }
-    Ok(Ending::Completed)
-}
 
-fn step(
-    encoder: &Encoder,
-    options: &TrainOptions,
-    schedule: &LinearSchedule,
-    rows: &[Example],
-    order: &[usize],
-    state: &mut TrainState,
-    engine: &mut GradientEngine,
-) -> StepReport {
-    let end = (state.position + options.batch_size).min(rows.len());
-    let picked = &order[state.position..end];
-    let batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
-    let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
-    let dropout = if options.dropout {
-        EncoderDropout::training(&encoder.config, options.seed, state.step)
-    } else {
-        EncoderDropout::none()
-    };
-    let (loss, gradients) = engine.compute(encoder, &state.parameters, &batch, &targets, &dropout);
-    let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
-    let learning_rate = schedule.rate(state.step);
-    if loss.is_finite() && grad_norm.is_finite() {
-        let (layout, values) = state.parameters.split_mut();
-        options.optimizer.update(layout.list().specs(), learning_rate, gradients, &mut state.moments, values);
+    fn step(&mut self, order: &[usize], state: &mut TrainState) -> StepReport {
+        let Self { encoder, options, schedule, .. } = *self;
+        let rows = self.data.train;
+        let end = (state.position + options.batch_size).min(rows.len());
+        let picked = &order[state.position..end];
+        let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
+        let dropout = if options.dropout {
+            EncoderDropout::training(&encoder.config, options.seed, state.step)
+        } else {
+            EncoderDropout::none()
+        };
+        let (loss, gradients) = match &self.frozen {
+            Some(frozen) => {
+                let pooled = picked.iter().map(|row| frozen.train.row(*row));
+                self.engine.compute_from_pooled(&state.parameters, pooled, &targets, &dropout)
+            }
+            None => {
+                let batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
+                self.engine.compute(encoder, &state.parameters, &batch, &targets, &dropout)
+            }
+        };
+        let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
+        let learning_rate = schedule.rate(state.step);
+        if loss.is_finite() && grad_norm.is_finite() {
+            let (layout, values) = state.parameters.split_mut();
+            options.optimizer.update(
+                layout.list().specs(),
+                learning_rate,
+                gradients,
+                &mut state.moments,
+                values,
+            );
+        }
+        state.position = end;
+        state.step += 1;
+        StepReport {
+            step: state.step,
+            total_steps: schedule.total_steps,
+            epoch: state.epoch + 1,
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens: picked.iter().map(|row| rows[*row].tokens.ids.len()).sum(),
+        }
     }
-    state.position = end;
-    state.step += 1;
-    StepReport {
-        step: state.step,
-        total_steps: schedule.total_steps,
-        epoch: state.epoch + 1,
-        loss,
-        grad_norm,
-        learning_rate,
-        tokens: batch.tokens(),
-    }
-}
 
-/// Scores the current parameters; `None` if they answer with anything but numbers.
-fn evaluate(
-    encoder: &Encoder,
-    data: &TrainData<'_>,
-    epoch: u32,
-    state: &mut TrainState,
-) -> Option<EvaluationReport> {
-    let queries: Vec<Query<'_>> =
-        data.dev.iter().map(|row| Query { tokens: &row.tokens, task: &state.parameters }).collect();
-    let logits = logits(encoder, &queries);
-    if !logits.iter().flatten().all(|logit| logit.is_finite()) {
-        return None;
+    /// Scores the current parameters; `None` if they answer with anything but numbers.
+    fn evaluate(&mut self, epoch: u32, state: &mut TrainState) -> Option<EvaluationReport> {
+        let task = &state.parameters;
+        let logits = match &self.frozen {
+            Some(frozen) => head::logits_of_pooled(task, frozen.dev.all()),
+            None => {
+                let queries: Vec<Query<'_>> =
+                    self.data.dev.iter().map(|row| Query { tokens: &row.tokens, task }).collect();
+                logits(self.encoder, &queries)
+            }
+        };
+        if !logits.iter().flatten().all(|logit| logit.is_finite()) {
+            return None;
+        }
+        let score = (self.data.score)(&logits);
+        let best = state.record(score);
+        Some(EvaluationReport { step: state.step, epoch, score, best })
     }
-    let score = (data.score)(&logits);
-    let best = state.record(score);
-    Some(EvaluationReport { step: state.step, epoch, score, best })
 }

@@ -158,7 +158,7 @@ fn training(manifest: &Manifest) -> String {
             "{}, batches of {}, learning rate {}, seed {}; best at step {}",
             counted(options.epochs_for(training.train_rows) as usize, "epoch"),
             options.batch_size,
-            options.learning_rate,
+            options.learning_rate_for(manifest.adapter.method),
             options.seed,
             training.best_step,
         ),
