@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use grafter::text::escape;
 use thiserror::Error;
+
+use crate::terminal::tell;
 
 /// Anything that ends a command before it is done.
 #[derive(Debug, Error)]
@@ -65,6 +68,7 @@ from_library!(
     grafter::graft::GraftError,
     grafter::hub::HubError,
     grafter::model::ModelError,
+    grafter::predict::PredictError,
     grafter::tokenizer::TokenizerError
 );
 
@@ -76,19 +80,19 @@ impl Failure {
 
     /// Writes the message, and the hint if there is one, to standard error.
     pub fn print(&self) {
-        eprintln!("error: {}", harmless(&self.to_string()));
+        tell(format_args!("error: {}", harmless(&self.to_string())));
         let hint = match self {
             Self::Library(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
             _ => None,
         };
         if let Some(hint) = hint {
-            eprintln!("\nhint: {}", harmless(&hint));
+            tell(format_args!("\nhint: {}", harmless(&hint)));
         }
     }
 }
 
 /// Messages quote names from files: nothing in them may steer the terminal.
 fn harmless(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c }).collect()
+    message.split('\n').map(|line| escape(line, usize::MAX)).collect::<Vec<_>>().join("\n")
 }

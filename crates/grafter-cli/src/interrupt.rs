@@ -1,5 +1,6 @@
 //! Ctrl-C: the first one asks the command to end in order, the second one ends the process.
 
+use crate::terminal::tell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -11,6 +12,7 @@ pub fn listen() {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
+        tell("ending after what is at hand; Ctrl-C again ends at once and loses the run");
     });
 }
 

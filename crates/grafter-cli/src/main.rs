@@ -1,6 +1,8 @@
 //! The `grafter` command: parses arguments, runs one command, and turns its error into a message and an exit code.
 
 #![forbid(unsafe_code)]
+// `println!` and `eprintln!` panic where they cannot write; see `commands::print` and `terminal::tell`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod commands;

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::terminal::tell;
 
 /// Fetching a model.
 #[derive(Default)]
@@ -24,7 +25,7 @@ pub struct PullBar {
 impl PullProgress for PullBar {
     fn begin(&mut self, what: &str, total_bytes: Option<u64>) {
         if !std::io::stderr().is_terminal() {
-            eprintln!("fetching {what}");
+            tell(format_args!("fetching {what}"));
             return;
         }
         let bar = match total_bytes {
@@ -51,7 +52,7 @@ impl PullProgress for PullBar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
     }
 }
@@ -137,9 +138,9 @@ impl TrainProgress {
         })
     }
 
-    /// Tokens per second of the training steps.
-    pub fn tokens_per_second(&self) -> f64 {
-        self.tokens as f64 / self.training.as_secs_f64().max(1e-9)
+    /// Tokens per second of the training steps; `None` where no token passes the encoder in a step.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.tokens as f64 / self.training.as_secs_f64().max(1e-9))
     }
 
     /// Takes the bar away; fails if the log could not be written. Training is not stopped by that: the adapter matters
@@ -173,6 +174,7 @@ impl TrainObserver for TrainProgress {
             bar.set_position(done as u64);
             bar.set_message("rows through the frozen encoder, once");
         }
+        self.clock = Instant::now();
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -183,12 +185,9 @@ impl TrainObserver for TrainProgress {
         if let Some(bar) = &self.bar {
             bar.set_length(report.total_steps);
             bar.set_position(report.step);
-            bar.set_message(format!(
-                "steps, epoch {}, loss {:.4}, {:.0} tokens/s",
-                report.epoch,
-                self.loss.value(),
-                self.tokens_per_second()
-            ));
+            let speed =
+                self.tokens_per_second().map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
+            bar.set_message(format!("steps, epoch {}, loss {:.4}{speed}", report.epoch, self.loss.value()));
         }
         self.write_log(&Event::Step { report });
         self.clock = Instant::now();
@@ -208,7 +207,10 @@ impl TrainObserver for TrainProgress {
         if let Some(bar) = &self.bar {
             bar.println(text);
         } else if self.lines {
-            eprintln!("{text}, {:.0} tokens/s", self.tokens_per_second());
+            match self.tokens_per_second() {
+                Some(speed) => tell(format_args!("{text}, {speed:.0} tokens/s")),
+                None => tell(text),
+            }
         }
         self.write_log(&Event::Evaluation { report, metric });
         self.clock = Instant::now();

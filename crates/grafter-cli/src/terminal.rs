@@ -1,4 +1,12 @@
-//! How numbers are written for people.
+//! What is written for people: messages on standard error, and numbers.
+
+use std::io::{Write, stderr};
+
+/// Writes a line to standard error. Where that cannot be written (a closed pipe, a full disk) the line is lost and
+/// nothing else: hours of training must not end over a message.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(stderr().lock(), "{line}");
+}
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: usize) -> String {

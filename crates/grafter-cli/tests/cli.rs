@@ -671,7 +671,7 @@ fn an_adapter_on_another_base() {
     let arguments = ["predict", "--adapter=adapter", "--model=other", "--input=dev.csv"];
     assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
     exit code 2
-    error: adapter `adapter` does not fit this model: its encoder has SHA-256 SHA256, this one SHA256
+    error: adapter `adapter` does not fit this model: its encoder's SHA-256 is SHA256, this one's SHA256
 
     hint: it was trained on `tiny-bert`; pass `--model <NAME or DIR>` of that model
     "#);
@@ -848,6 +848,64 @@ fn files_that_are_read_are_never_written_over() {
     assert_eq!(std::fs::read_to_string(place.path("train.csv")).unwrap(), OPINIONS);
 }
 
+/// `--input` is `-`, which says nothing of the file that standard input comes from.
+#[cfg(unix)]
+#[test]
+fn the_file_behind_standard_input_is_never_written_over() {
+    let place = Place::with_adapter();
+    place.write("texts.txt", "good film\n");
+    let model = tiny_bert();
+    let predict = ["predict", "--adapter=adapter", "--output=texts.txt", "--model", model.to_str().unwrap()];
+    let mut command = place.command(&predict);
+    let input = std::fs::File::open(place.path("texts.txt")).unwrap();
+    let done = Done::of(command.stdin(input).output().unwrap());
+    assert_eq!(done.code, Some(2));
+    assert_eq!(done.stderr, "error: `--output texts.txt` is a file that is read\n");
+    assert_eq!(std::fs::read_to_string(place.path("texts.txt")).unwrap(), "good film\n");
+}
+
+#[test]
+fn a_log_in_the_folder_of_the_adapter_is_refused_before_training() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    for log in ["other/log.jsonl", "other", "./x/../other/log.jsonl"] {
+        let train = ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--log", log];
+        let done = place.run(&train);
+        assert_eq!(done.code, Some(2), "{log}");
+        let expected = format!("error: `--log {log}` and `--out other` are in each other's way\n");
+        assert!(done.stderr.starts_with(&expected), "{}", done.stderr);
+    }
+    assert_eq!(place.names(), ["train.csv".to_owned()].into(), "nothing was created");
+}
+
+/// Messages that nobody can read are lost; the adapter is not.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_error_on_a_full_disk_does_not_cost_the_adapter() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    let model = tiny_bert();
+    let train = ["train", "--train=train.csv", "--dev=train.csv", "--out=adapter", "--epochs=2", "--model"];
+    let mut command = place.command(&[&train[..], &[model.to_str().unwrap()], &QUICK].concat());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(command.stderr(full).output().unwrap().status.code(), Some(0));
+    place.run(&["eval", "--adapter=adapter", "--data=train.csv"]).succeeded();
+}
+
+#[test]
+fn a_metric_that_is_blind_on_the_dev_rows_is_refused_before_training() {
+    let place = Place::new();
+    place.write("train.csv", "text,label\na,1\nb,2\nc,3\n");
+    place.write("dev.csv", "text,label\na,2\nb,2\n");
+    let done = place.train("csv", &["--task=regression"]);
+    assert_snapshot!(place.told(&done), @r"
+    exit code 2
+    error: metric `pearson` cannot tell evaluations apart on dev rows that all have the same score
+
+    hint: use other dev rows
+    ");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_does_not_cost_the_adapter() {
@@ -867,4 +925,17 @@ fn an_input_that_breaks_is_an_error_and_not_a_row() {
     let place = Place::with_adapter();
     let done = place.run(&["predict", "--adapter=adapter", "--input=.", "--format=lines"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{}", done.stderr);
+}
+
+#[test]
+fn check_data_names_what_training_would_stop_at() {
+    let place = Place::new();
+    let rows: String = (0..5000).map(|row| format!("text {row},label{row}\n")).collect();
+    place.write("train.csv", format!("text,label\n{rows}"));
+    let done = place.run(&["check-data", "--train=train.csv", "--max-length=32", "--json"]);
+    assert_eq!(done.code, Some(1));
+    let report = done.json();
+    assert_eq!(report["usable"], false);
+    let problems = report["problems"].to_string();
+    assert!(problems.contains("5000") && problems.contains("4096"), "{problems}");
 }

@@ -10,6 +10,7 @@ use crate::graft::GraftError;
 use crate::hub::HubError;
 use crate::metrics::MetricError;
 use crate::model::ModelError;
+use crate::predict::PredictError;
 use crate::tokenizer::TokenizerError;
 
 /// Anything that can go wrong in this library.
@@ -39,6 +40,9 @@ pub enum Error {
     /// Metrics.
     #[error(transparent)]
     Metric(#[from] MetricError),
+    /// Prediction.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
     /// Tokenizing.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -54,7 +58,9 @@ impl Error {
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {
                 field: "model_type", ..
             })) => Some("BERT encoders are supported; `grafter pull minilm` fetches one".to_owned()),
-            Self::Adapter(error) => error.hint(),
+            Self::Adapter(error)
+            | Self::Predict(PredictError::Adapter(error))
+            | Self::Eval(EvalError::Predict(PredictError::Adapter(error))) => error.hint(),
             Self::Metric(error)
             | Self::Graft(GraftError::Metric(error))
             | Self::Eval(EvalError::Metric(error)) => error.hint(),
@@ -62,7 +68,7 @@ impl Error {
             Self::Graft(GraftError::Train(crate::train::TrainError::Diverged { step: 2.., .. })) => {
                 Some("a smaller `--lr` helps most often".to_owned())
             }
-            Self::Graft(_) | Self::Eval(_) | Self::Tokenizer(_) | Self::Model(_) => None,
+            Self::Graft(_) | Self::Eval(_) | Self::Predict(_) | Self::Tokenizer(_) | Self::Model(_) => None,
         }
     }
 }

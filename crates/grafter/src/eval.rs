@@ -8,15 +8,20 @@ use crate::metrics::{
     ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
 };
 use crate::model::Model;
-use crate::predict::{best_class, row_logits};
-use crate::tokenizer::TokenizerError;
+use crate::predict::{PredictError, best_class, row_logits};
 
 /// Why a file could not be evaluated.
 #[derive(Debug, Error)]
 pub enum EvalError {
-    /// A text could not be encoded.
+    /// The rows could not be answered.
     #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    Predict(#[from] PredictError),
+    /// The rows were not read as examples of the adapter's task.
+    #[error("`{file}` was not read for the adapter's task")]
+    OtherTask {
+        /// Name of the data.
+        file: String,
+    },
     /// The answers could not be scored.
     #[error(transparent)]
     Metric(#[from] MetricError),
@@ -24,8 +29,11 @@ pub enum EvalError {
 
 /// Scores of an adapter on labelled rows.
 /// # Errors
-/// If a text cannot be encoded or there are no rows.
+/// If the rows are of another task, cannot be answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &Dataset) -> Result<Scores, EvalError> {
+    if adapter.manifest().task.spec().ok().as_ref() != Some(&data.task) {
+        return Err(EvalError::OtherTask { file: data.file.to_string() });
+    }
     let logits = row_logits(model, adapter, &data.rows)?;
     Ok(scores_of(&adapter.manifest().task, &data.targets, &logits)?)
 }

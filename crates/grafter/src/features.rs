@@ -20,7 +20,15 @@ pub struct Features {
     values: Vec<f32>,
 }
 
+/// Features that would take more bytes are computed again in every step instead.
+const MAX_BYTES: usize = 1 << 30;
+
 impl Features {
+    /// Whether the vectors of so many rows are few enough to be kept.
+    pub fn fit(rows: usize, encoder: &Encoder) -> bool {
+        rows.saturating_mul(encoder.config.hidden_size).saturating_mul(size_of::<f32>()) <= MAX_BYTES
+    }
+
     /// Runs the bare encoder over all rows. `follow` is told how many rows are done and may end the work, which then
     /// gives `None`.
     pub fn compute(

@@ -88,14 +88,12 @@ impl GradientEngine {
         }
         (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
     }
-}
 
-impl GradientEngine {
     /// [`GradientEngine::compute`] for a task that trains the head alone, from what the head reads of each row.
     /// # Shapes
     /// pooled `[rows, hidden]`, one row for each target
     /// # Panics
-    /// If there are not as many targets as rows.
+    /// If there are not as many targets as rows, or the task trains more than the head.
     pub fn compute_from_pooled<'a>(
         &mut self,
         task: &TaskParameters,
@@ -103,10 +101,10 @@ impl GradientEngine {
         targets: &[Target],
         dropout: &EncoderDropout,
     ) -> (f64, &mut [f32]) {
+        assert_eq!(task.layout().lowest_trained(), Lowest::Head, "nothing below the head is trained");
         let mut workspace = take(&self.workspaces);
         let head = &mut workspace.head;
-        head.pooled_mut().clear();
-        pooled.for_each(|row| head.pooled_mut().extend(row));
+        head.set_pooled(pooled);
         assert_eq!(head.pooled().len(), targets.len() * task.layout().hidden(), "one target for each row");
         head::forward_pooled(task, 0, dropout, head);
         let loss = losses(task.layout().config().outputs, targets, 1.0 / targets.len() as f32, head);

@@ -13,7 +13,7 @@ use crate::adapter::{
 use crate::data::{Dataset, Targets};
 use crate::eval::{baseline, scores_of};
 use crate::gradient::Target;
-use crate::metrics::{Metric, MetricError};
+use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::encode_rows;
@@ -141,6 +141,7 @@ pub fn graft(
     let task = TaskRecord::new(&train_data.task, scale);
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
+    check_targets(metric, &dev_data.targets)?;
     let train_rows = examples(model, train_data, scale, options.max_length)?;
     let dev_rows = examples(model, dev_data, scale, options.max_length)?;
     let config = AdapterConfig {
@@ -201,6 +202,7 @@ fn seal(
             name: model.name().to_owned(),
             weights_sha256: model.encoder().weights_sha256().to_owned(),
             tokenizer_sha256: model.tokenizer().sha256().to_owned(),
+            config: model.encoder().config.deciding(),
             parameters: model.encoder().parameter_count(),
         },
         trained_parameters: parameters.values().len(),

@@ -42,9 +42,10 @@ impl HeadActivations {
         &self.pooled
     }
 
-    /// The same to be filled from elsewhere, before [`forward_pooled`].
-    pub fn pooled_mut(&mut self) -> &mut Vec<f32> {
-        &mut self.pooled
+    /// Takes the rows that [`forward_pooled`] reads, each `[hidden]`, from where they were kept.
+    pub fn set_pooled<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) {
+        self.pooled.clear();
+        rows.for_each(|row| self.pooled.extend(row));
     }
 }
 

@@ -48,12 +48,14 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod adapter;
 pub mod batch;
 pub mod checkpoint;
 pub mod data;
 pub mod digest;
+mod durable;
 pub mod encoder;
 mod error;
 pub mod eval;
@@ -67,6 +69,7 @@ pub mod model;
 pub mod optim;
 pub mod predict;
 pub mod random;
+pub mod text;
 pub mod tokenizer;
 pub mod train;
 

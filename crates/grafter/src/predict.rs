@@ -1,12 +1,14 @@
-//! Logits of rows, each with the task that it is asked for: the one path of evaluation, prediction and serving.
+//! Logits of rows, each with the task that it is asked for: the one path of evaluation, prediction and serving. (Only a
+//! run that trains the head alone scores its dev rows from what it kept, see [`crate::features`].)
 //!
 //! Rows of different tasks may stand in one batch; the frozen products run once over all tokens. A row's logits are the
 //! same to the last bit whatever stands beside it (see [`grafter_nn::gemm`]).
 
 use rayon::prelude::*;
 use serde::Serialize;
+use thiserror::Error;
 
-use crate::adapter::{Adapter, TaskParameters};
+use crate::adapter::{Adapter, AdapterError, TaskParameters};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Row;
 use crate::encoder::activations::{Activations, Keep, Segment};
@@ -22,6 +24,29 @@ pub struct Query<'a> {
     pub tokens: &'a TokenIds,
     /// The task.
     pub task: &'a TaskParameters,
+}
+
+/// Why rows could not be answered.
+#[derive(Debug, Error)]
+pub enum PredictError {
+    /// A text could not be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The adapter does not belong to the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A row has one text too many or too few.
+    #[error("{}", if *expected_pair { "expected a pair, found one text" } else { "expected one text, found a pair" })]
+    Pair {
+        /// Whether the task is on pairs.
+        expected_pair: bool,
+    },
+    /// The network's answer is NaN or infinite.
+    #[error("line {line}: the answer is not a number")]
+    NotANumber {
+        /// Where the row comes from.
+        line: u64,
+    },
 }
 
 /// Logits of each query, in the order of the queries: as many as its task has outputs.
@@ -57,22 +82,46 @@ pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec
     rows.par_iter().map(|row| encode_row(model, row, max_length)).collect()
 }
 
+/// Token ids of one row for an adapter's task.
+/// # Errors
+/// If the row is a pair and the task is on single texts, or the reverse; see [`encode_row`].
+pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<TokenIds, PredictError> {
+    let expected_pair = adapter.manifest().task.pair;
+    if row.text_b.is_some() != expected_pair {
+        return Err(PredictError::Pair { expected_pair });
+    }
+    Ok(encode_row(model, row, adapter.manifest().max_length)?)
+}
+
 /// Logits of rows by one adapter, in the order of the rows.
 /// # Errors
-/// If a text cannot be encoded.
-pub fn row_logits(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Vec<f32>>, TokenizerError> {
-    let tokens = encode_rows(model, rows, adapter.manifest().max_length)?;
+/// If the adapter belongs to another model, a row cannot be encoded, or a logit is not a number.
+pub fn row_logits(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Vec<f32>>, PredictError> {
+    adapter.check_model(model)?;
+    let tokens = rows
+        .par_iter()
+        .map(|row| encode_for(model, adapter, row))
+        .collect::<Result<Vec<TokenIds>, PredictError>>()?;
     let queries: Vec<Query<'_>> =
         tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
-    Ok(logits(model.encoder(), &queries))
+    let logits = logits(model.encoder(), &queries);
+    match logits.iter().position(|logits| !are_numbers(logits)) {
+        Some(row) => Err(PredictError::NotANumber { line: rows[row].line }),
+        None => Ok(logits),
+    }
 }
 
 /// Answers of an adapter to rows, in their order.
 /// # Errors
-/// If a text cannot be encoded.
-pub fn predict(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Prediction>, TokenizerError> {
+/// As of [`row_logits`].
+pub fn predict(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Prediction>, PredictError> {
     let logits = row_logits(model, adapter, rows)?;
     Ok(logits.iter().map(|logits| Prediction::new(adapter, logits)).collect())
+}
+
+/// Whether logits can be read as an answer: NaN and infinity cannot.
+pub fn are_numbers(logits: &[f32]) -> bool {
+    logits.iter().all(|logit| logit.is_finite())
 }
 
 fn batch_logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {

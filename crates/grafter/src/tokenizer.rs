@@ -63,6 +63,14 @@ pub enum TokenizerError {
         /// Types that the encoder has.
         types: usize,
     },
+    /// The tokenizer's template repeats a text, or adds more than it says.
+    #[error("the tokenizer's template gives {tokens} tokens where {max_length} were allowed")]
+    TooLong {
+        /// Tokens that came.
+        tokens: usize,
+        /// The longest length.
+        max_length: usize,
+    },
     /// There is no room for a text beside the special tokens.
     #[error("a longest length of {max_length} tokens leaves no room beside {special} special tokens")]
     NoRoom {
@@ -72,6 +80,9 @@ pub enum TokenizerError {
         special: usize,
     },
 }
+
+/// More tokens than the last, cut word of a text may have: a longer word is one unknown token.
+const LAST_WORD_TOKENS: usize = 128;
 
 /// Far more bytes than a token of ordinary text takes.
 const BYTES_FOR_A_TOKEN: usize = 256;
@@ -138,6 +149,9 @@ impl Tokenizer {
         let (first, second) = truncate_encodings(first, second, &params)
             .map_err(|error| TokenizerError::Encode(error.to_string()))?;
         let encoding = self.inner.post_process(first, second, true).map_err(failed)?;
+        if encoding.len() > max_length {
+            return Err(TokenizerError::TooLong { tokens: encoding.len(), max_length });
+        }
         Ok(TokenIds {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
@@ -152,12 +166,15 @@ impl Tokenizer {
         while let Some(beginning) =
             text.get(..text.floor_char_boundary(bytes)).filter(|part| part.len() < text.len())
         {
-            // Only whole words: a word cut in two would give other tokens.
-            if let Some((words, _)) = beginning.rsplit_once(char::is_whitespace) {
-                let encoding = self.inner.encode_fast(words, false)?;
-                if encoding.len() >= max_length {
-                    return Ok((encoding, true));
-                }
+            // Whole words if there are any: a word cut in two gives other tokens at its end. Text without white space
+            // is cut where it is; its last token is of a part, and there are more than enough before it.
+            let (part, needed) = match beginning.rsplit_once(char::is_whitespace) {
+                Some((words, _)) => (words, max_length),
+                None => (beginning, max_length.saturating_add(LAST_WORD_TOKENS)),
+            };
+            let encoding = self.inner.encode_fast(part, false)?;
+            if encoding.len() >= needed {
+                return Ok((encoding, true));
             }
             bytes = bytes.saturating_mul(8);
         }

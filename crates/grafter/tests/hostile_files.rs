@@ -12,9 +12,11 @@ use grafter::adapter::{
 };
 use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::digest::{sha256_file, sha256_hex};
+use grafter::eval::{EvalError, evaluate};
 use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
-use grafter::predict::{encode_rows, row_logits};
+use grafter::predict::{PredictError, encode_rows, predict, row_logits};
+use grafter::tokenizer::TokenizerError;
 use grafter::train::TrainOptions;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -312,6 +314,13 @@ fn sizes_that_would_take_all_memory() {
 }
 
 #[test]
+fn more_labels_than_a_task_may_have() {
+    let labels: Vec<String> = (0..5000).map(|label| label.to_string()).collect();
+    let message = described(|json| json["task"]["labels"] = json!(labels));
+    assert_eq!(message, "`DIR/adapter/adapter.json`: `task.labels` is 5000 names, expected at most 4096");
+}
+
+#[test]
 fn another_method_than_the_tensors_are_of() {
     let message = described(|json| json["adapter"]["method"] = json!("head"));
     assert!(message.contains("that does not belong to the adapter"), "{message}");
@@ -390,7 +399,7 @@ fn an_encoder_with_one_other_number_is_another_base() {
     let other = Model::read(copy.path(), "copy").unwrap();
     let error = Adapter::load(&adapter, &other).unwrap_err();
     let expected = format!(
-        "adapter `DIR/adapter` does not fit this model: its encoder has SHA-256 {}, this one {}",
+        "adapter `DIR/adapter` does not fit this model: its encoder's SHA-256 is {}, this one's {}",
         sha256_file(&model_folder().join("model.safetensors")).unwrap(),
         sha256_file(&path).unwrap()
     );
@@ -407,7 +416,97 @@ fn another_tokenizer_is_another_base() {
     let copy = model_copy();
     change_json(&copy.path().join("tokenizer.json"), |json| json["normalizer"]["lowercase"] = json!(false));
     let error = Adapter::load(&adapter, &Model::read(copy.path(), "copy").unwrap()).unwrap_err();
-    assert!(matches!(error, AdapterError::OtherBase { part: "tokenizer", .. }), "{error}");
+    assert!(matches!(error, AdapterError::OtherBase { part: "tokenizer's SHA-256", .. }), "{error}");
+}
+
+/// The weights are the same bytes, but the network computes something else with them.
+#[test]
+fn another_configuration_is_another_base() {
+    let (folder, adapter) = adapter_folder();
+    for (field, value, expected) in [
+        ("num_attention_heads", json!(8), "its `num_attention_heads` is 2, this one's 8"),
+        ("hidden_act", json!("relu"), "its `hidden_act` is gelu, this one's relu"),
+        ("layer_norm_eps", json!(1e-5), "its `layer_norm_eps` is 1e-12, this one's 1e-5"),
+        ("num_hidden_layers", json!(1), "its `num_hidden_layers` is 2, this one's 1"),
+    ] {
+        let copy = model_copy();
+        change_json(&copy.path().join("config.json"), |json| json[field] = value);
+        let error = Adapter::load(&adapter, &Model::read(copy.path(), "copy").unwrap()).unwrap_err();
+        let message = error.to_string().replace(&folder.path().display().to_string(), "DIR");
+        assert_eq!(message, format!("adapter `DIR/adapter` does not fit this model: {expected}"));
+    }
+    // What acts in training only decides no answer.
+    let copy = model_copy();
+    change_json(&copy.path().join("config.json"), |json| json["hidden_dropout_prob"] = json!(0.0));
+    Adapter::load(&adapter, &Model::read(copy.path(), "copy").unwrap()).unwrap();
+}
+
+#[test]
+fn an_adapter_answers_on_its_own_model_and_for_its_own_task_only() {
+    let adapter = trained(TaskKind::Classification);
+    let copy = model_copy();
+    change_json(&copy.path().join("config.json"), |json| json["hidden_act"] = json!("relu"));
+    let other = Model::read(copy.path(), "copy").unwrap();
+    let error = predict(&other, &adapter, &[Row::single("good film")]).unwrap_err();
+    assert!(matches!(error, PredictError::Adapter(AdapterError::OtherBase { .. })), "{error}");
+
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    let error = predict(&model, &adapter, &[Row::pair("good", "film")]).unwrap_err();
+    assert_eq!(error.to_string(), "expected one text, found a pair");
+
+    let mut data = rows();
+    evaluate(&model, &adapter, &data).unwrap();
+    data.task.pair = true;
+    let error = evaluate(&model, &adapter, &data).unwrap_err();
+    assert!(matches!(error, EvalError::OtherTask { .. }), "{error}");
+}
+
+/// Every number is finite, and the sums are not.
+#[test]
+fn an_answer_that_is_not_a_number_is_an_error_and_not_the_first_class() {
+    let (_folder, adapter) = {
+        let sound = trained(TaskKind::Classification);
+        let (folder, path) = saved(&sound);
+        let weights = path.join(WEIGHTS_FILE);
+        let mut tensors = tensors_of(&weights);
+        for name in ["head.weight", "head.bias"] {
+            let bytes = &mut tensors.get_mut(name).unwrap().2;
+            *bytes = floats(&vec![f32::MAX; bytes.len() / 4]);
+        }
+        write_tensors(&weights, &tensors);
+        let sha256 = sha256_file(&weights).unwrap();
+        change_json(&path.join(MANIFEST_FILE), |json| json["weights_sha256"] = json!(sha256));
+        let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+        let adapter = Adapter::load(&path, &model).unwrap();
+        (folder, adapter)
+    };
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    let error = evaluate(&model, &adapter, &rows()).unwrap_err();
+    assert!(matches!(error, EvalError::Predict(PredictError::NotANumber { line: 2 })), "{error}");
+}
+
+#[test]
+fn an_adapter_that_cannot_take_its_place_is_kept_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    // Someone put a file there after the target was checked.
+    std::fs::write(out.join("thesis.txt"), "years of work").unwrap();
+    let adapter = trained(TaskKind::Classification);
+    let error = adapter.save_or_keep(&out, true).unwrap_err();
+    let AdapterError::Kept { kept, .. } = &error else { panic!("{error}") };
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "`{}` exists and is not an adapter folder; the adapter was kept in `{}`",
+            out.display(),
+            kept.display()
+        )
+    );
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    let loaded = Adapter::load(kept, &model).unwrap();
+    assert_eq!(loaded.parameters().values(), adapter.parameters().values());
+    assert_eq!(std::fs::read_to_string(out.join("thesis.txt")).unwrap(), "years of work");
 }
 
 // ------------------------------------------------------------------------------------------------- overwriting
@@ -729,7 +828,7 @@ fn replacing_an_adapter_keeps_files_that_are_not_its_own() {
     assert!(out.join("notes.txt").exists() && out.join("adapter.json").exists(), "nothing was lost");
 }
 
-fn with_tokenizer(change: impl FnOnce(&mut Value)) -> Option<Model> {
+fn with_tokenizer(change: impl FnOnce(&mut Value)) -> Model {
     let folder = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         std::fs::copy(model_folder().join(name), folder.path().join(name)).unwrap();
@@ -738,25 +837,44 @@ fn with_tokenizer(change: impl FnOnce(&mut Value)) -> Option<Model> {
     let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     change(&mut json);
     std::fs::write(&path, json.to_string()).unwrap();
-    Model::read(folder.path(), "changed").ok()
+    Model::read(folder.path(), "changed").unwrap()
 }
 
-/// Either the model is refused or no id outside the vocabulary comes out (the embedding panics on it).
 #[test]
 fn special_tokens_of_the_post_processor_lie_in_the_vocabulary() {
     let model =
         with_tokenizer(|json| json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = json!([99999]));
-    let Some(model) = model else { return };
-    if let Ok(tokens) = encode_rows(&model, &[Row::single("good film")], 32) {
-        assert!(tokens[0].ids.iter().all(|id| *id < 323), "{:?}", tokens[0]);
-    }
+    let error = encode_rows(&model, &[Row::single("good film")], 32).unwrap_err();
+    assert!(matches!(error, TokenizerError::UnknownId { id: 99999, .. }), "{error}");
 }
 
-/// A tokenizer without special tokens and a text without tokens (`PackedBatch::new` panics on it).
 #[test]
 fn a_text_without_tokens_is_an_error() {
-    let Some(model) = with_tokenizer(|json| json["post_processor"] = Value::Null) else { return };
-    if let Ok(tokens) = encode_rows(&model, &[Row::single("\u{200b}\u{7}")], 32) {
-        assert!(!tokens[0].ids.is_empty());
-    }
+    let model = with_tokenizer(|json| json["post_processor"] = Value::Null);
+    let error = encode_rows(&model, &[Row::single("\u{200b}\u{7}")], 32).unwrap_err();
+    assert!(matches!(error, TokenizerError::NoTokens), "{error}");
+}
+
+/// The template names the text twice, so that what was cut to fit does not fit.
+#[test]
+fn a_template_that_repeats_a_text_cannot_make_it_too_long() {
+    let model = with_tokenizer(|json| {
+        let single = json["post_processor"]["single"].as_array_mut().unwrap();
+        let text = single[1].clone();
+        single.insert(1, text);
+    });
+    let long = "good ".repeat(100);
+    let error = encode_rows(&model, &[Row::single(long)], 32).unwrap_err();
+    assert!(matches!(error, TokenizerError::TooLong { tokens: 62, max_length: 32 }), "{error}");
+}
+
+#[test]
+fn a_long_text_without_white_space_is_cut_as_the_whole_of_it_would_be() {
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    // Each character is a word of its own, as in Chinese.
+    let text = "!".repeat(60_000);
+    let tokens = encode_rows(&model, &[Row::single(text.clone())], 16).unwrap();
+    let whole = model.tokenizer().encode(&text, None, 100_000).unwrap();
+    assert_eq!((tokens[0].ids.len(), tokens[0].truncated), (16, true));
+    assert_eq!(tokens[0].ids[..15], whole.ids[..15]);
 }

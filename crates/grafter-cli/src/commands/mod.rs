@@ -26,16 +26,20 @@ pub fn open_model(model: &str) -> Result<Model, Failure> {
     // Of a folder only its own name: an adapter must not tell where on this machine its base lies.
     let name = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
     let model_read = Model::read(&folder, &name)?;
-    check_pins(model, &model_read)?;
+    check_pins(model, &folder, &model_read)?;
     Ok(model_read)
 }
 
-/// A known model's numbers must be the pinned ones; their digests were computed while reading, so this costs nothing.
-fn check_pins(name: &str, model: &Model) -> Result<(), Failure> {
+/// A known model must be the pinned one. Two digests were computed while reading, the third is of a small file.
+fn check_pins(name: &str, folder: &Path, model: &Model) -> Result<(), Failure> {
     let Some(known) = hub::KNOWN_MODELS.iter().find(|known| known.name == name) else { return Ok(()) };
+    let config = folder.join("config.json");
+    let config_sha256 = grafter::digest::sha256_file(&config)
+        .map_err(|source| Failure::Read { path: config.clone(), source })?;
     let read = [
         ("model.safetensors", model.encoder().weights_sha256()),
         ("tokenizer.json", model.tokenizer().sha256()),
+        ("config.json", &config_sha256),
     ];
     for (file, found) in read {
         if let Some(pinned) = known.files.iter().find(|pinned| pinned.name == file && pinned.sha256 != found)
@@ -50,14 +54,33 @@ fn check_pins(name: &str, model: &Model) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to write over a file that the command reads.
+/// Refuses to write over a file that the command reads; `-` is whatever standard input was redirected from.
 pub fn refuse_same_file(output: &Path, flag: &str, input: &Path) -> Result<(), Failure> {
-    let same = output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    let same = if input == Path::new("-") {
+        is_standard_input(output)
+    } else {
+        output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    };
     if same {
         let message = format!("`{flag} {}` is a file that is read", output.display());
         return Err(Failure::Usage { message, hint: None });
     }
     Ok(())
+}
+
+#[cfg(unix)]
+fn is_standard_input(output: &Path) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let identity = |found: std::fs::Metadata| found.is_file().then(|| (found.dev(), found.ino()));
+    let input = input.and_then(|file| file.metadata()).ok().and_then(identity);
+    input.is_some() && input == std::fs::metadata(output).ok().and_then(identity)
+}
+
+#[cfg(not(unix))]
+fn is_standard_input(_: &Path) -> bool {
+    false
 }
 
 /// Writes text to standard output.
@@ -74,17 +97,7 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// A name or text from a file as it is shown: on one line, cut, and with nothing in it that steers a terminal.
 pub fn printable(text: &str) -> String {
-    const SHOWN_CHARS: usize = 60;
-    let mut shown = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            shown.push('…');
-            break;
-        }
-        // Direction controls and line separators are not `is_control`; `escape_debug` covers both.
-        if matches!(c, '\'' | '"' | '\\') { shown.push(c) } else { shown.extend(c.escape_debug()) }
-    }
-    shown
+    grafter::text::escape(text, 60)
 }
 
 /// One line of a description: a name, then a value in a column.
@@ -166,13 +179,6 @@ fn confusion_table(confusion: &[Vec<u64>], labels: &[String], width: usize) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_file_says_cannot_steer_a_terminal() {
-        assert_eq!(printable("caf\u{e9} \"x\""), "caf\u{e9} \"x\"");
-        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
-        assert_eq!(printable(&"x".repeat(100)).chars().count(), 61);
-    }
 
     #[test]
     fn fields_are_aligned() {

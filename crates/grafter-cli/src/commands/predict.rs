@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use grafter::adapter::Adapter;
+use grafter::adapter::{Adapter, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::batch::TokenIds;
 use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 use grafter::model::Model;
-use grafter::predict::{Prediction, Query, encode_row, logits};
+use grafter::predict::{Prediction, Query, are_numbers, encode_for, logits};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use super::open_model;
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::terminal::{counted, tell};
 
 /// Rows that are read ahead and answered together.
 const ROWS_AHEAD: usize = 128;
@@ -41,7 +42,10 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     let model = open_model(&arguments.model.model)?;
     let adapter = Adapter::load(&arguments.adapter, &model)?;
     if let Some(output) = &arguments.output {
-        super::refuse_same_file(output, "--output", &arguments.input)?;
+        let adapter_files = [MANIFEST_FILE, WEIGHTS_FILE].map(|name| arguments.adapter.join(name));
+        for input in [&arguments.input, &adapter_files[0], &adapter_files[1]] {
+            super::refuse_same_file(output, "--output", input)?;
+        }
     }
     let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
@@ -67,7 +71,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
         output.flush().map_err(failed)?;
     }
     if rejected > 0 {
-        eprintln!("warning: {} could not be used", crate::terminal::counted(rejected, "row"));
+        tell(format_args!("warning: {} could not be used", counted(rejected, "row")));
         return Ok(Outcome::RowsRejected);
     }
     Ok(Outcome::Done)
@@ -132,19 +136,21 @@ enum Asked {
 fn answer(
     model: &Model,
     adapter: &Adapter,
-    batch: Vec<Result<Row, RowError>>,
+    mut batch: Vec<Result<Row, RowError>>,
     output: &mut dyn Write,
 ) -> Result<usize, Stopped> {
-    let asked = batch
+    // Where the input itself broke, what follows is unknown: the rows before it are answered, and then it is an error.
+    let broken = batch
+        .iter()
+        .position(|row| matches!(row, Err(RowError { kind: RowErrorKind::Io(_) | RowErrorKind::Utf16, .. })));
+    let broken = broken.and_then(|place| batch.drain(place..).next());
+    let asked: Vec<Asked> = batch
         .into_par_iter()
         .map(|row| match row {
-            Ok(row) => Ok(ask(model, adapter, &row)),
-            // The input itself broke: what follows is unknown, so this is not one rejected row.
-            Err(error) if matches!(error.kind, RowErrorKind::Io(_) | RowErrorKind::Utf16) => Err(error),
-            Err(error) => Ok(Asked::Rejected(error.to_string())),
+            Ok(row) => ask(model, adapter, &row),
+            Err(error) => Asked::Rejected(error.to_string()),
         })
-        .collect::<Result<Vec<Asked>, RowError>>()
-        .map_err(Stopped::Input)?;
+        .collect();
     let task = adapter.parameters();
     let tokens = asked.iter().filter_map(|asked| match asked {
         Asked::Tokens(tokens) => Some(Query { tokens, task }),
@@ -156,8 +162,7 @@ fn answer(
         let answer = match asked {
             Asked::Tokens(_) => {
                 let logits = answers.next().expect("one answer for each row with tokens");
-                let numbers = logits.iter().all(|logit| logit.is_finite());
-                numbers
+                are_numbers(&logits)
                     .then(|| Prediction::new(adapter, &logits))
                     .ok_or("the answer is not a number".to_owned())
             }
@@ -172,17 +177,14 @@ fn answer(
         };
         writeln!(output, "{}", line.expect("answers are plain data")).map_err(Stopped::Output)?;
     }
-    Ok(rejected)
+    match broken {
+        Some(Err(error)) => output.flush().map_err(Stopped::Output).and(Err(Stopped::Input(error))),
+        _ => Ok(rejected),
+    }
 }
 
 fn ask(model: &Model, adapter: &Adapter, row: &Row) -> Asked {
-    let manifest = adapter.manifest();
-    if row.text_b.is_some() != manifest.task.pair {
-        let (expected, found) =
-            if manifest.task.pair { ("a pair", "one text") } else { ("one text", "a pair") };
-        return Asked::Rejected(format!("line {}: expected {expected}, found {found}", row.line));
-    }
-    match encode_row(model, row, manifest.max_length) {
+    match encode_for(model, adapter, row) {
         Ok(tokens) => Asked::Tokens(tokens),
         Err(error) => Asked::Rejected(format!("line {}: {error}", row.line)),
     }

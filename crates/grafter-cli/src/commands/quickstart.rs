@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use grafter::adapter::Adapter;
 use grafter::data::{Dataset, Row, Source, TaskKind};
-use grafter::graft::{GraftOptions, Grafted, graft};
+use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::{Prediction, predict, row_logits};
-use grafter::train::Ending;
+use grafter::train::{Ending, TrainError};
 
 use super::{open_model, print};
 use crate::Outcome;
@@ -25,6 +25,7 @@ use crate::args::Quickstart;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::TrainProgress;
+use crate::terminal::tell;
 use folder::OutFolder;
 use tasks::{TASKS, Task};
 
@@ -68,7 +69,7 @@ fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> 
     let result = graft(model, &train, &dev, &options, &mut progress);
     progress.finish()?;
     let Grafted { adapter, ending, .. } = match result {
-        Err(_) if interrupt::requested() => return Err(interrupted(task)),
+        Err(GraftError::Train(TrainError::Interrupted { .. })) => return Err(interrupted(task)),
         result => result?,
     };
     // An interrupted run has an adapter too, but not the one that this command is about.
@@ -113,7 +114,7 @@ fn bits(task: &Task, model: &Model, out: &OutFolder, dev: &Dataset) -> Result<Ve
 }
 
 fn interrupted(task: &Task) -> Failure {
-    eprintln!("interrupted: nothing of `{}` was written", task.name);
+    tell(format_args!("interrupted: nothing of `{}` was written", task.name));
     Failure::Interrupted
 }
 

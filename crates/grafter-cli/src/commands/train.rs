@@ -1,13 +1,13 @@
 //! `grafter train`: trains an adapter on a file of labelled text and writes its folder.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::data::Dataset;
-use grafter::graft::{Grafted, graft};
+use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
-use grafter::train::Ending;
+use grafter::train::{Ending, TrainError};
 use serde::Serialize;
 
 use super::{metric_text, open_model, print, print_json};
@@ -16,7 +16,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::TrainProgress;
-use crate::terminal::{bytes, counted, grouped};
+use crate::terminal::{bytes, counted, grouped, tell};
 
 /// The result, as `--json` prints it.
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Report<'a> {
     trained_parameters: usize,
     share_of_base: f64,
     seconds: f64,
-    tokens_per_second: f64,
+    tokens_per_second: Option<f64>,
     bytes: u64,
     truncated_train: usize,
     truncated_dev: usize,
@@ -40,12 +40,14 @@ struct Report<'a> {
 
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
+    let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
+    refuse_log_in_adapter(&log, &arguments.out)?;
     adapter::check_target(&arguments.out, arguments.overwrite)?;
     let train = Dataset::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in &train.warnings {
-        eprintln!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
         if let Some(hint) = warning.hint() {
-            eprintln!("hint: {hint}: pass `--task regression`");
+            tell(format_args!("hint: {hint}: pass `--task regression`"));
         }
     }
     let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
@@ -53,7 +55,6 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let options = arguments.options.options();
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
     options.check(&model)?;
-    let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     for input in [&arguments.train, &arguments.dev] {
         super::refuse_same_file(&log, "--log", input)?;
     }
@@ -66,13 +67,49 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let result = graft(&model, &train, &dev, &options, &mut progress);
     let log_failure = progress.finish();
     let grafted = match result {
-        Err(_) if interrupt::requested() => return Err(Failure::Interrupted),
+        Err(GraftError::Train(TrainError::Interrupted { .. })) => {
+            tell("interrupted before the first evaluation: there is nothing to keep");
+            return Err(Failure::Interrupted);
+        }
         result => result?,
     };
-    grafted.adapter.save(&arguments.out, arguments.overwrite)?;
-    report(arguments, &grafted, &progress, start.elapsed().as_secs_f64())?;
+    grafted.adapter.save_or_keep(&arguments.out, arguments.overwrite)?;
     log_failure?;
+    match report(arguments, &grafted, &progress, start.elapsed().as_secs_f64()) {
+        // Nobody reads the report any more; how the run ended is told all the same.
+        Err(failure) if failure.is_closed_pipe() => {}
+        reported => reported?,
+    }
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+/// The adapter's folder holds the adapter and nothing else: with a log in it, it could not be written.
+fn refuse_log_in_adapter(log: &Path, out: &Path) -> Result<(), Failure> {
+    let (log_path, out_path) = (plain(log), plain(out));
+    if log_path.starts_with(&out_path) || out_path.starts_with(&log_path) {
+        return Err(Failure::Usage {
+            message: format!(
+                "`--log {}` and `--out {}` are in each other's way",
+                log.display(),
+                out.display()
+            ),
+            hint: Some("write the log beside the adapter's folder, not in it".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+/// The absolute path without `.` and `..`; nothing of it needs to exist.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.
@@ -139,8 +176,9 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         grouped(manifest.base.parameters),
         manifest.base.name
     );
-    text +=
-        &format!("time     {:.1} s, {:.0} tokens/s in training\n", report.seconds, report.tokens_per_second);
+    let speed =
+        report.tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s in training"));
+    text += &format!("time     {:.1} s{speed}\n", report.seconds);
     if report.truncated_train + report.truncated_dev > 0 {
         text += &format!(
             "cut      {} and {} were longer than {} tokens\n",

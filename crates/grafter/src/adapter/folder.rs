@@ -13,10 +13,11 @@ use thiserror::Error;
 
 use super::manifest::{BaseRecord, FORMAT_VERSION, Manifest};
 use super::parameters::{ParameterList, TaskLayout, TaskParameters};
-use super::{Method, Pooling, card};
+use super::{AdapterConfig, Method, Pooling, card};
 use crate::checkpoint::f32_values;
-use crate::data::TaskKind;
+use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
+use crate::durable::sync_folder;
 use crate::encoder::EncoderConfig;
 use crate::model::Model;
 
@@ -59,6 +60,14 @@ pub enum AdapterError {
         path: PathBuf,
         /// One of the other entries.
         name: String,
+    },
+    /// A finished adapter could not be moved to its target.
+    #[error("{error}; the adapter was kept in `{}`", kept.display())]
+    Kept {
+        /// What was in the way.
+        error: Box<AdapterError>,
+        /// Where it lies.
+        kept: PathBuf,
     },
     /// `adapter.json` cannot be understood.
     #[error("`{}` is not an adapter's description: {source}", path.display())]
@@ -106,16 +115,16 @@ pub enum AdapterError {
         /// The digest in `adapter.json`.
         sealed: String,
     },
-    /// The adapter was trained on another encoder or tokenizer.
-    #[error("adapter `{}` does not fit this model: its {part} has SHA-256 {expected}, this one {found}", path.display())]
+    /// The adapter was trained on another encoder or tokenizer, or on the same with another configuration.
+    #[error("adapter `{}` does not fit this model: its {part} is {expected}, this one's {found}", path.display())]
     OtherBase {
         /// The adapter's folder.
         path: PathBuf,
-        /// Weights or tokenizer.
+        /// What differs: a digest, or a field of the configuration.
         part: &'static str,
-        /// The digest that the adapter was trained with.
+        /// The digest or value that the adapter was trained with.
         expected: String,
-        /// The digest of the model at hand.
+        /// That of the model at hand.
         found: String,
         /// What the adapter's base was called.
         base: String,
@@ -162,6 +171,7 @@ impl AdapterError {
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Kept { .. } => Some("move it to where you want it; it is whole".to_owned()),
             Self::Exists { .. } => Some("pass `--overwrite` to replace it".to_owned()),
             Self::ForeignFile { .. } => {
                 Some("move it away first: replacing the adapter would delete it".to_owned())
@@ -204,6 +214,14 @@ impl Adapter {
     /// If the target exists, or a file cannot be written.
     pub fn save(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
         check_target(folder, overwrite)?;
+        self.save_or_keep(folder, overwrite)
+    }
+
+    /// [`Adapter::save`] after long work, when the target was checked before it: should the target have changed since,
+    /// the adapter is written beside it all the same.
+    /// # Errors
+    /// As of [`Adapter::save`]; [`AdapterError::Kept`] says where an adapter lies that could not take its place.
+    pub fn save_or_keep(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
         for spec in self.parameters.layout().list().specs() {
             if !self.parameters.values()[spec.range.clone()].iter().all(|value| value.is_finite()) {
                 return Err(AdapterError::NotFinite {
@@ -237,19 +255,18 @@ impl Adapter {
             write().map_err(io("write", &folder.join(name)))?;
         }
         sync_folder(&fresh).map_err(io("sync", folder))?;
-        // An old adapter steps aside first, goes with the temporary folder, and comes back if the new one cannot come.
-        let replaced = temporary.path().join("replaced");
-        if folder.exists() {
-            fs::rename(folder, &replaced).map_err(io("replace", folder))?;
-        }
-        if let Err(source) = fs::rename(&fresh, folder) {
-            if replaced.exists() && fs::rename(&replaced, folder).is_err() {
-                // Better a folder under an odd name than none.
-                return Err(io("write", &temporary.keep())(source));
-            }
-            return Err(io("write", folder)(source));
-        }
-        sync_folder(parent_of(folder)).map_err(io("sync", folder))
+        // From here on the numbers exist on disk, and no error may take them away again.
+        put_in_place(&fresh, folder, overwrite, temporary.path()).map_err(|error| {
+            let kept = temporary.keep().join("adapter");
+            AdapterError::Kept { error: Box::new(error), kept }
+        })
+    }
+
+    /// Whether the adapter was trained on this model.
+    /// # Errors
+    /// If it was not.
+    pub fn check_model(&self, model: &Model) -> Result<(), AdapterError> {
+        check_base(Path::new(&self.manifest.base.name), &self.manifest.base, model)
     }
 
     /// Reads a folder for the model at hand.
@@ -289,6 +306,26 @@ impl Adapter {
     }
 }
 
+/// Moves a finished folder to its target. An old adapter steps aside first, goes with the temporary folder, and comes
+/// back if the new one cannot come.
+fn put_in_place(fresh: &Path, folder: &Path, overwrite: bool, temporary: &Path) -> Result<(), AdapterError> {
+    check_target(folder, overwrite)?;
+    let io =
+        |action: &'static str| move |source| AdapterError::Io { action, path: folder.to_owned(), source };
+    let replaced = temporary.join("replaced");
+    if folder.exists() {
+        fs::rename(folder, &replaced).map_err(io("replace"))?;
+    }
+    if let Err(source) = fs::rename(fresh, folder) {
+        if replaced.exists() {
+            // If even this fails, the old one stays beside the new one in the folder that the error names.
+            let _ = fs::rename(&replaced, folder);
+        }
+        return Err(io("write")(source));
+    }
+    sync_folder(parent_of(folder)).map_err(io("sync"))
+}
+
 /// Refuses a target that exists, unless it is an adapter folder that may be replaced.
 /// # Errors
 /// If the target must not be written.
@@ -302,7 +339,7 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
     }
     let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     if empty {
-        return writable_parent(folder);
+        return movable(folder);
     }
     if !folder.join(MANIFEST_FILE).is_file() {
         return Err(AdapterError::NotAnAdapter { path });
@@ -339,6 +376,15 @@ fn writable_parent(folder: &Path) -> Result<(), AdapterError> {
     temporary_beside(folder).map(drop)
 }
 
+/// Moves an empty folder aside and back: a mounted one does not move, which is better known before training.
+fn movable(folder: &Path) -> Result<(), AdapterError> {
+    let temporary = temporary_beside(folder)?;
+    let aside = temporary.path().join("aside");
+    let io = |source| AdapterError::Io { action: "replace", path: folder.to_owned(), source };
+    fs::rename(folder, &aside).map_err(io)?;
+    fs::rename(&aside, folder).map_err(io)
+}
+
 fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
     let parent = parent_of(folder);
     let io =
@@ -371,6 +417,13 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
         Err(AdapterError::Inconsistent { path: path.clone(), field, found, expected })
     };
     let task = &manifest.task;
+    if task.labels.len() > MAX_CLASSES {
+        return wrong(
+            "`task.labels`",
+            format!("{} names", task.labels.len()),
+            format!("at most {MAX_CLASSES}"),
+        );
+    }
     if let Err(error) = task.spec() {
         return wrong("`task.labels`", format!("not usable ({error})"), "two or more names".to_owned());
     }
@@ -392,22 +445,26 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
 }
 
 fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), AdapterError> {
-    let parts = [
-        ("encoder", &base.weights_sha256, model.encoder().weights_sha256()),
-        ("tokenizer", &base.tokenizer_sha256, model.tokenizer().sha256()),
-    ];
-    for (part, expected, found) in parts {
-        if expected != found {
-            return Err(AdapterError::OtherBase {
-                path: folder.to_owned(),
-                part,
-                expected: expected.clone(),
-                found: found.to_owned(),
-                base: base.name.clone(),
-            });
-        }
+    let other = |part: &'static str, expected: String, found: String| {
+        Err(AdapterError::OtherBase {
+            path: folder.to_owned(),
+            part,
+            expected,
+            found,
+            base: base.name.clone(),
+        })
+    };
+    let (weights, tokenizer) = (model.encoder().weights_sha256(), model.tokenizer().sha256());
+    if base.weights_sha256 != weights {
+        return other("encoder's SHA-256", base.weights_sha256.clone(), weights.to_owned());
     }
-    Ok(())
+    if base.tokenizer_sha256 != tokenizer {
+        return other("tokenizer's SHA-256", base.tokenizer_sha256.clone(), tokenizer.to_owned());
+    }
+    match base.config.difference(&model.encoder().config.deciding()) {
+        Some((field, expected, found)) => other(field, expected, found),
+        None => Ok(()),
+    }
 }
 
 /// The numbers as a safetensors file; the same numbers always give the same bytes.
@@ -434,10 +491,15 @@ fn read_weights(
     let path = folder.join(WEIGHTS_FILE);
     let bytes =
         fs::read(&path).map_err(|source| AdapterError::Io { action: "read", path: path.clone(), source })?;
-    // Before anything is sized by what the description says: a bottleneck must fit into the file that is there.
-    let list_fits = manifest.adapter.bottleneck.saturating_mul(2 * encoder.hidden_size) <= bytes.len();
-    let outputs_fit = manifest.adapter.outputs.saturating_mul(encoder.hidden_size) <= bytes.len();
-    if manifest.adapter.method != Method::Head && !list_fits || !outputs_fit {
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|error| AdapterError::Format { path: path.clone(), reason: error.to_string() })?;
+    let found = sha256_hex(&bytes);
+    if found != manifest.weights_sha256 {
+        return Err(AdapterError::Digest { path, found, sealed: manifest.weights_sha256.clone() });
+    }
+    // Before anything is sized by what the description says.
+    let needed = needed_bytes(&manifest.adapter, encoder);
+    if needed.is_none_or(|needed| needed > bytes.len()) {
         return Err(AdapterError::Inconsistent {
             path: folder.join(MANIFEST_FILE),
             field: "size of the adapter",
@@ -448,15 +510,20 @@ fn read_weights(
             expected: format!("to fit into `{WEIGHTS_FILE}` of {} bytes", bytes.len()),
         });
     }
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|error| AdapterError::Format { path: path.clone(), reason: error.to_string() })?;
-    let found = sha256_hex(&bytes);
-    if found != manifest.weights_sha256 {
-        return Err(AdapterError::Digest { path, found, sealed: manifest.weights_sha256.clone() });
-    }
     let layout = TaskLayout::new(&manifest.adapter, encoder);
     let values = read_values(&path, &tensors, layout.list())?;
     Ok(TaskParameters::from_values(layout, values))
+}
+
+/// Bytes that the numbers of an adapter take at least; `None` if that is beyond counting.
+fn needed_bytes(adapter: &AdapterConfig, encoder: &EncoderConfig) -> Option<usize> {
+    let hidden = encoder.hidden_size;
+    let one = match adapter.method {
+        Method::Houlsby => adapter.bottleneck.checked_mul(2 * hidden)?,
+        Method::Head => 0,
+    };
+    let adapters = one.checked_mul(2 * encoder.num_hidden_layers)?;
+    adapters.checked_add(adapter.outputs.checked_mul(hidden)?)?.checked_mul(size_of::<f32>())
 }
 
 fn read_values(
@@ -495,14 +562,4 @@ fn read_values(
         values.extend(numbers);
     }
     Ok(values)
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }

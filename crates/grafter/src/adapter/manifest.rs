@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::AdapterConfig;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
+use crate::encoder::DecidingConfig;
 use crate::metrics::{Metric, Scores};
 use crate::train::TrainOptions;
 
@@ -66,6 +67,8 @@ pub struct BaseRecord {
     pub weights_sha256: String,
     /// SHA-256 of its `tokenizer.json`.
     pub tokenizer_sha256: String,
+    /// What its `config.json` decides.
+    pub config: DecidingConfig,
     /// How many numbers it has.
     pub parameters: usize,
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::dataset::looks_like_scores;
+use super::dataset::{classes, looks_like_scores};
 use super::labels::score;
 use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
@@ -98,7 +98,18 @@ fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> 
         let message = format!("{}: {warning}", train.file);
         report.warnings.push(Problem { message, hint: warning.hint() });
     }
-    (report.kind == TaskKind::Classification).then(|| LabelSet::from_labels(names()).ok()).flatten()
+    if report.kind != TaskKind::Classification {
+        return None;
+    }
+    match classes(&train.file.as_str().into(), names()) {
+        Ok(labels) => Some(labels),
+        // Fewer than two labels are reported above, in words of their own.
+        Err(error @ DataError::TooManyLabels { .. }) => {
+            report.problems.push(problem(&error));
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// Problems of one file as a whole, and with the training file.

@@ -79,7 +79,19 @@ impl fmt::Display for Warning {
 }
 
 /// More different labels than this are no classes: the label column is likely another one.
-const MAX_CLASSES: usize = 4096;
+pub const MAX_CLASSES: usize = 4096;
+
+/// The classes that a training file's labels make.
+pub(super) fn classes<'a>(
+    file: &Arc<str>,
+    labels: impl IntoIterator<Item = &'a str>,
+) -> Result<LabelSet, DataError> {
+    let set = LabelSet::from_labels(labels)?;
+    if set.len() > MAX_CLASSES {
+        return Err(DataError::TooManyLabels { file: file.clone(), labels: set.len(), limit: MAX_CLASSES });
+    }
+    Ok(set)
+}
 
 /// A labelled file.
 #[derive(Debug, Clone)]
@@ -109,16 +121,9 @@ impl Dataset {
             return Err(DataError::OneLabel { file, label });
         }
         let scheme = match kind {
-            TaskKind::Classification => {
-                LabelScheme::Classes(LabelSet::from_labels(rows.iter().map(label_of))?)
-            }
+            TaskKind::Classification => LabelScheme::Classes(classes(&file, rows.iter().map(label_of))?),
             TaskKind::Regression => LabelScheme::Scores,
         };
-        if let LabelScheme::Classes(labels) = &scheme
-            && labels.len() > MAX_CLASSES
-        {
-            return Err(DataError::TooManyLabels { file, labels: labels.len(), limit: MAX_CLASSES });
-        }
         let targets = targets(&rows, &scheme, &file)?;
         let warnings = warnings(&scheme, rows.len());
         Ok(Self { file, task: TaskSpec { scheme, pair }, rows, targets, warnings })

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Format;
+use crate::text::escape;
 
 /// How many names a message lists before it only counts the rest.
 const LISTED_NAMES: usize = 12;
@@ -351,17 +352,7 @@ fn texts(pair: bool) -> &'static str {
 
 /// A name from a file in backticks, shortened, with control characters escaped.
 pub(super) fn quoted(name: &str) -> String {
-    let mut out = String::from("`");
-    for (count, c) in name.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            out.push('…');
-            break;
-        }
-        // The direction controls and line separators are not `is_control`, and `escape_debug` covers both.
-        if c == '\'' || c == '"' || c == '\\' { out.push(c) } else { out.extend(c.escape_debug()) }
-    }
-    out.push('`');
-    out
+    format!("`{}`", escape(name, SHOWN_CHARS))
 }
 
 fn list(names: &[String]) -> String {

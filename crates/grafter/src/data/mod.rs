@@ -21,7 +21,7 @@ pub use check::{
     RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
 };
 pub use columns::Columns;
-pub use dataset::{Dataset, Targets, TaskSpec, Warning};
+pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use format::{Format, Source};
 pub use labels::{LabelScheme, LabelSet, TaskKind};

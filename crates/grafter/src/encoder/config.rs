@@ -79,6 +79,39 @@ pub fn base_activation(name: &str) -> Option<Activation> {
     }
 }
 
+/// What of a configuration decides the numbers that come out, beside the sizes that the weights themselves have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecidingConfig {
+    /// The family.
+    pub model_type: String,
+    /// Transformer layers: a checkpoint may hold more than are used.
+    pub num_hidden_layers: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Activation of the feed-forward network.
+    pub hidden_act: String,
+    /// Epsilon inside the square root of every layer normalisation.
+    pub layer_norm_eps: f32,
+}
+
+impl DecidingConfig {
+    /// The first field in which another configuration differs: its name, the value here, the value there.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let fields = [
+            ("`model_type`", self.model_type.clone(), other.model_type.clone()),
+            ("`num_hidden_layers`", self.num_hidden_layers.to_string(), other.num_hidden_layers.to_string()),
+            (
+                "`num_attention_heads`",
+                self.num_attention_heads.to_string(),
+                other.num_attention_heads.to_string(),
+            ),
+            ("`hidden_act`", self.hidden_act.clone(), other.hidden_act.clone()),
+            ("`layer_norm_eps`", format!("{:e}", self.layer_norm_eps), format!("{:e}", other.layer_norm_eps)),
+        ];
+        fields.into_iter().find(|(_, here, there)| here != there)
+    }
+}
+
 /// Upper limits that keep a hostile `config.json` from asking for absurd amounts of memory.
 const MAX_SIZE: usize = 1 << 20;
 const MAX_VOCABULARY: usize = 1 << 24;
@@ -122,6 +155,17 @@ impl EncoderConfig {
         }
         config.check_sizes(path)?;
         Ok(config)
+    }
+
+    /// What an adapter is sealed to.
+    pub fn deciding(&self) -> DecidingConfig {
+        DecidingConfig {
+            model_type: self.model_type.clone(),
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            hidden_act: self.hidden_act.clone(),
+            layer_norm_eps: self.layer_norm_eps,
+        }
     }
 
     /// Features of one attention head.

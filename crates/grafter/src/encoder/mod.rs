@@ -17,7 +17,7 @@ mod backward;
 mod config;
 mod forward;
 
-pub use config::{EncoderConfig, base_activation};
+pub use config::{DecidingConfig, EncoderConfig, base_activation};
 
 use grafter_nn::attention::AttentionShape;
 use grafter_nn::dropout::{Dropout, DropoutKey};
@@ -176,6 +176,12 @@ impl EncoderDropout {
             attention: Dropout::new(config.attention_probs_dropout_prob),
             key: DropoutKey::new(seed).derive(step),
         }
+    }
+
+    /// The dropout of what the head reads alone: where nothing below is trained, what lies below is the same in training
+    /// as later.
+    pub fn training_head(config: &EncoderConfig, seed: u64, step: u64) -> Self {
+        Self { hidden: Dropout::NONE, attention: Dropout::NONE, ..Self::training(config, seed, step) }
     }
 
     /// The key of one place, layer and sequence of the batch.

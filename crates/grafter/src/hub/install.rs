@@ -4,7 +4,7 @@
 //! pinned one. A model's folder must never be seen half written: everything happens in a temporary folder beside it.
 //! Two processes may pull the same model at once; both fetch it, one moves first and the other takes what is there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::known::{KnownModel, PinnedFile};
 use super::{Attempt, HubError, PullProgress, SourceError};
 use crate::digest::sha256_file;
+use crate::durable::sync_folder;
 
 /// How temporary folders of a pull start; what a killed process left behind is found by it.
 const TEMPORARY_PREFIX: &str = ".pull-";
@@ -44,13 +45,13 @@ pub(super) fn pull(
     force: bool,
     progress: &mut dyn PullProgress,
 ) -> Result<PathBuf, HubError> {
+    remove_abandoned(models);
     let folder = models.join(model.name);
     if !force && verify(&folder, model.files).is_ok() {
         progress.note(&format!("`{}` is already in the cache", model.name));
         return Ok(folder);
     }
     fs::create_dir_all(models).map_err(HubError::io("create", models))?;
-    remove_abandoned(models);
     let mut attempts = Vec::new();
     for (i, source) in sources.iter().enumerate() {
         let temporary = tempfile::Builder::new()
@@ -124,17 +125,18 @@ fn move_into_place(
     files: &[PinnedFile],
     temporary: &Path,
 ) -> Result<(), HubError> {
+    let models = folder.parent().unwrap_or(folder);
     for file in files {
         let path = staging.join(file.name);
         // Opened for writing, without which Windows refuses to flush.
         let open = OpenOptions::new().write(true).open(&path);
         open.and_then(|file| file.sync_all()).map_err(HubError::io("flush", &path))?;
     }
-    sync_folder(staging)?;
+    sync_folder(staging).map_err(HubError::io("flush", staging))?;
     let mut refused = io::Error::from(io::ErrorKind::AlreadyExists);
     for turn in 0..INSTALL_TURNS {
         match fs::rename(staging, folder) {
-            Ok(()) => return folder.parent().map_or(Ok(()), sync_folder),
+            Ok(()) => return sync_folder(models).map_err(HubError::io("flush", models)),
             Err(_) if verify(folder, files).is_ok() => return Ok(()),
             Err(error) => refused = error,
         }
@@ -146,14 +148,6 @@ fn move_into_place(
         }
     }
     Err(HubError::io("move the model to", folder)(refused))
-}
-
-/// Makes the names in a folder durable; only Unix can.
-fn sync_folder(folder: &Path) -> Result<(), HubError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(HubError::io("flush", folder))?;
-    }
-    Ok(())
 }
 
 /// Removes the temporary folders of processes that were killed; best effort, the next pull tries again.

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::TaskKind;
+use crate::data::{Targets, TaskKind};
 pub use classification::{
     ClassScores, ClassificationScores, accuracy, confusion_matrix, f1_binary, f1_macro, majority_baseline,
     matthews,
@@ -85,6 +85,26 @@ impl Metric {
     }
 }
 
+/// Checks before any training that a metric can tell better answers to these targets from worse ones.
+///
+/// # Errors
+/// A correlation where all targets are the same; `f1` where no row is of the positive class.
+pub fn check_targets(metric: Metric, targets: &Targets) -> Result<(), MetricError> {
+    let why = match (metric, targets) {
+        (Metric::Pearson | Metric::Spearman, Targets::Scores(scores)) => {
+            scores.windows(2).all(|pair| pair[0] == pair[1]).then_some("that all have the same score")
+        }
+        (Metric::Matthews, Targets::Classes(classes)) => {
+            classes.windows(2).all(|pair| pair[0] == pair[1]).then_some("that all have the same label")
+        }
+        (Metric::F1, Targets::Classes(classes)) => {
+            (!classes.contains(&1)).then_some("none of which has the positive label")
+        }
+        _ => None,
+    };
+    why.map_or(Ok(()), |why| Err(MetricError::Blind { metric, why }))
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -126,6 +146,14 @@ pub enum MetricError {
         /// The number of classes.
         classes: usize,
     },
+    /// Whatever is answered, the metric says the same.
+    #[error("metric `{metric}` cannot tell evaluations apart on dev rows {why}")]
+    Blind {
+        /// The metric.
+        metric: Metric,
+        /// What is the matter with the rows.
+        why: &'static str,
+    },
     /// There is nothing to score.
     #[error("no rows to score")]
     Empty,
@@ -157,6 +185,10 @@ impl MetricError {
                 Some(format!("for {kind} use {}", names.join(", ")))
             }
             Self::F1NeedsTwoClasses { .. } => Some("use `macro-f1`".to_owned()),
+            Self::Blind { metric, .. } if metric.kind() == TaskKind::Classification => {
+                Some("use other dev rows, or `--metric accuracy`".to_owned())
+            }
+            Self::Blind { .. } => Some("use other dev rows".to_owned()),
             Self::UnknownMetric { .. }
             | Self::Empty
             | Self::LengthMismatch { .. }
@@ -231,6 +263,26 @@ mod tests {
         let error = Metric::F1.check(TaskKind::Classification, 3).unwrap_err();
         assert_eq!(error.to_string(), "metric `f1` needs 2 classes, found 3");
         assert_eq!(error.hint().unwrap(), "use `macro-f1`");
+    }
+
+    #[test]
+    fn a_metric_that_would_say_the_same_of_every_evaluation_is_refused() {
+        let one_class = Targets::Classes(vec![0, 0, 0]);
+        let two_classes = Targets::Classes(vec![0, 1, 0]);
+        let one_score = Targets::Scores(vec![2.5, 2.5]);
+        let two_scores = Targets::Scores(vec![2.5, 2.5, 3.0]);
+        for (metric, blind, sees) in [
+            (Metric::Matthews, &one_class, &two_classes),
+            (Metric::F1, &one_class, &two_classes),
+            (Metric::Pearson, &one_score, &two_scores),
+            (Metric::Spearman, &one_score, &two_scores),
+        ] {
+            let error = check_targets(metric, blind).unwrap_err();
+            assert!(matches!(error, MetricError::Blind { .. }), "{error}");
+            assert!(error.hint().is_some());
+            assert_eq!(check_targets(metric, sees), Ok(()));
+        }
+        assert_eq!(check_targets(Metric::Accuracy, &one_class), Ok(()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::features::Features;
 use crate::gradient::{GradientEngine, Target};
 use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
-use crate::predict::{Query, logits};
+use crate::predict::{Query, are_numbers, logits};
 
 /// One encoded row and its answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +120,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Tokens of the step's rows.
+    /// Tokens that passed the encoder in the step: none where what the head reads is kept.
     pub tokens: usize,
 }
 
@@ -137,7 +137,7 @@ pub struct EvaluationReport {
     pub best: bool,
 }
 
-/// Follows a run; either answer of `Break` ends it after the current step.
+/// Follows a run; an answer of `Break` ends it after what is at hand.
 pub trait TrainObserver {
     /// Before anything is computed, when the rows are encoded.
     fn begin(&mut self) {}
@@ -206,10 +206,10 @@ pub fn train(
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
     let frozen = match state.parameters.layout().lowest_trained() {
-        Lowest::Head => Some(
+        Lowest::Head if Features::fit(data.train.len() + data.dev.len(), encoder) => Some(
             frozen_features(encoder, config, data, observer).ok_or(TrainError::Interrupted { step: 0 })?,
         ),
-        Lowest::Embeddings | Lowest::Layer(_) => None,
+        _ => None,
     };
     let total_steps = steps_per_epoch(data.train.len(), options.batch_size)
         * u64::from(options.epochs_for(data.train.len()));
@@ -310,11 +310,12 @@ impl Run<'_> {
         let end = (state.position + options.batch_size).min(rows.len());
         let picked = &order[state.position..end];
         let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
-        let dropout = if options.dropout {
-            EncoderDropout::training(&encoder.config, options.seed, state.step)
-        } else {
-            EncoderDropout::none()
+        let dropout = match (options.dropout, state.parameters.layout().lowest_trained()) {
+            (false, _) => EncoderDropout::none(),
+            (true, Lowest::Head) => EncoderDropout::training_head(&encoder.config, options.seed, state.step),
+            (true, _) => EncoderDropout::training(&encoder.config, options.seed, state.step),
         };
+        let mut tokens = 0;
         let (loss, gradients) = match &self.frozen {
             Some(frozen) => {
                 let pooled = picked.iter().map(|row| frozen.train.row(*row));
@@ -322,6 +323,7 @@ impl Run<'_> {
             }
             None => {
                 let batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
+                tokens = batch.tokens();
                 self.engine.compute(encoder, &state.parameters, &batch, &targets, &dropout)
             }
         };
@@ -346,12 +348,12 @@ impl Run<'_> {
             loss,
             grad_norm,
             learning_rate,
-            tokens: picked.iter().map(|row| rows[*row].tokens.ids.len()).sum(),
+            tokens,
         }
     }
 
     /// Scores the current parameters; `None` if they answer with anything but numbers.
-    fn evaluate(&mut self, epoch: u32, state: &mut TrainState) -> Option<EvaluationReport> {
+    fn evaluate(&self, epoch: u32, state: &mut TrainState) -> Option<EvaluationReport> {
         let task = &state.parameters;
         let logits = match &self.frozen {
             Some(frozen) => head::logits_of_pooled(task, frozen.dev.all()),
@@ -361,7 +363,7 @@ impl Run<'_> {
                 logits(self.encoder, &queries)
             }
         };
-        if !logits.iter().flatten().all(|logit| logit.is_finite()) {
+        if !logits.iter().all(|logits| are_numbers(logits)) {
             return None;
         }
         let score = (self.data.score)(&logits);
