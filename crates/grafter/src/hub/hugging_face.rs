@@ -56,6 +56,11 @@ impl HuggingFace {
         }
     }
 
+    /// Whether `HF_HUB_OFFLINE` is set.
+    pub(super) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// Copies the files that the hub's own cache holds; gives back those that are still wanted.
     fn copy_shared(&self, model: &KnownModel, into: &Path) -> Vec<&'static PinnedFile> {
         let shared = self.shared.as_ref().map(|cache| cache.model(model.repo.to_owned()));

