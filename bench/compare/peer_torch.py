@@ -1,0 +1,151 @@
+"""PyTorch with Hugging Face `transformers` and AdapterHub `adapters` as one side of a comparison.
+
+    python peer_torch.py MODEL_DIR TASK_FILE WORKLOAD_FILE --attention sdpa [--compile] [--bf16] [--threads N]
+
+Speaks the protocol of `crates/grafter/examples/engine_worker.rs`: a JSON line in, a JSON line out. Batches are padded to
+their longest row, as Hugging Face's data collator does. What trains is what grafter trains: the adapters, every LayerNorm
+and the head, with AdamW and clipping.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import BertConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "reference"))
+from parity_model import ReferenceModel, decays, make_batch  # noqa: E402
+
+ACTIVATION = {"gelu-tanh": "gelu_tanh"}
+
+
+class Engine:
+    def __init__(self, arguments):
+        workload = json.loads(Path(arguments.workload).read_text())
+        folder = Path(arguments.model)
+        config = BertConfig.from_pretrained(folder)
+        weights = {
+            name: tensor
+            for name, tensor in load_file(folder / "model.safetensors").items()
+            if not name.endswith("position_ids")
+        }
+        activation = workload["activation"]
+        self.model = ReferenceModel(
+            config,
+            weights,
+            load_file(arguments.task),
+            bottleneck=workload["bottleneck"],
+            activation=ACTIVATION.get(activation, activation),
+            task="classification",
+            pooling=workload["pooling"],
+        )
+        self.model.bert.set_attn_implementation(arguments.attention)
+        # The reference collects all hidden states; nobody who trains asks for them.
+        self.forward = lean_forward(self.model)
+        if arguments.compile:
+            self.forward = torch.compile(self.forward, dynamic=True)
+        self.cast = (
+            (lambda: torch.autocast("cpu", dtype=torch.bfloat16)) if arguments.bf16 else contextlib.nullcontext
+        )
+        self.batches = [
+            make_batch(rows, [row["class"] for row in rows]) for rows in workload["batches"]
+        ]
+        trained = self.model.trained
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for n, p in trained.items() if decays(n)], "weight_decay": 0.01},
+                {"params": [p for n, p in trained.items() if not decays(n)], "weight_decay": 0.0},
+            ],
+            lr=1e-9,
+        )
+
+    def logits(self):
+        self.model.eval()
+        with torch.inference_mode(), self.cast():
+            return [row for batch in self.batches for row in self.forward(batch).float().tolist()]
+
+    def infer(self):
+        self.model.eval()
+        with torch.inference_mode(), self.cast():
+            for batch in self.batches:
+                self.forward(batch)
+
+    def train(self, dropout):
+        self.model.train(dropout)
+        for batch in self.batches:
+            self.optimizer.zero_grad(set_to_none=True)
+            with self.cast():
+                loss = nn.functional.cross_entropy(self.forward(batch), batch.targets)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.trained.values(), 1.0)
+            self.optimizer.step()
+
+
+def lean_forward(model):
+    """Logits of a batch. A mask of ones is left out, as a careful user does; SDPA then takes its fastest kernel."""
+
+    def forward(batch):
+        full = bool(batch.mask.all())
+        out = model.bert(
+            input_ids=batch.ids, token_type_ids=batch.types, attention_mask=None if full else batch.mask
+        )
+        if model.pooling == "cls":
+            pooled = out.pooler_output
+        else:
+            mask = batch.mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
+            pooled = (out.last_hidden_state * mask).sum(1) / mask.sum(1)
+        if model.training:
+            pooled = nn.functional.dropout(pooled, model.bert.config.hidden_dropout_prob)
+        return model.head(pooled)
+
+    return forward
+
+
+def peak_bytes():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("no VmHWM: this needs Linux")
+
+
+def timed(work):
+    start = time.perf_counter()
+    work()
+    return {"seconds": time.perf_counter() - start}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("task")
+    parser.add_argument("workload")
+    parser.add_argument("--attention", choices=["eager", "sdpa"], default="sdpa")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(arguments.threads)
+    engine = Engine(arguments)
+    for line in sys.stdin:
+        order = json.loads(line)
+        answers = {
+            "logits": lambda: {"logits": engine.logits()},
+            "train": lambda: timed(lambda: engine.train(order.get("dropout", False))),
+            "infer": lambda: timed(engine.infer),
+            "memory": lambda: {"bytes": peak_bytes()},
+        }
+        print(json.dumps(answers[order["do"]]()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
