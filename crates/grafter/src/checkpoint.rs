@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::linear::FrozenLinear;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use thiserror::Error;
 
 use crate::digest::sha256_hex;
 use crate::encoder::{Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
+use crate::tensors::{self, TensorProblem};
 
 /// Why a folder could not be read as a pretrained encoder.
 #[derive(Debug, Error)]
@@ -170,32 +171,14 @@ impl Reader<'_> {
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         let name = format!("{}{name}", self.prefix);
-        let tensor = self
-            .tensors
-            .tensor(&name)
-            .map_err(|_| CheckpointError::MissingTensor { path: self.path.to_owned(), name: name.clone() })?;
-        let mismatch = |expected: String, found: String| CheckpointError::Tensor {
-            path: self.path.to_owned(),
-            name: name.clone(),
-            expected,
-            found,
-        };
-        if tensor.dtype() != Dtype::F32 {
-            return Err(mismatch("type F32".to_owned(), format!("type {:?}", tensor.dtype())));
-        }
-        if tensor.shape() != shape {
-            return Err(mismatch(format!("{shape:?}"), format!("{:?}", tensor.shape())));
-        }
-        let values = f32_values(tensor.data());
-        // Not `all`, which would stop at the first and keep the loop from being vectorised.
-        if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
-            return Err(mismatch("finite numbers".to_owned(), "NaN or infinity".to_owned()));
-        }
-        Ok(values)
+        tensors::floats(&self.tensors, &name, shape).map_err(|problem| {
+            let path = self.path.to_owned();
+            match problem {
+                TensorProblem::Missing => CheckpointError::MissingTensor { path, name: name.clone() },
+                TensorProblem::Unfit { expected, found } => {
+                    CheckpointError::Tensor { path, name: name.clone(), expected, found }
+                }
+            }
+        })
     }
-}
-
-/// Little-endian bytes as f32 values.
-pub(crate) fn f32_values(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -69,6 +69,7 @@ pub mod model;
 pub mod optim;
 pub mod predict;
 pub mod random;
+pub mod tensors;
 pub mod text;
 pub mod tokenizer;
 pub mod train;

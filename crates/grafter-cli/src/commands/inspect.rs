@@ -5,7 +5,6 @@
 
 mod adapter;
 mod model;
-mod tensors;
 
 use std::path::Path;
 

@@ -2,14 +2,14 @@
 
 mod card;
 mod config;
+mod error;
 mod folder;
 mod manifest;
 mod parameters;
 
 pub use config::{AdapterActivation, AdapterConfig, Method, Pooling};
+pub use error::AdapterError;
 pub(crate) use folder::weights_digest;
-pub use folder::{
-    Adapter, AdapterError, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest,
-};
+pub use folder::{Adapter, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest};
 pub use manifest::{BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord};
 pub use parameters::{Lowest, ParameterList, ParameterSpec, Role, Site, TaskLayout, TaskParameters};

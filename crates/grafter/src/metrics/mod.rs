@@ -219,6 +219,11 @@ impl Scores {
         }
     }
 
+    /// The metrics that have a value, in the order of [`Metric::ALL`].
+    pub fn defined(&self) -> Vec<Metric> {
+        Metric::ALL.into_iter().filter(|metric| matches!(self.get(*metric), Ok(Some(_)))).collect()
+    }
+
     /// The value of one metric; `None` for a correlation that is not defined.
     ///
     /// # Errors

@@ -7,10 +7,10 @@ use grafter::adapter::{
 };
 use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
-use grafter::metrics::{Metric, Scores};
+use grafter::tensors::TensorSummary;
 use serde::Serialize;
 
-use super::{short, tensors};
+use super::short;
 use crate::commands::{field, metric_text, percent, print, print_json, printable};
 use crate::failure::Failure;
 use crate::terminal::{bytes, counted, grouped};
@@ -36,7 +36,7 @@ pub fn inspect(folder: &Path, json: bool) -> Result<(), Failure> {
     let weights = std::fs::read(&path).map_err(|source| Failure::Read { path: path.clone(), source })?;
     let found = sha256_hex(&weights);
     let sealed = found == manifest.weights_sha256;
-    let tensors = match tensors::read(&weights) {
+    let tensors = match TensorSummary::read(&weights) {
         Ok(tensors) => tensors,
         Err(reason) => return Err(AdapterError::Format { path, reason }.into()),
     };
@@ -141,7 +141,7 @@ fn training(manifest: &Manifest) -> String {
         TaskKind::Regression => "mean score",
     };
     let mut text = String::new();
-    for (place, metric) in metrics(&training.dev_scores).into_iter().enumerate() {
+    for (place, metric) in training.dev_scores.defined().into_iter().enumerate() {
         let name = if place == 0 { "dev scores" } else { "" };
         let scores = metric_text(&training.dev_scores, metric);
         let chosen = if metric == training.metric { ", chose the step" } else { "" };
@@ -164,9 +164,4 @@ fn training(manifest: &Manifest) -> String {
         ),
     );
     text + &field("made by", printable(&manifest.tool))
-}
-
-/// The metrics that a task's scores have.
-fn metrics(scores: &Scores) -> Vec<Metric> {
-    Metric::ALL.into_iter().filter(|metric| matches!(scores.get(*metric), Ok(Some(_)))).collect()
 }

@@ -1,0 +1,95 @@
+//! Tensors of a safetensors file, checked before they are used: what the readers of checkpoints and of adapters share.
+//!
+//! Knows nothing of what the tensors mean. Each reader turns a [`TensorProblem`] into an error of its own, with the file.
+
+use safetensors::{Dtype, SafeTensors};
+
+/// What a file holds, by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorSummary {
+    /// Tensors.
+    pub count: usize,
+    /// Numbers in all of them.
+    pub numbers: usize,
+}
+
+impl TensorSummary {
+    /// Reads and checks the header of a file's bytes; nothing is sized by what it says.
+    /// # Errors
+    /// What is wrong with the header, in words.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let numbers = tensors.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
+        Ok(Self { count: tensors.len(), numbers })
+    }
+}
+
+/// Why a tensor cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TensorProblem {
+    /// The file has none of this name.
+    Missing,
+    /// It has another type or shape, or numbers that are not finite.
+    Unfit {
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}
+
+/// The numbers of one tensor, which must be finite float32 of this shape.
+pub(crate) fn floats(
+    tensors: &SafeTensors<'_>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, TensorProblem> {
+    let tensor = tensors.tensor(name).map_err(|_| TensorProblem::Missing)?;
+    let unfit = |expected: String, found: String| Err(TensorProblem::Unfit { expected, found });
+    if tensor.dtype() != Dtype::F32 {
+        return unfit("type F32".to_owned(), format!("type {:?}", tensor.dtype()));
+    }
+    if tensor.shape() != shape {
+        return unfit(format!("{shape:?}"), format!("{:?}", tensor.shape()));
+    }
+    let bytes = tensor.data().as_chunks::<4>().0;
+    let values: Vec<f32> = bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    // Not `all`, which would stop at the first and keep the loop from being vectorised.
+    if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+        return unfit("finite numbers".to_owned(), "NaN or infinity".to_owned());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat()
+    }
+
+    #[test]
+    fn tensors_and_numbers_are_counted() {
+        let header = r#"{"__metadata__":{"a":"b"},"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"s":{"dtype":"F32","shape":[],"data_offsets":[24,28]}}"#;
+        assert_eq!(TensorSummary::read(&file(header, 28)), Ok(TensorSummary { count: 2, numbers: 7 }));
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        let overflow = r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#;
+        let overlap = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"v":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let cases = [
+            vec![1, 2, 3],
+            [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
+            file("[]", 0),
+            file("{\"w\":1}", 0),
+            file(r#"{"w":{"shape":[-1]}}"#, 4),
+            file(overflow, 4),
+            file(overlap, 4),
+        ];
+        for case in cases {
+            assert!(TensorSummary::read(&case).is_err(), "{case:?}");
+        }
+    }
+}
