@@ -893,6 +893,19 @@ fn standard_error_on_a_full_disk_does_not_cost_the_adapter() {
 }
 
 #[test]
+fn a_target_without_a_name_is_refused() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    let done = place.run(&["train", "--train=train.csv", "--dev=train.csv", "--out=."]);
+    assert_snapshot!(place.told(&done), @r"
+    exit code 2
+    error: `.` ends in no name for the adapter's folder
+
+    hint: name a folder, such as `./adapter`
+    ");
+}
+
+#[test]
 fn a_metric_that_is_blind_on_the_dev_rows_is_refused_before_training() {
     let place = Place::new();
     place.write("train.csv", "text,label\na,1\nb,2\nc,3\n");

@@ -24,6 +24,18 @@ pub enum Target {
     Score(f32),
 }
 
+impl Target {
+    /// Loss of a row's logits (cross entropy in nats, or squared error); writes its gradient.
+    /// # Shapes
+    /// logits, d_logits `[outputs]`
+    pub fn loss(self, logits: &[f32], d_logits: &mut [f32]) -> f64 {
+        match self {
+            Self::Class(class) => loss::cross_entropy(logits, class, d_logits),
+            Self::Score(score) => loss::squared_error(logits[0], score, &mut d_logits[0]),
+        }
+    }
+}
+
 /// Buffers of one thread's pass.
 #[derive(Debug, Default)]
 struct Workspace {
@@ -164,13 +176,7 @@ fn losses(outputs: usize, targets: &[Target], scale: f32, head: &mut HeadActivat
     let mut d_logits = std::mem::take(&mut head.d_logits);
     d_logits.resize(targets.len() * outputs, 0.0);
     let rows = head.logits().chunks_exact(outputs).zip(d_logits.chunks_exact_mut(outputs));
-    let sum = rows
-        .zip(targets)
-        .map(|((logits, d), target)| match *target {
-            Target::Class(class) => loss::cross_entropy(logits, class, d),
-            Target::Score(score) => loss::squared_error(logits[0], score, &mut d[0]),
-        })
-        .sum();
+    let sum = rows.zip(targets).map(|((logits, d), target)| target.loss(logits, d)).sum();
     d_logits.iter_mut().for_each(|d| *d *= scale);
     head.d_logits = d_logits;
     sum

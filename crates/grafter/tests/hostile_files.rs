@@ -224,8 +224,7 @@ fn a_number_that_is_not_finite() {
         let message = resealed(|tensors| {
             tensors.get_mut("head.bias").unwrap().2 = floats(&[0.0, value]);
         });
-        let expected =
-            "`DIR/adapter/adapter.safetensors`: tensor `head.bias` expected finite numbers, got NaN or infinity";
+        let expected = "`DIR/adapter/adapter.safetensors`: tensor `head.bias` expected finite numbers, got NaN or infinity";
         assert_eq!(message, expected);
     }
 }

@@ -41,8 +41,8 @@ struct Report<'a> {
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
-    refuse_log_in_adapter(&log, &arguments.out)?;
     adapter::check_target(&arguments.out, arguments.overwrite)?;
+    refuse_log_in_adapter(&log, &arguments.out)?;
     let train = Dataset::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in &train.warnings {
         tell(format_args!("warning: {warning}"));

@@ -20,6 +20,12 @@ pub enum AdapterError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The target has no name of its own, which an adapter's folder needs to be moved into place.
+    #[error("`{}` ends in no name for the adapter's folder", path.display())]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
     /// The target exists.
     #[error("`{}` exists", path.display())]
     Exists {
@@ -151,6 +157,9 @@ impl AdapterError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Kept { .. } => Some("move it to where you want it; it is whole".to_owned()),
+            Self::NoName { path } => {
+                Some(format!("name a folder, such as `{}`", path.join("adapter").display()))
+            }
             Self::Exists { .. } => Some("pass `--overwrite` to replace it".to_owned()),
             Self::ForeignFile { .. } => {
                 Some("move it away first: replacing the adapter would delete it".to_owned())

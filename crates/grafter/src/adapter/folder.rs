@@ -98,14 +98,15 @@ impl Adapter {
         put_in_place(&fresh, folder, overwrite, temporary.path()).map_err(|error| {
             let kept = temporary.keep().join("adapter");
             AdapterError::Kept { error: Box::new(error), kept }
-        })
+        })?;
+        sync_folder(parent_of(folder)).map_err(io("sync", folder))
     }
 
     /// Whether the adapter was trained on this model.
     /// # Errors
     /// If it was not.
     pub fn check_model(&self, model: &Model) -> Result<(), AdapterError> {
-        check_base(Path::new(&self.manifest.base.name), &self.manifest.base, model)
+        check_base(Path::new("(in memory)"), &self.manifest.base, model)
     }
 
     /// Reads a folder for the model at hand.
@@ -162,7 +163,7 @@ fn put_in_place(fresh: &Path, folder: &Path, overwrite: bool, temporary: &Path) 
         }
         return Err(io("write")(source));
     }
-    sync_folder(parent_of(folder)).map_err(io("sync"))
+    Ok(())
 }
 
 /// Refuses a target that exists, unless it is an adapter folder that may be replaced.
@@ -171,7 +172,7 @@ fn put_in_place(fresh: &Path, folder: &Path, overwrite: bool, temporary: &Path) 
 pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
     let path = folder.to_owned();
     if folder.file_name().is_none() {
-        return Err(AdapterError::NotAnAdapter { path });
+        return Err(AdapterError::NoName { path });
     }
     if folder.symlink_metadata().is_err() {
         return writable_parent(folder);

@@ -133,6 +133,8 @@ pub struct EvaluationReport {
     pub epoch: u32,
     /// Score on the dev rows; higher is better.
     pub score: f64,
+    /// Mean loss on the dev rows, without dropout; it decides between equal scores.
+    pub loss: f64,
     /// Whether it is the best so far.
     pub best: bool,
 }
@@ -367,7 +369,15 @@ impl Run<'_> {
             return None;
         }
         let score = (self.data.score)(&logits);
-        let best = state.record(score);
-        Some(EvaluationReport { step: state.step, epoch, score, best })
+        let loss = mean_loss(&logits, self.data.dev);
+        let best = state.record(score, loss);
+        Some(EvaluationReport { step: state.step, epoch, score, loss, best })
     }
+}
+
+/// Mean loss of the answers to all rows.
+fn mean_loss(logits: &[Vec<f32>], rows: &[Example]) -> f64 {
+    let losses =
+        logits.iter().zip(rows).map(|(logits, row)| row.target.loss(logits, &mut vec![0.0; logits.len()]));
+    losses.sum::<f64>() / rows.len() as f64
 }

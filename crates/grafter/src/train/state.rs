@@ -12,6 +12,8 @@ use super::TrainOptions;
 pub struct Best {
     /// Score on the dev rows.
     pub score: f64,
+    /// Mean loss on the dev rows.
+    pub loss: f64,
     /// Steps done when it was reached.
     pub step: u64,
     /// The trained numbers, in the order of the task's list.
@@ -33,7 +35,7 @@ pub struct TrainState {
     pub position: usize,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluations since the best one.
+    /// Evaluations since the score was last bettered.
     pub evaluations_since_best: u32,
 }
 
@@ -55,20 +57,24 @@ impl TrainState {
         order
     }
 
-    /// Notes an evaluation and keeps the parameters if it is the best; says whether it is.
-    pub(super) fn record(&mut self, score: f64) -> bool {
-        let better = match &self.best {
-            None => true,
-            Some(best) => score > best.score || best.score.is_nan() && !score.is_nan(),
+    /// Notes an evaluation and keeps the parameters if it is the best; says whether it is. Of equal scores the lower loss
+    /// is better: a score on few dev rows soon stands still while there is much to learn yet. Patience asks for a better
+    /// score all the same.
+    pub(super) fn record(&mut self, score: f64, loss: f64) -> bool {
+        let (better, equal) = match &self.best {
+            None => (true, false),
+            Some(best) => (
+                score > best.score || best.score.is_nan() && !score.is_nan(),
+                score == best.score || best.score.is_nan() && score.is_nan(),
+            ),
         };
-        if better {
-            let values = self.parameters.values().to_vec();
-            self.best = Some(Best { score, step: self.step, values });
-            self.evaluations_since_best = 0;
-        } else {
-            self.evaluations_since_best += 1;
+        let kept = better || equal && self.best.as_ref().is_some_and(|best| loss < best.loss);
+        if kept {
+            self.best =
+                Some(Best { score, loss, step: self.step, values: self.parameters.values().to_vec() });
         }
-        better
+        self.evaluations_since_best = if better { 0 } else { self.evaluations_since_best + 1 };
+        kept
     }
 
     /// The task with the parameters of the best evaluation, or the current ones if there was none.
