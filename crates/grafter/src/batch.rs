@@ -31,7 +31,7 @@ pub struct PackedBatch {
 /// pass.
 const BATCH_TOKENS: usize = 8192;
 
-/// Cuts rows into consecutive groups of at most [`BATCH_TOKENS`] tokens; a longer row is a group of its own.
+/// Cuts rows into consecutive groups of at most 8,192 tokens; a longer row is a group of its own.
 pub fn groups_by_tokens<T>(rows: &[T], tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {

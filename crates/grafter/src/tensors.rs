@@ -1,6 +1,6 @@
 //! Tensors of a safetensors file, checked before they are used: what the readers of checkpoints and of adapters share.
 //!
-//! Knows nothing of what the tensors mean. Each reader turns a [`TensorProblem`] into an error of its own, with the file.
+//! Knows nothing of what the tensors mean. Each reader turns a `TensorProblem` into an error of its own, with the file.
 
 use safetensors::{Dtype, SafeTensors};
 
