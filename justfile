@@ -3,7 +3,7 @@
 default:
     @just --list
 
-# What CI runs, cheapest first; the real model must be in the cache for its test not to be skipped
+# What must hold before a commit, cheapest first; the real model must be in the cache for its test not to be skipped
 check: fmt guard clippy docs deny test
 
 # Formatting

@@ -16,7 +16,7 @@ pub struct Arguments {
     pub command: Command,
 
     /// Threads to compute with; all processors if absent
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
@@ -40,7 +40,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Quickstart {
-    /// Folder for the three adapters; replaced if it holds an earlier quickstart
+    /// Folder for the data and the three adapters; what an earlier quickstart left there is replaced
     #[arg(long, value_name = "DIR", default_value = "grafter-quickstart")]
     pub out: PathBuf,
 
@@ -143,7 +143,7 @@ pub struct Train {
 
 /// The settings of a run; what is absent keeps the library's default.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Training")]
+#[command(next_help_heading = "Training", allow_negative_numbers = true)]
 pub struct TrainingArgs {
     /// What trains: houlsby (adapters, layer normalisations, head) or head
     #[arg(long, default_value_t = GraftOptions::default().method)]
@@ -161,12 +161,12 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
     pub pooling: Pooling,
 
-    /// Texts are cut to this many tokens
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().max_length)]
-    pub max_length: usize,
+    /// Texts are cut to this many tokens; 128, or what the model has if that is less, if absent
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
 
-    /// What chooses the best evaluation: accuracy, f1, macro-f1, matthews, pearson or spearman;
-    /// accuracy, or pearson for regression, if absent
+    /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
+    /// sorted order), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
@@ -206,7 +206,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "STEPS")]
     pub eval_every: Option<u64>,
 
-    /// End the run after this many evaluations without a better score; never if absent
+    /// End the run after this many evaluations without a better score, an equal one is none; never if absent
     #[arg(long, value_name = "N")]
     pub patience: Option<u32>,
 
@@ -216,13 +216,14 @@ pub struct TrainingArgs {
 }
 
 impl TrainingArgs {
-    pub fn options(&self) -> GraftOptions {
+    /// The settings on an encoder whose longest sequence is `longest` tokens.
+    pub fn options(&self, longest: usize) -> GraftOptions {
         let mut options = GraftOptions {
             method: self.method,
             bottleneck: self.bottleneck,
             activation: self.activation,
             pooling: self.pooling,
-            max_length: self.max_length,
+            max_length: max_length(self.max_length, longest),
             metric: self.metric,
             ..GraftOptions::default()
         };
@@ -240,6 +241,11 @@ impl TrainingArgs {
         train.seed = self.seed;
         options
     }
+}
+
+/// The longest length that was asked for, or the default as far as the model has it.
+pub fn max_length(asked: Option<usize>, longest: usize) -> usize {
+    asked.unwrap_or(GraftOptions::default().max_length.min(longest))
 }
 
 #[derive(Debug, Args)]
@@ -317,9 +323,9 @@ pub struct CheckData {
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub task: TaskKind,
 
-    /// Texts would be cut to this many tokens
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().max_length)]
-    pub max_length: usize,
+    /// Texts would be cut to this many tokens; 128, or what the model has if that is less, if absent
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
 
     /// Print the report as JSON
     #[arg(long)]

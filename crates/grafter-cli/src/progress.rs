@@ -77,10 +77,35 @@ pub struct TrainProgress {
     failure: Option<Failure>,
 }
 
+/// How every log begins.
+pub const LOG_BEGINNING: &[u8] = b"{\"event\":";
+
 /// The log of a run, one JSON object a line.
 struct Log {
-    file: File,
+    /// Opened with the first event: a run that is refused leaves nothing.
+    file: Option<File>,
     path: PathBuf,
+    /// The log of an earlier run, which stays until an adapter has come of this one.
+    earlier: Option<PathBuf>,
+}
+
+impl Log {
+    fn new(path: &Path) -> Self {
+        if !path.is_file() {
+            return Self { file: None, path: path.to_owned(), earlier: None };
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        Self { file: None, path: path.with_file_name(name), earlier: Some(path.to_owned()) }
+    }
+
+    fn write(&mut self, line: &str) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create(&self.path)?),
+        };
+        file.write_all(line.as_bytes())
+    }
 }
 
 /// A running mean that forgets.
@@ -117,25 +142,21 @@ enum Event<'a> {
 
 impl TrainProgress {
     /// Shows a run on standard error, if `show` says so, and logs it to a file, if there is one.
-    pub fn new(metric: Metric, show: bool, log: Option<&Path>) -> Result<Self, Failure> {
-        let open = |path: &Path| match File::create(path) {
-            Ok(file) => Ok(Log { file, path: path.to_owned() }),
-            Err(source) => Err(Failure::Write { path: path.to_owned(), source }),
-        };
+    pub fn new(metric: Metric, show: bool, log: Option<&Path>) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let template = "[{bar:30}] {pos}/{len} {msg}, {eta} left";
         let bar = (show && terminal).then(|| ProgressBar::new(0).with_style(style(template)));
-        Ok(Self {
+        Self {
             bar,
             lines: show && !terminal,
-            log: log.map(open).transpose()?,
+            log: log.map(Log::new),
             metric,
             clock: Instant::now(),
             training: Duration::ZERO,
             tokens: 0,
             loss: Smoothed::default(),
             failure: None,
-        })
+        }
     }
 
     /// Tokens per second of the training steps; `None` where no token passes the encoder in a step.
@@ -152,11 +173,17 @@ impl TrainProgress {
         self.failure.take().map_or(Ok(()), Err)
     }
 
+    /// Puts the log in the place of an earlier run's, once the adapter that it belongs to is there.
+    pub fn replace_earlier_log(&mut self) -> Result<(), Failure> {
+        let Some(Log { path, earlier: Some(earlier), .. }) = self.log.take() else { return Ok(()) };
+        std::fs::rename(&path, &earlier).map_err(|source| Failure::Write { path: earlier, source })
+    }
+
     fn write_log(&mut self, event: &Event<'_>) {
         let Some(log) = &mut self.log else { return };
         let mut line = serde_json::to_string(event).expect("reports have no maps with odd keys");
         line.push('\n');
-        if let Err(source) = log.file.write_all(line.as_bytes()) {
+        if let Err(source) = log.write(&line) {
             self.failure = Some(Failure::Write { path: log.path.clone(), source });
             self.log = None;
         }
@@ -198,10 +225,11 @@ impl TrainObserver for TrainProgress {
         let metric = self.metric;
         let mark = if report.best { ", best so far" } else { "" };
         let text = format!(
-            "epoch {:2}, step {:5}: loss {:.4}, {metric} {:.4}{mark}",
+            "epoch {:2}, step {:5}: train loss {:.4}, dev loss {:.4}, {metric} {:.4}{mark}",
             report.epoch,
             report.step,
             self.loss.value(),
+            report.loss,
             report.score
         );
         if let Some(bar) = &self.bar {

@@ -342,6 +342,18 @@ fn pairs_are_refused_where_single_texts_are_expected() {
 }
 
 #[test]
+fn a_file_of_the_other_kind_is_one_error_and_not_one_a_row() {
+    let place = Place::with_adapter();
+    place.write("pairs.tsv", "sentence1\tsentence2\ngood\tbad\n");
+    assert_snapshot!(place.told(&place.run(&["predict", "--adapter=adapter", "--input=pairs.tsv"])), @r"
+    exit code 2
+    error: pairs.tsv: the adapter answers single texts, found pairs of texts
+
+    hint: choose the column with `--text-column <NAME>`
+    ");
+}
+
+#[test]
 fn a_slow_writer_is_answered_at_once() {
     let place = Place::with_adapter();
     let mut child = place.spawn_predict(&[]);
@@ -465,6 +477,11 @@ fn an_interrupted_run_keeps_its_best_adapter() {
     let expected = ["adapter", "adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
     assert_eq!(place.names(), expected.into(), "nothing temporary is left");
     place.run(&["eval", "--adapter=adapter", "--data=dev.csv"]).succeeded();
+    let manifest = std::fs::read_to_string(place.path("adapter/adapter.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["training"]["ending"], "interrupted");
+    let card = std::fs::read_to_string(place.path("adapter/README.md")).unwrap();
+    assert!(card.contains("the run: interrupted"), "{card}");
 }
 
 #[cfg(unix)]
@@ -723,7 +740,7 @@ fn an_option_out_of_range() {
     let with = |options: &[&str]| place.told(&place.run(&[&arguments[..], options].concat()));
     assert_snapshot!(with(&["--max-length=65"]), @r#"
     exit code 2
-    error: `--max-length` is 65, expected at most 64, as the model has
+    error: `--max-length` is 65, expected 3 to 64 with this model
     "#);
     assert_snapshot!(with(&["--max-length=32", "--lr=nan"]), @r#"
     exit code 2
@@ -890,6 +907,50 @@ fn standard_error_on_a_full_disk_does_not_cost_the_adapter() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     assert_eq!(command.stderr(full).output().unwrap().status.code(), Some(0));
     place.run(&["eval", "--adapter=adapter", "--data=train.csv"]).succeeded();
+}
+
+#[test]
+fn outputs_are_never_written_into_the_folder_of_an_adapter() {
+    let place = Place::with_adapter();
+    let before = std::fs::read(place.path("adapter/adapter.json")).unwrap();
+    let done =
+        place.run(&["predict", "--adapter=adapter", "--input=dev.csv", "--output=adapter/adapter.json"]);
+    assert_snapshot!(place.told(&done), @r"
+    exit code 2
+    error: `--output adapter/adapter.json` lies in the folder of an adapter
+
+    hint: write it beside that folder
+    ");
+    let done =
+        place.run(&["train", "--train=train.csv", "--dev=dev.csv", "--out=b", "--log=adapter/adapter.json"]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert_eq!(std::fs::read(place.path("adapter/adapter.json")).unwrap(), before);
+}
+
+#[test]
+fn a_log_replaces_only_the_log_of_an_earlier_run() {
+    let place = Place::with_adapter();
+    place.write("notes.txt", "years of work");
+    let train = ["train", "--train=train.csv", "--dev=dev.csv", "--out=b", "--log=notes.txt"];
+    assert_snapshot!(place.told(&place.run(&train)), @r"
+    exit code 2
+    error: `--log notes.txt` exists and is not the log of a run
+
+    hint: name another file, or remove this one
+    ");
+    assert_eq!(std::fs::read_to_string(place.path("notes.txt")).unwrap(), "years of work");
+
+    // The old adapter keeps its log until there is a new one.
+    let log = || std::fs::read_to_string(place.path("adapter.log.jsonl")).unwrap();
+    let before = log();
+    let files = ["train", "--train=train.csv", "--dev=dev.csv", "--out=adapter", "--overwrite"];
+    let diverging = place.run(&[&files[..], &["--batch-size=4", "--lr=1e30", "--warmup=0"]].concat());
+    assert_eq!(diverging.code, Some(2));
+    assert!(diverging.stderr.contains("the loss became"), "{}", diverging.stderr);
+    assert_eq!(log(), before);
+    place.train("csv", &["--overwrite", "--epochs", "1"]).succeeded();
+    assert!(log().lines().count() < before.lines().count());
+    assert!(!place.path("adapter.log.jsonl.new").exists());
 }
 
 #[test]

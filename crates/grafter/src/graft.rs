@@ -11,13 +11,14 @@ use crate::adapter::{
     ScoreScale, TaskParameters, TaskRecord, TrainingRecord, weights_digest,
 };
 use crate::data::{Dataset, Targets};
+use crate::encoder::EncoderConfig;
 use crate::eval::{baseline, scores_of};
 use crate::gradient::Target;
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::encode_rows;
-use crate::tokenizer::TokenizerError;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, Example, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
 /// Everything about a run that a user may choose.
@@ -169,6 +170,8 @@ pub fn graft(
         },
         train_rows: train_rows.len(),
         dev_rows: dev_rows.len(),
+        ending,
+        steps: state.step,
         best_step: state.best.as_ref().map_or(state.step, |best| best.step),
         metric,
         dev_scores: dev_scores.without_confusion(),
@@ -228,6 +231,25 @@ fn examples(
     Ok(tokens.into_iter().enumerate().map(|(row, tokens)| Example { tokens, target: target(row) }).collect())
 }
 
+/// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.
+/// # Errors
+/// If it is not.
+pub fn check_max_length(
+    max_length: usize,
+    tokenizer: &Tokenizer,
+    config: &EncoderConfig,
+) -> Result<(), GraftError> {
+    let (least, most) = (tokenizer.special_tokens(false) + 1, config.max_position_embeddings);
+    if (least..=most).contains(&max_length) {
+        return Ok(());
+    }
+    Err(GraftError::Option {
+        option: "--max-length",
+        found: max_length.to_string(),
+        expected: format!("{least} to {most} with this model"),
+    })
+}
+
 impl GraftOptions {
     /// Checks every option that can be checked before training.
     /// # Errors
@@ -236,14 +258,7 @@ impl GraftOptions {
         let wrong = |option: &'static str, found: String, expected: String| {
             Err(GraftError::Option { option, found, expected })
         };
-        let longest = model.encoder().config.max_position_embeddings;
-        if self.max_length > longest {
-            return wrong(
-                "--max-length",
-                self.max_length.to_string(),
-                format!("at most {longest}, as the model has"),
-            );
-        }
+        check_max_length(self.max_length, model.tokenizer(), &model.encoder().config)?;
         if self.pooling == Pooling::Cls && !model.encoder().has_pooler() {
             return wrong("--pooling", "cls".to_owned(), "mean, since the model has no pooler".to_owned());
         }
@@ -251,7 +266,6 @@ impl GraftOptions {
             ("--bottleneck", self.bottleneck),
             ("--epochs", self.train.epochs.map_or(1, |epochs| epochs as usize)),
             ("--batch-size", self.train.batch_size),
-            ("--max-length", self.max_length),
             ("--patience", self.train.patience.map_or(1, |patience| patience as usize)),
             ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),
         ];

@@ -120,6 +120,11 @@ impl Tokenizer {
         &self.sha256
     }
 
+    /// Special tokens that are added to a text, or to a pair.
+    pub fn special_tokens(&self, pair: bool) -> usize {
+        self.inner.get_post_processor().map_or(0, |post| post.added_tokens(pair))
+    }
+
     /// Token ids of a text or a pair with special tokens, at most `max_length` of them.
     /// # Errors
     /// If the special tokens alone fill `max_length`, or the tokenizer fails.
@@ -130,7 +135,7 @@ impl Tokenizer {
         max_length: usize,
     ) -> Result<TokenIds, TokenizerError> {
         let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
-        let special = self.inner.get_post_processor().map_or(0, |post| post.added_tokens(text_b.is_some()));
+        let special = self.special_tokens(text_b.is_some());
         if max_length <= special {
             return Err(TokenizerError::NoRoom { max_length, special });
         }

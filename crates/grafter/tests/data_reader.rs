@@ -127,7 +127,7 @@ fn damaged_quotes_are_never_read_as_one_long_text() {
         "f:2: a quote opened on this line is closed on line 3 with text after it",
         "4 c=2",
         "f:5: a quote opened on this line is closed on line 5 with text after it",
-        "f:6: a quote opened on this line is never closed",
+        "f:6: a quote opened on this line is never closed: all to line 6 is one unfinished row",
     ];
     assert_rows(Format::Csv, input, &expected);
     let hints: Vec<_> = read(Format::Csv, input).into_iter().filter_map(|row| row.err()?.hint()).collect();
@@ -161,7 +161,7 @@ fn a_header_that_cannot_be_used_ends_it() {
     assert_refused(
         Format::Csv,
         b"\"text",
-        "f:1: a quote opened on this line is never closed",
+        "f:1: a quote opened on this line is never closed: all to line 1 is one unfinished row",
         "written twice",
     );
     assert_refused(Format::Lines, b"a\n", "f: the format `lines` has no labels", "--format csv");

@@ -693,10 +693,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
         change(&mut options);
         graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap_err().to_string()
     };
-    assert_eq!(
-        message(&|o| o.max_length = 65),
-        "`--max-length` is 65, expected at most 64, as the model has"
-    );
+    assert_eq!(message(&|o| o.max_length = 65), "`--max-length` is 65, expected 3 to 64 with this model");
     assert_eq!(message(&|o| o.bottleneck = 0), "`--bottleneck` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
@@ -708,10 +705,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
     );
     assert_eq!(message(&|o| o.train.warmup = 1.5), "`--warmup` is 1.5, expected 0 to 1");
     assert_eq!(message(&|o| o.train.init_std = -1.0), "`--init-std` is -1, expected 0 or more");
-    assert_eq!(
-        message(&|o| o.max_length = 2),
-        "a longest length of 2 tokens leaves no room beside 2 special tokens"
-    );
+    assert_eq!(message(&|o| o.max_length = 2), "`--max-length` is 2, expected 3 to 64 with this model");
 }
 
 // ---------------------------------------------------------------------------------------------------- dropout

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use grafter::data::{CheckFiles, CheckOptions, CheckReport, LabelUse, Row, check_data};
 use grafter::encoder::EncoderConfig;
-use grafter::graft::GraftError;
+use grafter::graft::check_max_length;
 use grafter::hub;
 use grafter::model::ModelError;
 use grafter::tokenizer::{Tokenizer, TokenizerError};
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::{print, print_json};
 use crate::Outcome;
-use crate::args::CheckData;
+use crate::args::{CheckData, max_length};
 use crate::failure::Failure;
 use crate::progress::PullBar;
 
@@ -47,9 +47,8 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
             source.open(LabelUse::Optional)?;
         }
     }
-    let tokenizer = open_tokenizer(&arguments.model.model, arguments.max_length)?;
-    let options =
-        CheckOptions { kind: arguments.task, max_length: arguments.max_length, max_listed: MAX_LISTED };
+    let (tokenizer, max_length) = open_tokenizer(&arguments.model.model, arguments.max_length)?;
+    let options = CheckOptions { kind: arguments.task, max_length, max_listed: MAX_LISTED };
     let failed: RefCell<Option<TokenizerError>> = RefCell::new(None);
     let count_tokens = |row: &Row| match tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX) {
         Ok(tokens) => tokens.ids.len(),
@@ -71,15 +70,12 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
     Ok(if usable { Outcome::Done } else { Outcome::RowsRejected })
 }
 
-/// The tokenizer of a model, whose weights stay unread; refuses a longest length that training would refuse.
-fn open_tokenizer(model: &str, max_length: usize) -> Result<Tokenizer, Failure> {
+/// The tokenizer of a model, whose weights stay unread, and the longest length; refuses one that training would refuse.
+fn open_tokenizer(model: &str, asked: Option<usize>) -> Result<(Tokenizer, usize), Failure> {
     let folder = hub::resolve(model, &mut PullBar::default())?;
     let config = EncoderConfig::read(&folder.join("config.json")).map_err(ModelError::from)?;
-    let longest = config.max_position_embeddings;
-    if !(1..=longest).contains(&max_length) {
-        let expected = format!("1 to {longest}, as the model has");
-        let found = max_length.to_string();
-        return Err(GraftError::Option { option: "--max-length", found, expected }.into());
-    }
-    Ok(Tokenizer::read(&folder, config.vocab_size)?)
+    let tokenizer = Tokenizer::read(&folder, config.vocab_size)?;
+    let max_length = max_length(asked, config.max_position_embeddings);
+    check_max_length(max_length, &tokenizer, &config)?;
+    Ok((tokenizer, max_length))
 }

@@ -54,33 +54,42 @@ fn check_pins(name: &str, folder: &Path, model: &Model) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to write over a file that the command reads; `-` is whatever standard input was redirected from.
-pub fn refuse_same_file(output: &Path, flag: &str, input: &Path) -> Result<(), Failure> {
-    let same = if input == Path::new("-") {
-        is_standard_input(output)
-    } else {
-        output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+/// Refuses to write over a file that the command reads, whatever its name (`-` is what standard input was redirected
+/// from), and into the folder of an adapter, which holds nothing else.
+pub fn refuse_output(output: &Path, flag: &str, inputs: &[&Path]) -> Result<(), Failure> {
+    let refused = |what: &str, hint: Option<&str>| {
+        let message = format!("`{flag} {}` {what}", output.display());
+        Err(Failure::Usage { message, hint: hint.map(str::to_owned) })
     };
-    if same {
-        let message = format!("`{flag} {}` is a file that is read", output.display());
-        return Err(Failure::Usage { message, hint: None });
+    if inputs.iter().any(|input| is_same_file(output, input)) {
+        return refused("is a file that is read", None);
+    }
+    let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.join(grafter::adapter::MANIFEST_FILE).exists() {
+        return refused("lies in the folder of an adapter", Some("write it beside that folder"));
     }
     Ok(())
 }
 
 #[cfg(unix)]
-fn is_standard_input(output: &Path) -> bool {
+fn is_same_file(output: &Path, input: &Path) -> bool {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
-    let input = std::io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    // By device and number, which links of both kinds share. Only of files: writing to a terminal that is read is usual.
     let identity = |found: std::fs::Metadata| found.is_file().then(|| (found.dev(), found.ino()));
-    let input = input.and_then(|file| file.metadata()).ok().and_then(identity);
+    let input = if input == Path::new("-") {
+        let standard = std::io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+        standard.and_then(|file| file.metadata())
+    } else {
+        std::fs::metadata(input)
+    };
+    let input = input.ok().and_then(identity);
     input.is_some() && input == std::fs::metadata(output).ok().and_then(identity)
 }
 
 #[cfg(not(unix))]
-fn is_standard_input(_: &Path) -> bool {
-    false
+fn is_same_file(output: &Path, input: &Path) -> bool {
+    output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 /// Writes text to standard output.

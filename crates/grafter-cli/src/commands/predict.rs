@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use grafter::adapter::{Adapter, MANIFEST_FILE, WEIGHTS_FILE};
+use grafter::adapter::Adapter;
 use grafter::batch::TokenIds;
 use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 use grafter::model::Model;
@@ -37,15 +37,13 @@ struct Rejected {
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     // What needs no model first, so that a wrong path is told at once.
-    grafter::adapter::read_manifest(&arguments.adapter)?;
+    let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
     let rows = open_rows(arguments)?;
+    refuse_other_kind(&rows, manifest.task.pair)?;
     let model = open_model(&arguments.model.model)?;
     let adapter = Adapter::load(&arguments.adapter, &model)?;
     if let Some(output) = &arguments.output {
-        let adapter_files = [MANIFEST_FILE, WEIGHTS_FILE].map(|name| arguments.adapter.join(name));
-        for input in [&arguments.input, &adapter_files[0], &adapter_files[1]] {
-            super::refuse_same_file(output, "--output", input)?;
-        }
+        super::refuse_output(output, "--output", &[&arguments.input])?;
     }
     let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
@@ -77,7 +75,27 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = Box<dyn Iterator<Item = Result<Row, RowError>> + Send>;
+type Rows = RowReader<Box<dyn BufRead + Send>>;
+
+/// Where the format or the header says that every row is of the wrong kind, one refusal says more than as many lines of
+/// errors.
+fn refuse_other_kind(rows: &Rows, pair: bool) -> Result<(), Failure> {
+    if rows.is_pair().is_none_or(|found| found == pair) {
+        return Ok(());
+    }
+    let (expected, found, hint) = if pair {
+        (
+            "pairs of texts",
+            "single texts",
+            "pass a file with two text columns, such as `sentence1` and `sentence2`, or `--format tsv` with them on \
+             standard input",
+        )
+    } else {
+        ("single texts", "pairs of texts", "choose the column with `--text-column <NAME>`")
+    };
+    let message = format!("{}: the adapter answers {expected}, found {found}", rows.file());
+    Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
+}
 
 fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
     let options = ReadOptions {
@@ -98,7 +116,7 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
             .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
         (Box::new(BufReader::new(file)), arguments.input.display().to_string())
     };
-    Ok(Box::new(RowReader::new(input, name, format, &options)?))
+    Ok(RowReader::new(input, name, format, &options)?)
 }
 
 fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {

@@ -53,7 +53,7 @@ pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
         return Err(broken("the base changed in memory while the tasks were trained"));
     }
     print(&text::base_unchanged(&before))?;
-    print(&text::closing(out.path(), &arguments.model.model))?;
+    print(&text::closing(out.path(), &arguments.model.model, EPOCHS))?;
     Ok(Outcome::Done)
 }
 
@@ -63,7 +63,7 @@ fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> 
     let train = Dataset::read_train(&Source::new(out.data_file(task, "train")), TaskKind::Classification)?;
     let dev = Dataset::read_eval(&Source::new(out.data_file(task, "dev")), &train.task)?;
     print(&text::heading(place, task, train.rows.len(), dev.rows.len()))?;
-    let mut progress = TrainProgress::new(Metric::default_for(TaskKind::Classification), true, None)?;
+    let mut progress = TrainProgress::new(Metric::default_for(TaskKind::Classification), true, None);
     let mut options = GraftOptions::default();
     options.train.epochs = Some(EPOCHS);
     let result = graft(model, &train, &dev, &options, &mut progress);
@@ -114,7 +114,7 @@ fn bits(task: &Task, model: &Model, out: &OutFolder, dev: &Dataset) -> Result<Ve
 }
 
 fn interrupted(task: &Task) -> Failure {
-    tell(format_args!("interrupted: nothing of `{}` was written", task.name));
+    tell(format_args!("interrupted: no adapter of `{}` was written", task.name));
     Failure::Interrupted
 }
 

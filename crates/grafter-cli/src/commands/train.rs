@@ -1,5 +1,7 @@
 //! `grafter train`: trains an adapter on a file of labelled text and writes its folder.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
@@ -15,7 +17,7 @@ use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::progress::TrainProgress;
+use crate::progress::{LOG_BEGINNING, TrainProgress};
 use crate::terminal::{bytes, counted, grouped, tell};
 
 /// The result, as `--json` prints it.
@@ -52,17 +54,16 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     }
     let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
     let model = open_model(&arguments.model.model)?;
-    let options = arguments.options.options();
+    let options = arguments.options.options(model.encoder().config.max_position_embeddings);
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
     options.check(&model)?;
-    for input in [&arguments.train, &arguments.dev] {
-        super::refuse_same_file(&log, "--log", input)?;
-    }
+    super::refuse_output(&log, "--log", &[&arguments.train, &arguments.dev])?;
+    refuse_foreign_log(&log)?;
     if let Some(parent) = log.parent() {
         std::fs::create_dir_all(parent)
             .map_err(|source| Failure::Write { path: parent.to_owned(), source })?;
     }
-    let mut progress = TrainProgress::new(metric, true, Some(&log))?;
+    let mut progress = TrainProgress::new(metric, true, Some(&log));
     interrupt::listen();
     let result = graft(&model, &train, &dev, &options, &mut progress);
     let log_failure = progress.finish();
@@ -74,7 +75,7 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         result => result?,
     };
     grafted.adapter.save_or_keep(&arguments.out, arguments.overwrite)?;
-    log_failure?;
+    log_failure.and_then(|()| progress.replace_earlier_log())?;
     match report(arguments, &grafted, &progress, start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
@@ -94,6 +95,25 @@ fn refuse_log_in_adapter(log: &Path, out: &Path) -> Result<(), Failure> {
                 out.display()
             ),
             hint: Some("write the log beside the adapter's folder, not in it".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+/// A file that exists under the log's name is replaced only if it is the log of an earlier run.
+fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
+    let mut beginning = Vec::new();
+    let read = File::open(log).and_then(|file| {
+        if file.metadata()?.is_file() {
+            file.take(LOG_BEGINNING.len() as u64).read_to_end(&mut beginning)
+        } else {
+            Ok(0)
+        }
+    });
+    if read.is_ok_and(|bytes| bytes > 0) && beginning != LOG_BEGINNING {
+        return Err(Failure::Usage {
+            message: format!("`--log {}` exists and is not the log of a run", log.display()),
+            hint: Some("name another file, or remove this one".to_owned()),
         });
     }
     Ok(())
@@ -157,13 +177,11 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
     let base = if manifest.task.labels.is_empty() { "mean score" } else { "majority" };
     let ending = match grafted.ending {
         Ending::Completed => String::new(),
-        Ending::EarlyStopped => ", ended early: no better score".to_owned(),
-        Ending::Interrupted => ", interrupted: the best so far was kept".to_owned(),
-        Ending::Diverged => ", the loss stopped being a number: the best before was kept".to_owned(),
+        ending => format!(", {ending}"),
     };
     let mut text = format!(
         "score    {} {} on {} ({base} {})\n",
-        training.metric,
+        training.metric.describe(&manifest.task.labels),
         metric_text(&training.dev_scores, training.metric),
         counted(training.dev_rows, "dev row"),
         metric_text(&training.baseline, training.metric),

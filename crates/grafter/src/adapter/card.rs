@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::config::Method;
 use super::manifest::Manifest;
-use crate::hub::KNOWN_MODELS;
+use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
 
 /// The card's text.
@@ -34,7 +35,8 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
             Ok(Some(value)) => format!("{value:.4}"),
             _ => "–".to_owned(),
         };
-        line(format!("| {metric} | {} | {} |", value(&training.dev_scores), value(&training.baseline)));
+        let name = metric.describe(&task.labels);
+        line(format!("| {name} | {} | {} |", value(&training.dev_scores), value(&training.baseline)));
     }
     line(String::new());
     line(format!(
@@ -44,31 +46,57 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
         training.best_step,
         training.metric
     ));
-    line("## Training\n".to_owned());
+    line(training_section(manifest));
+    line(format!("## Use\n\n```sh\n{}\n```\n", use_command(manifest)));
+    line(source(manifest.adapter.method).to_owned());
+    card
+}
+
+fn training_section(manifest: &Manifest) -> String {
+    let (training, adapter) = (&manifest.training, &manifest.adapter);
     let options = &training.options;
-    line(format!(
-        "{} training rows, {} epochs, batches of {}, learning rate {}, method {}, bottleneck {}, {} activation, {} \
-         pooling, at most {} tokens, seed {}.\n",
+    let form = match adapter.method {
+        Method::Houlsby => format!("bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation),
+        Method::Head => String::new(),
+    };
+    format!(
+        "## Training\n\n{} training rows, {} epochs, batches of {}, learning rate {}, method {}, {form}{} pooling, at most \
+         {} tokens, seed {}. {} steps were done; the run: {}.\n",
         training.train_rows,
         options.epochs_for(training.train_rows),
         options.batch_size,
-        options.learning_rate_for(manifest.adapter.method),
-        manifest.adapter.method,
-        manifest.adapter.bottleneck,
-        manifest.adapter.activation,
-        manifest.adapter.pooling,
+        options.learning_rate_for(adapter.method),
+        adapter.method,
+        adapter.pooling,
         manifest.max_length,
-        options.seed
-    ));
-    line("## Use\n".to_owned());
-    line("```sh\ngrafter predict --adapter . --input texts.txt\n```\n".to_owned());
-    line("## Source\n".to_owned());
-    line(
-        "N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck adapters after \
-         the attention and after the feed-forward network of every layer, tuned layer normalisations, and a head."
-            .to_owned(),
-    );
-    card
+        options.seed,
+        training.steps,
+        training.ending,
+    )
+}
+
+/// The command that answers with this adapter, from its folder.
+fn use_command(manifest: &Manifest) -> String {
+    let input = if manifest.task.pair { "pairs.tsv" } else { "texts.txt" };
+    let model = if known_base(manifest).is_some() { "" } else { " --model <DIR of the encoder>" };
+    format!("grafter predict --adapter .{model} --input {input}")
+}
+
+fn source(method: Method) -> &'static str {
+    match method {
+        Method::Houlsby => {
+            "## Source\n\nN. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
+             adapters after the attention and after the feed-forward network of every layer, tuned layer \
+             normalisations, and a head."
+        }
+        Method::Head => "A linear head on the frozen encoder; nothing else was trained.",
+    }
+}
+
+/// The known model that the adapter was trained on, by its weights.
+fn known_base(manifest: &Manifest) -> Option<&'static KnownModel> {
+    let sha256 = manifest.base.weights_sha256.as_str();
+    KNOWN_MODELS.iter().find(|known| known.files.iter().any(|file| file.sha256 == sha256))
 }
 
 /// Metrics to show for the kind of task.
@@ -86,9 +114,11 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
 fn front_matter(manifest: &Manifest) -> String {
     let mut yaml = String::from("---\nlibrary_name: grafter\npipeline_tag: text-classification\n");
     let _ = writeln!(yaml, "tags:\n- adapter\n- {}", manifest.adapter.method);
-    let known = KNOWN_MODELS.iter().find(|known| known.name == manifest.base.name);
-    let base = serde_json::Value::from(known.map_or(manifest.base.name.as_str(), |known| known.repo));
-    let _ = writeln!(yaml, "base_model: {base}\nbase_model_relation: adapter");
+    // The hub takes this for a repository; the name of a local folder is none.
+    if let Some(known) = known_base(manifest) {
+        let base = serde_json::Value::from(known.repo);
+        let _ = writeln!(yaml, "base_model: {base}\nbase_model_relation: adapter");
+    }
     yaml.push_str("---\n\n");
     yaml
 }

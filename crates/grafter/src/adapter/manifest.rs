@@ -8,7 +8,7 @@ use super::config::AdapterConfig;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
 use crate::encoder::DecidingConfig;
 use crate::metrics::{Metric, Scores};
-use crate::train::TrainOptions;
+use crate::train::{Ending, TrainOptions};
 
 /// The version of the folder's layout that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -82,6 +82,10 @@ pub struct TrainingRecord {
     pub train_rows: usize,
     /// Dev rows.
     pub dev_rows: usize,
+    /// Why the run ended.
+    pub ending: Ending,
+    /// Steps done.
+    pub steps: u64,
     /// Steps after which the best evaluation came.
     pub best_step: u64,
     /// The metric that chose it.

@@ -70,8 +70,11 @@ pub enum RowErrorKind {
         format: Format,
     },
     /// A quoted CSV field that the end of the input cuts off.
-    #[error("a quote opened on this line is never closed")]
-    UnterminatedQuote,
+    #[error("a quote opened on this line is never closed: all to line {last_line} is one unfinished row")]
+    UnterminatedQuote {
+        /// The last line of the input.
+        last_line: u64,
+    },
     /// A quoted CSV field that is followed by something other than a comma or the end of the line.
     #[error("a quote opened on this line is closed on line {closed_line} with text after it")]
     TextAfterQuote {
@@ -150,7 +153,7 @@ impl RowErrorKind {
             Self::FieldCount { .. } => {
                 "a TSV field cannot hold a tab; pass `--format csv` for comma-separated data"
             }
-            Self::UnterminatedQuote | Self::TextAfterQuote { .. } => {
+            Self::UnterminatedQuote { .. } | Self::TextAfterQuote { .. } => {
                 "inside a quoted CSV field a quote is written twice (`\"\"`); pass `--format tsv` for \
                  tab-separated data, where quotes are plain characters"
             }
@@ -227,6 +230,10 @@ impl ColumnError {
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NoText { found } if matches!(found.as_slice(), [one] if one.contains([',', '\t', ';'])) => {
+                "the columns seem to be separated by something else: pass `--format csv` for commas, `--format tsv` for \
+                 tabs; other separators are not read"
+            }
             Self::NoText { .. } => {
                 "the first line names the columns: `sentence` or `text`, or for pairs `sentence1` `sentence2` or \
                  `text_a` `text_b`; name others with `--text-column <NAME>` and `--text-b-column <NAME>`"

@@ -156,7 +156,9 @@ impl<R: BufRead> RowReader<R> {
                 }
                 Ok(LineRead::End) => {
                     start?;
-                    return Some(Err(self.error(self.record.quote_line(), RowErrorKind::UnterminatedQuote)));
+                    let last_line = self.lines.line();
+                    let kind = RowErrorKind::UnterminatedQuote { last_line };
+                    return Some(Err(self.error(self.record.quote_line(), kind)));
                 }
                 Err(kind) => return Some(Err(self.error(self.lines.line(), kind))),
             }

@@ -154,6 +154,11 @@ impl HubError {
             Self::Io { .. } => {
                 Some("set `GRAFTER_CACHE` to a folder with free space that can be written".into())
             }
+            Self::NoSource { attempts, .. }
+                if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::Offline)) =>
+            {
+                Some(format!("unset `HF_HUB_OFFLINE`, or pass {folder}"))
+            }
             Self::NoSource { .. } => {
                 Some(format!("fetch the model on a machine that can, copy it here and pass {folder}"))
             }

@@ -105,6 +105,16 @@ pub fn check_targets(metric: Metric, targets: &Targets) -> Result<(), MetricErro
     why.map_or(Ok(()), |why| Err(MetricError::Blind { metric, why }))
 }
 
+impl Metric {
+    /// The name as people read it: `f1` says which label it is of.
+    pub fn describe(self, labels: &[String]) -> String {
+        match (self, labels.get(1)) {
+            (Self::F1, Some(label)) => format!("f1 of `{}`", crate::text::escape(label, 40)),
+            _ => self.name().to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

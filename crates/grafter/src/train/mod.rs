@@ -9,6 +9,7 @@ mod state;
 
 pub use state::{Best, TrainState};
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -166,7 +167,7 @@ impl TrainObserver for () {
 }
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// All steps were done.
@@ -177,6 +178,17 @@ pub enum Ending {
     Interrupted,
     /// The loss stopped being a number.
     Diverged,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "complete",
+            Self::EarlyStopped => "ended early: no better score",
+            Self::Interrupted => "interrupted: the best so far was kept",
+            Self::Diverged => "the loss stopped being a number: the best before was kept",
+        })
+    }
 }
 
 /// What to train on and how to tell which parameters are best.

@@ -104,7 +104,7 @@ fn rejected(split: &SplitReport) -> String {
 fn labels(split: &SplitReport) -> String {
     let mut text = String::new();
     if let Some(scores) = split.scores {
-        let scores = format!("{} to {}, mean {:.4}", scores.min, scores.max, scores.mean);
+        let scores = format!("{} to {}, mean {:.4}", scores.min as f32, scores.max as f32, scores.mean);
         text += &line("scores", &scores);
     }
     let total: u64 = split.labels.iter().map(|label| label.rows).sum();

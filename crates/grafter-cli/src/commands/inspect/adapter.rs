@@ -96,7 +96,8 @@ fn text(report: &Report<'_>) -> String {
         ),
     );
     text += &field("files", bytes(report.bytes));
-    let seal = if report.sealed { "intact" } else { "BROKEN, the weights are not those that were sealed" };
+    let seal =
+        if report.sealed { "weights intact" } else { "BROKEN, the weights are not those that were sealed" };
     text += &field("seal", format!("{seal}: SHA-256 {}…", short(&report.weights_sha256)));
     text + &training(manifest)
 }
@@ -155,12 +156,14 @@ fn training(manifest: &Manifest) -> String {
     text += &field(
         "training",
         format!(
-            "{}, batches of {}, learning rate {}, seed {}; best at step {}",
+            "{}, batches of {}, learning rate {}, seed {}; best at step {} of {}, {}",
             counted(options.epochs_for(training.train_rows) as usize, "epoch"),
             options.batch_size,
             options.learning_rate_for(manifest.adapter.method),
             options.seed,
             training.best_step,
+            training.steps,
+            training.ending,
         ),
     );
     text + &field("made by", printable(&manifest.tool))

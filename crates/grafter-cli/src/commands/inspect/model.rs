@@ -17,6 +17,8 @@ use crate::terminal::{bytes, grouped};
 struct Report<'a> {
     what: &'static str,
     folder: &'a Path,
+    #[serde(skip)]
+    name: &'a str,
     /// The known model whose weights these are, if any.
     known_as: Option<&'static str>,
     parameters: usize,
@@ -67,6 +69,7 @@ fn inspect(folder: &Path, name: &str, json: bool) -> Result<(), Failure> {
     let report = Report {
         what: "model",
         folder,
+        name,
         known_as: known_as(weights_sha256),
         parameters: model.encoder().parameter_count(),
         // The reader refuses every other type.
@@ -85,9 +88,19 @@ fn known_as(weights_sha256: &str) -> Option<&'static str> {
     KNOWN_MODELS.iter().find(has).map(|known| known.name)
 }
 
+/// What to say where a known model's folder holds other weights than the pinned ones.
+fn broken_pin(name: &str, known_as: Option<&str>) -> String {
+    let pinned = KNOWN_MODELS.iter().any(|known| known.name == name);
+    if pinned && known_as != Some(name) {
+        return format!("; NOT the pinned weights: `grafter pull {name} --force` fetches them again");
+    }
+    String::new()
+}
+
 fn text(report: &Report<'_>) -> String {
     let config = report.config;
-    let known = report.known_as.map_or(String::new(), |name| format!(", the weights of `{name}`"));
+    let known = report.known_as.map_or(String::new(), |name| format!(", the weights of `{name}`"))
+        + &broken_pin(report.name, report.known_as);
     let sizes = format!(
         "{} layers, hidden {}, {} heads of {}, intermediate {} ({})",
         config.num_hidden_layers,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{Adapter, WEIGHTS_FILE, check_target};
+use grafter::adapter::{Adapter, MANIFEST_FILE, WEIGHTS_FILE, check_target};
 use grafter::digest::{sha256_file, sha256_hex};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ impl OutFolder {
     pub fn open(path: &Path) -> Result<Self, Failure> {
         if path.exists() && !path.is_dir() {
             return Err(refused(path, "is a file, expected a folder or nothing"));
+        }
+        if path.join(MANIFEST_FILE).exists() {
+            return Err(refused(path, "is the folder of an adapter, which holds nothing else"));
         }
         let record_path = path.join(RECORD_FILE);
         let record = if record_path.exists() {

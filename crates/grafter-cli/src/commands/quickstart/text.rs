@@ -104,7 +104,7 @@ pub fn base_unchanged(digest: &str) -> String {
 }
 
 /// Where everything lies and what to type next.
-pub fn closing(out: &Path, model: &str) -> String {
+pub fn closing(out: &Path, model: &str, epochs: u32) -> String {
     let program = program();
     let out = out.display().to_string();
     let path = |rest: &str| quoted(&Path::new(&out).join(rest).display().to_string());
@@ -118,7 +118,7 @@ pub fn closing(out: &Path, model: &str) -> String {
         "\nAdapters  {}\nData      {}\n\nNext:\n\
          \x20 echo \"The soup was cold.\" | {program} predict --adapter {adapter}{model}\n\
          \x20 {program} inspect {adapter}\n\
-         \x20 {program} train --train {train} --dev {dev} --out {own}{model}\n",
+         \x20 {program} train --train {train} --dev {dev} --out {own} --epochs {epochs}{model}\n",
         names.join("  "),
         path("data"),
         adapter = path(first),
