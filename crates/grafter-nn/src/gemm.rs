@@ -1,4 +1,5 @@
-//! Matrix products: the only file that names the GEMM crate.
+//! Matrix products of two operands that both change: the only file that names the GEMM crate. Products with a frozen
+//! operand are in [`crate::packed`].
 //!
 //! `gemm` 0.19 with its `x86-v4` feature was chosen by measurement (see `docs/engine.md`). It picks its kernel at run
 //! time. Calls here are single-threaded; the encoder shares work between threads by whole sequences instead.
@@ -54,6 +55,18 @@ impl<'a> Matrix<'a> {
             row_stride: self.column_stride,
             column_stride: self.row_stride,
         }
+    }
+
+    /// Rows and columns.
+    pub fn shape(self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    /// One element.
+    /// # Panics
+    /// If it lies outside.
+    pub fn element(self, row: usize, column: usize) -> f32 {
+        self.data[row * self.row_stride + column * self.column_stride]
     }
 
     /// Columns `from..from + count` (an inner block of the left operand).

@@ -24,6 +24,7 @@ pub mod gemm;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
+pub mod packed;
 pub mod pooling;
 pub mod residual;
 mod scalar;

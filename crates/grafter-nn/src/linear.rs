@@ -4,19 +4,18 @@
 //! Weights are stored `[outputs, inputs]`, row-major, as in PyTorch checkpoints.
 
 use crate::gemm::{Matrix, MatrixMut, Write, matmul};
+use crate::packed::{PackedMatrix, Start, matmul_packed};
 use crate::simd::vectorised;
 
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
 ///
-/// The weight is kept twice, once in each orientation: the product packs its right operand for the kernel, and packing
-/// along the rows costs up to two thirds of the time of a product of few tokens (measured in `docs/engine.md`). A weight that
-/// never changes can be laid out once.
+/// The weight is kept twice, once for each pass, laid out for the kernel when the model is read: it never changes.
 #[derive(Clone, Debug)]
 pub struct FrozenLinear {
-    /// `[outputs, inputs]`, read by the backward pass.
-    weight: Vec<f32>,
     /// `[inputs, outputs]`, read by the forward pass.
-    transposed: Vec<f32>,
+    forward: PackedMatrix,
+    /// `[outputs, inputs]`, read by the backward pass.
+    backward: PackedMatrix,
     bias: Vec<f32>,
     inputs: usize,
 }
@@ -26,11 +25,14 @@ impl FrozenLinear {
     /// weight `[outputs, inputs]`, bias `[outputs]`
     /// # Panics
     /// If the lengths do not fit.
-    pub fn new(weight: Vec<f32>, bias: Vec<f32>, inputs: usize) -> Self {
-        let outputs = bias.len();
-        assert_eq!(weight.len(), outputs * inputs, "a linear layer of {outputs} x {inputs}");
-        let transposed = transpose(&weight, outputs, inputs);
-        Self { weight, transposed, bias, inputs }
+    pub fn new(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
+        let weight = Matrix::new(weight, bias.len(), inputs);
+        Self {
+            forward: PackedMatrix::new(weight.transposed()),
+            backward: PackedMatrix::new(weight),
+            bias,
+            inputs,
+        }
     }
 
     /// Length of an input row.
@@ -43,27 +45,24 @@ impl FrozenLinear {
         self.bias.len()
     }
 
-    /// The layer's numbers as the trained form of a layer sees them.
-    pub fn weights(&self) -> LinearWeights<'_> {
-        LinearWeights { weight: &self.weight, bias: &self.bias }
+    /// All numbers as they lie in memory, to be digested.
+    pub fn numbers(&self) -> [&[f32]; 3] {
+        [self.forward.numbers(), self.backward.numbers(), &self.bias]
     }
 
     /// `y = x · weightᵀ + bias`
     /// # Shapes
     /// x `[tokens, inputs]`, y `[tokens, outputs]`
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
-        let (inputs, outputs) = (self.inputs, self.outputs());
-        fill_rows(&self.bias, y);
-        let tokens = y.len() / outputs;
-        let weight = Matrix::new(&self.transposed, inputs, outputs);
-        matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
+        matmul_packed(y, x, &self.forward, Start::Row(&self.bias));
     }
 
     /// `d_x = d_y · weight`, or added to d_x.
     /// # Shapes
     /// d_y `[tokens, outputs]`, d_x `[tokens, inputs]`
     pub fn backward(&self, d_y: &[f32], d_x: &mut [f32], write: Write) {
-        backward_input(&self.weight, d_y, d_x, self.outputs(), write);
+        let start = if write == Write::Add { Start::Result } else { Start::Zero };
+        matmul_packed(d_x, d_y, &self.backward, start);
     }
 }
 
@@ -118,22 +117,6 @@ fn fill_rows(bias: &[f32], y: &mut [f32]) {
     for row in y.chunks_exact_mut(bias.len()) {
         row.copy_from_slice(bias);
     }
-}
-
-/// `[columns, rows]` from `[rows, columns]`, block by block so that both sides stay in the cache.
-fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    const BLOCK: usize = 32;
-    let mut result = vec![0.0; matrix.len()];
-    for row_block in (0..rows).step_by(BLOCK) {
-        for column_block in (0..columns).step_by(BLOCK) {
-            for row in row_block..(row_block + BLOCK).min(rows) {
-                for column in column_block..(column_block + BLOCK).min(columns) {
-                    result[column * rows + row] = matrix[row * columns + column];
-                }
-            }
-        }
-    }
-    result
 }
 
 /// `d_x = d_y · weight`, or added to d_x.
@@ -199,7 +182,7 @@ mod tests {
                 (random.normals(tokens * inputs), random.normals(outputs * inputs), random.normals(outputs));
             let d_y = random.normals(tokens * outputs);
             let (x64, weight64, bias64) = (widen(&x), widen(&weight), widen(&bias));
-            let layer = FrozenLinear::new(weight.clone(), bias.clone(), inputs);
+            let layer = FrozenLinear::new(&weight, bias.clone(), inputs);
             assert_eq!((layer.inputs(), layer.outputs()), (inputs, outputs));
             let mut y = vec![0.0; tokens * outputs];
             layer.forward(&x, &mut y);

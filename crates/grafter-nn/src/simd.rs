@@ -15,9 +15,9 @@ pub const LANES: usize = 16;
 pub enum Level {
     /// What every CPU of this architecture has (SSE2 on x86-64, NEON on AArch64).
     Baseline = 1,
-    /// AVX2, 8 floats at a time.
+    /// AVX2 and FMA, 8 floats at a time.
     Avx2 = 2,
-    /// AVX-512 F, BW, DQ, VL: 16 floats at a time.
+    /// AVX-512 F, BW, DQ, VL and FMA: 16 floats at a time.
     Avx512 = 3,
 }
 
@@ -45,9 +45,10 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("fma")
     {
         Level::Avx512
-    } else if is_x86_feature_detected!("avx2") {
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         Level::Avx2
     } else {
         Level::Baseline

@@ -141,7 +141,7 @@ impl Reader<'_> {
             bias.extend(self.tensor(&name(&format!("attention.self.{part}.bias")), &[hidden])?);
         }
         Ok(EncoderLayer {
-            query_key_value: FrozenLinear::new(weight, bias, hidden),
+            query_key_value: FrozenLinear::new(&weight, bias, hidden),
             attention_output: self.linear(&name("attention.output.dense"), hidden, hidden)?,
             attention_layer_norm: self.layer_norm(&name("attention.output.LayerNorm"), hidden)?,
             intermediate: self.linear(&name("intermediate.dense"), intermediate, hidden)?,
@@ -153,7 +153,7 @@ impl Reader<'_> {
     fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<FrozenLinear, CheckpointError> {
         let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
-        Ok(FrozenLinear::new(weight, bias, inputs))
+        Ok(FrozenLinear::new(&weight, bias, inputs))
     }
 
     fn layer_norm(&self, name: &str, hidden: usize) -> Result<FrozenLayerNorm, CheckpointError> {

@@ -113,14 +113,14 @@ impl Encoder {
             for linear in
                 [&layer.query_key_value, &layer.attention_output, &layer.intermediate, &layer.output]
             {
-                numbers.extend([linear.weights().weight, linear.weights().bias]);
+                numbers.extend(linear.numbers());
             }
             for norm in [&layer.attention_layer_norm, &layer.output_layer_norm] {
                 numbers.extend([&norm.weight[..], &norm.bias]);
             }
         }
         if let Some(pooler) = &self.pooler {
-            numbers.extend([pooler.weights().weight, pooler.weights().bias]);
+            numbers.extend(pooler.numbers());
         }
         crate::digest::sha256_of_floats(&numbers)
     }
