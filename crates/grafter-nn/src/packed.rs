@@ -1,7 +1,7 @@
 //! Products with a right operand that is laid out once for the kernel: the frozen weights.
 //!
 //! A general GEMM lays out both operands anew in every call, since it cannot know that one of them never changes. Here
-//! the right operand is stored in panels of [`PANEL`] columns, and the kernel reads the left one where it lies. The
+//! the right operand is stored in panels of `PANEL` columns, and the kernel reads the left one where it lies. The
 //! kernel is a safe loop over arrays that fit the vector registers; the compiler turns it into fused multiply-adds at
 //! the rate of the machine (`docs/engine.md`).
 //!
@@ -26,7 +26,7 @@ const GROUP_ELEMENTS: usize = 1 << 16;
 /// Whether every CPU of this architecture multiplies and adds in one instruction; elsewhere it would be a slow call.
 const FUSED_BASELINE: bool = cfg!(target_arch = "aarch64");
 
-/// A matrix `[inner, columns]` in panels: for each panel and each row, [`PANEL`] elements; the last panel is filled up
+/// A matrix `[inner, columns]` in panels: for each panel and each row, `PANEL` elements; the last panel is filled up
 /// with zeros.
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
