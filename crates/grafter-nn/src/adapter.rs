@@ -4,7 +4,7 @@
 //! nearly the identity, so a freshly grafted network computes what the frozen one did.
 
 use crate::activation::Activation;
-use crate::gemm::Write;
+use crate::gemm::Start;
 use crate::linear::{self, LinearGradients, LinearWeights};
 use crate::residual;
 
@@ -110,12 +110,12 @@ pub fn backward(
     d_bottleneck: &mut [f32],
     gradients: AdapterGradients<'_>,
 ) {
-    linear::backward_input(weights.up.weight, d, d_bottleneck, weights.up.bias.len(), Write::Replace);
+    linear::backward_input(weights.up.weight, d, d_bottleneck, weights.up.bias.len(), Start::Zero);
     linear::backward_weights(inputs.after, d, gradients.up);
     weights.activation.backward(inputs.before, d_bottleneck);
     linear::backward_weights(inputs.x, d_bottleneck, gradients.down);
     // The skip: d already holds d_y, which is one part of d_x.
-    linear::backward_input(weights.down.weight, d_bottleneck, d, weights.bottleneck(), Write::Add);
+    linear::backward_input(weights.down.weight, d_bottleneck, d, weights.bottleneck(), Start::Result);
 }
 
 #[cfg(test)]

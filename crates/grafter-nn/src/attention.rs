@@ -4,7 +4,7 @@
 //! padding, so no mask is needed: a product never crosses the limits of its sequence.
 
 use crate::dropout::{Dropout, DropoutKey};
-use crate::gemm::{Matrix, MatrixMut, matmul_within_sequence};
+use crate::gemm::{Matrix, MatrixMut, Start, matmul};
 use crate::scalar;
 use crate::simd::{lane_max, lane_sum, vectorised};
 
@@ -70,17 +70,12 @@ pub fn forward_sequence(
             shape.part(qkv, head, 1, length),
             shape.part(qkv, head, 2, length),
         );
-        matmul_within_sequence(
-            MatrixMut::new(probabilities, length, length),
-            q,
-            k.transposed(),
-            shape.scale(),
-        );
-        softmax_rows(probabilities, length);
+        matmul(MatrixMut::new(probabilities, length, length), q, k.transposed(), Start::Zero);
+        softmax_rows(probabilities, length, shape.scale());
         let weights = drop_probabilities(shape, key.derive(head as u64), probabilities, dropped);
         let target =
             MatrixMut::strided(&mut context[head * shape.head_dim..], length, shape.head_dim, hidden);
-        matmul_within_sequence(target, Matrix::new(weights, length, length), v, 1.0);
+        matmul(target, Matrix::new(weights, length, length), v, Start::Zero);
     }
 }
 
@@ -127,28 +122,26 @@ pub fn backward_sequence(
         let d_context = shape.head(d_context, head, length);
         let key = key.derive(head as u64);
         let weights = Matrix::new(drop_probabilities(shape, key, probabilities, dropped), length, length);
-        matmul_within_sequence(shape.part_mut(d_qkv, head, 2, length), weights.transposed(), d_context, 1.0);
-        matmul_within_sequence(MatrixMut::new(d_scores, length, length), d_context, v.transposed(), 1.0);
+        matmul(shape.part_mut(d_qkv, head, 2, length), weights.transposed(), d_context, Start::Zero);
+        matmul(MatrixMut::new(d_scores, length, length), d_context, v.transposed(), Start::Zero);
         shape.dropout.apply(key, d_scores);
-        softmax_backward_rows(probabilities, d_scores, length);
+        softmax_backward_rows(probabilities, d_scores, length, shape.scale());
         let d_scores = Matrix::new(d_scores, length, length);
-        matmul_within_sequence(shape.part_mut(d_qkv, head, 0, length), d_scores, k, shape.scale());
-        matmul_within_sequence(
-            shape.part_mut(d_qkv, head, 1, length),
-            d_scores.transposed(),
-            q,
-            shape.scale(),
-        );
+        matmul(shape.part_mut(d_qkv, head, 0, length), d_scores, k, Start::Zero);
+        matmul(shape.part_mut(d_qkv, head, 1, length), d_scores.transposed(), q, Start::Zero);
     }
 }
 
 vectorised! {
-    /// Softmax of each row in place, with the row's largest value taken off first so that nothing overflows.
-    pub fn softmax_rows(rows: &mut [f32], columns: usize) {
+    /// `softmax(scale · row)` of each row in place, with the row's largest value taken off first so that nothing
+    /// overflows.
+    /// # Shapes
+    /// rows `[.., columns]`; the scale is above zero
+    pub fn softmax_rows(rows: &mut [f32], columns: usize, scale: f32) {
         for row in rows.chunks_exact_mut(columns) {
             let largest = lane_max(row);
             for value in row.iter_mut() {
-                *value = scalar::exp(*value - largest);
+                *value = scalar::exp(scale * (*value - largest));
             }
             let inverse = 1.0 / lane_sum(columns, |index| row[index]);
             for value in row.iter_mut() {
@@ -159,12 +152,12 @@ vectorised! {
 }
 
 vectorised! {
-    /// `d = p (d - Σ d p)` of each row, in place.
-    fn softmax_backward_rows(probabilities: &[f32], d: &mut [f32], columns: usize) {
+    /// `d = scale · p (d - Σ d p)` of each row, in place.
+    fn softmax_backward_rows(probabilities: &[f32], d: &mut [f32], columns: usize, scale: f32) {
         for (p, d) in probabilities.chunks_exact(columns).zip(d.chunks_exact_mut(columns)) {
             let along = lane_sum(columns, |index| d[index] * p[index]);
             for index in 0..columns {
-                d[index] = p[index] * (d[index] - along);
+                d[index] = scale * p[index] * (d[index] - along);
             }
         }
     }
@@ -247,7 +240,7 @@ mod tests {
     #[test]
     fn softmax_stays_finite_on_extremes() {
         let mut rows = vec![1e30, -1e30, 0.0, f32::NEG_INFINITY, 5.0, 5.0];
-        softmax_rows(&mut rows, 3);
+        softmax_rows(&mut rows, 3, 1.0);
         assert_eq!(rows, [1.0, 0.0, 0.0, 0.0, 0.5, 0.5]);
     }
 }

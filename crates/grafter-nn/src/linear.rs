@@ -3,8 +3,8 @@
 //!
 //! Weights are stored `[outputs, inputs]`, row-major, as in PyTorch checkpoints.
 
-use crate::gemm::{Matrix, MatrixMut, Write, matmul};
-use crate::packed::{PackedMatrix, Start, matmul_packed};
+use crate::gemm::{Matrix, MatrixMut, Start, matmul, matmul_packed};
+use crate::packed::PackedMatrix;
 use crate::simd::vectorised;
 
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
@@ -54,15 +54,20 @@ impl FrozenLinear {
     /// # Shapes
     /// x `[tokens, inputs]`, y `[tokens, outputs]`
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
-        matmul_packed(y, x, &self.forward, Start::Row(&self.bias));
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let tokens = x.len() / inputs;
+        let x = Matrix::new(x, tokens, inputs);
+        matmul_packed(MatrixMut::new(y, tokens, outputs), x, &self.forward, Start::Row(&self.bias));
     }
 
-    /// `d_x = d_y · weight`, or added to d_x.
+    /// `d_x = start + d_y · weight`
     /// # Shapes
     /// d_y `[tokens, outputs]`, d_x `[tokens, inputs]`
-    pub fn backward(&self, d_y: &[f32], d_x: &mut [f32], write: Write) {
-        let start = if write == Write::Add { Start::Result } else { Start::Zero };
-        matmul_packed(d_x, d_y, &self.backward, start);
+    pub fn backward(&self, d_y: &[f32], d_x: &mut [f32], start: Start<'_>) {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let tokens = d_y.len() / outputs;
+        let d_y = Matrix::new(d_y, tokens, outputs);
+        matmul_packed(MatrixMut::new(d_x, tokens, inputs), d_y, &self.backward, start);
     }
 }
 
@@ -106,27 +111,20 @@ impl<'a> LinearGradients<'a> {
 pub fn forward(weights: LinearWeights<'_>, x: &[f32], y: &mut [f32]) {
     let outputs = weights.bias.len();
     let inputs = weights.weight.len() / outputs;
-    fill_rows(weights.bias, y);
     let tokens = y.len() / outputs;
+    let x = Matrix::new(x, tokens, inputs);
     let weight = Matrix::new(weights.weight, outputs, inputs).transposed();
-    matmul(MatrixMut::new(y, tokens, outputs), Matrix::new(x, tokens, inputs), weight, Write::Add);
+    matmul(MatrixMut::new(y, tokens, outputs), x, weight, Start::Row(weights.bias));
 }
 
-/// Every row becomes the bias.
-fn fill_rows(bias: &[f32], y: &mut [f32]) {
-    for row in y.chunks_exact_mut(bias.len()) {
-        row.copy_from_slice(bias);
-    }
-}
-
-/// `d_x = d_y · weight`, or added to d_x.
+/// `d_x = start + d_y · weight`
 /// # Shapes
 /// weight `[outputs, inputs]`, d_y `[tokens, outputs]`, d_x `[tokens, inputs]`
-pub fn backward_input(weight: &[f32], d_y: &[f32], d_x: &mut [f32], outputs: usize, write: Write) {
+pub fn backward_input(weight: &[f32], d_y: &[f32], d_x: &mut [f32], outputs: usize, start: Start<'_>) {
     let tokens = d_y.len() / outputs;
     let inputs = weight.len() / outputs;
     let d_y = Matrix::new(d_y, tokens, outputs);
-    matmul(MatrixMut::new(d_x, tokens, inputs), d_y, Matrix::new(weight, outputs, inputs), write);
+    matmul(MatrixMut::new(d_x, tokens, inputs), d_y, Matrix::new(weight, outputs, inputs), start);
 }
 
 /// `d_weight += d_yᵀ · x`, `d_bias += Σ d_y` over the tokens.
@@ -140,7 +138,7 @@ pub fn backward_weights(x: &[f32], d_y: &[f32], gradients: LinearGradients<'_>) 
         MatrixMut::new(gradients.weight, outputs, inputs),
         Matrix::new(d_y, tokens, outputs).transposed(),
         Matrix::new(x, tokens, inputs),
-        Write::Add,
+        Start::Result,
     );
     add_column_sums(d_y, gradients.bias);
 }
@@ -189,7 +187,7 @@ mod tests {
             assert_close("output", &y, &exact(&weight64, &bias64, &x64), TOLERANCE, TOLERANCE);
 
             let mut d_x = vec![1.0; tokens * inputs];
-            layer.backward(&d_y, &mut d_x, Write::Add);
+            layer.backward(&d_y, &mut d_x, Start::Result);
             let mut expected =
                 central_differences(&x64, |x| weighted_sum(&exact(&weight64, &bias64, x), &d_y));
             expected.iter_mut().for_each(|value| *value += 1.0);

@@ -27,7 +27,7 @@ use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::optim::{AdamW, Moments, clip_to_norm};
 use grafter::predict::{Query, logits};
-use grafter_nn::gemm::{Matrix, MatrixMut, Write as Store, matmul};
+use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -187,7 +187,7 @@ fn gemm_rate() -> f64 {
                     MatrixMut::new(&mut result, tokens, columns),
                     Matrix::new(&left, tokens, inner),
                     Matrix::new(&right, inner, columns),
-                    Store::Replace,
+                    Start::Zero,
                 );
             }
             std::hint::black_box(&result);

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use grafter_nn::activation::{tanh_backward, tanh_in_place};
-use grafter_nn::gemm::Write;
+use grafter_nn::gemm::Start;
 use grafter_nn::linear::FrozenLinear;
 use grafter_nn::{linear, pooling};
 
@@ -133,12 +133,12 @@ pub fn backward(
     head.d_pooled.resize(head.pooled.len(), 0.0);
     head.d_taken.resize(head.pooled.len(), 0.0);
     let outputs = task.layout().config().outputs;
-    linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_pooled, outputs, Write::Replace);
+    linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_pooled, outputs, Start::Zero);
     drop_rows(hidden, chunk.first_sequence, dropout, &mut head.d_pooled);
     match task.layout().config().pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
-            pooler(encoder).backward(&head.d_pooled, &mut head.d_taken, Write::Replace);
+            pooler(encoder).backward(&head.d_pooled, &mut head.d_taken, Start::Zero);
         }
         Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
     }

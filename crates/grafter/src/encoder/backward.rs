@@ -5,7 +5,7 @@
 
 use grafter_nn::adapter::{self, AdapterInputs};
 use grafter_nn::attention;
-use grafter_nn::gemm::Write;
+use grafter_nn::gemm::Start;
 use grafter_nn::layer_norm;
 
 use super::activations::{Activations, LayerActivations, SiteActivations};
@@ -66,9 +66,9 @@ impl Encoder {
         self.backward_graft(site, pass, &kept.feed_forward_site, activations, gradients);
         let place = DropoutPlace::FeedForwardOutput;
         self.drop_sequences(pass.chunk, pass.dropout, place, layer, &mut activations.d_branch);
-        weights.output.backward(&activations.d_branch, &mut activations.intermediate, Write::Replace);
+        weights.output.backward(&activations.d_branch, &mut activations.intermediate, Start::Zero);
         self.config.activation().backward(&kept.intermediate, &mut activations.intermediate);
-        weights.intermediate.backward(&activations.intermediate, &mut activations.d_hidden, Write::Add);
+        weights.intermediate.backward(&activations.intermediate, &mut activations.d_hidden, Start::Result);
     }
 
     /// Turns the gradient of the attention block's output into that of the layer's input, in `d_hidden`.
@@ -89,7 +89,7 @@ impl Encoder {
         }
         let place = DropoutPlace::AttentionOutput;
         self.drop_sequences(pass.chunk, pass.dropout, place, layer, &mut activations.d_branch);
-        weights.attention_output.backward(&activations.d_branch, &mut activations.scratch, Write::Replace);
+        weights.attention_output.backward(&activations.d_branch, &mut activations.scratch, Start::Zero);
         let shape = self.attention_shape(pass.dropout);
         let mut from = 0;
         for (index, range) in pass.chunk.ranges().enumerate() {
@@ -110,7 +110,7 @@ impl Encoder {
         weights.query_key_value.backward(
             &activations.d_query_key_value,
             &mut activations.d_hidden,
-            Write::Add,
+            Start::Result,
         );
     }
 

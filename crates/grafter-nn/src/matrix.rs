@@ -1,0 +1,100 @@
+//! Borrowed matrices: how numbers in a slice are read as rows and columns.
+
+/// A borrowed matrix with contiguous rows or, transposed, contiguous columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    /// Distance between the lines that are contiguous.
+    stride: usize,
+    /// Whether the columns are the contiguous lines.
+    by_columns: bool,
+}
+
+/// How the numbers of a [`Matrix`] lie, for the code that reads them in order.
+pub(crate) enum Lines<'a> {
+    /// Row `i` begins at `i · stride`.
+    Rows { data: &'a [f32], stride: usize },
+    /// Column `j` begins at `j · stride`.
+    Columns { data: &'a [f32], stride: usize },
+}
+
+impl<'a> Matrix<'a> {
+    /// A dense row-major matrix.
+    /// # Panics
+    /// If `data` does not hold `rows * columns` elements.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of {rows} x {columns}");
+        Self { data, rows, columns, stride: columns, by_columns: false }
+    }
+
+    /// Rows of `columns` consecutive elements that start `stride` elements apart.
+    /// # Panics
+    /// If `data` ends before the last row does.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        check_extent(data.len(), rows, columns, stride);
+        Self { data, rows, columns, stride, by_columns: false }
+    }
+
+    /// The same elements with rows and columns exchanged; nothing is moved.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, by_columns: !self.by_columns, ..self }
+    }
+
+    /// Rows and columns.
+    pub fn shape(self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    /// One element.
+    /// # Panics
+    /// If it lies outside.
+    pub fn element(self, row: usize, column: usize) -> f32 {
+        match self.lines() {
+            Lines::Rows { data, stride } => data[row * stride + column],
+            Lines::Columns { data, stride } => data[column * stride + row],
+        }
+    }
+
+    pub(crate) fn lines(self) -> Lines<'a> {
+        let Self { data, stride, .. } = self;
+        if self.by_columns { Lines::Columns { data, stride } } else { Lines::Rows { data, stride } }
+    }
+}
+
+/// A mutable matrix whose rows are contiguous.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Distance between the starts of two rows.
+    pub(crate) stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// A dense row-major matrix.
+    /// # Panics
+    /// If `data` does not hold `rows * columns` elements.
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "a matrix of {rows} x {columns}");
+        Self { data, rows, columns, stride: columns }
+    }
+
+    /// Rows of `columns` consecutive elements that start `stride` elements apart.
+    /// # Panics
+    /// If `data` ends before the last row does.
+    pub fn strided(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        check_extent(data.len(), rows, columns, stride);
+        Self { data, rows, columns, stride }
+    }
+}
+
+fn check_extent(len: usize, rows: usize, columns: usize, stride: usize) {
+    assert!(columns <= stride, "rows of {columns} overlap at a stride of {stride}");
+    if rows > 0 {
+        let extent = (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns));
+        assert!(extent.is_some_and(|extent| extent <= len), "{rows} rows at a stride of {stride} in {len}");
+    }
+}
