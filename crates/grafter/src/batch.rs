@@ -92,8 +92,10 @@ impl PackedBatch {
         let mut chunks = Vec::with_capacity(count);
         let mut first = 0;
         for sequence in 1..=self.sequences() {
-            let filled = self.offsets[sequence] * count >= self.tokens() * (chunks.len() + 1);
-            if filled || sequence == self.sequences() {
+            let wanted = self.tokens() * (chunks.len() + 1);
+            // The limit of a sequence that is nearest to the wanted one.
+            let filled = |next: usize| (self.offsets[sequence] + next) * count >= 2 * wanted;
+            if self.offsets.get(sequence + 1).is_none_or(|next| filled(*next)) {
                 chunks.push(self.chunk(first..sequence));
                 first = sequence;
             }

@@ -47,6 +47,9 @@ struct Workspace {
 /// the memory of a step does not grow with its batch.
 const GROUP_CHUNKS: usize = 32;
 
+/// Numbers whose gradients one thread adds, chunk by chunk in their order.
+const SUM_BLOCK: usize = 1 << 14;
+
 /// Computes losses and gradients, reusing its buffers from step to step.
 #[derive(Debug, Default)]
 pub struct GradientEngine {
@@ -94,9 +97,11 @@ impl GradientEngine {
                     loss
                 },
             ));
-            for gradients in &self.chunk_gradients[..group.len()] {
-                residual::add(gradients, &mut self.total);
-            }
+            let parts = &self.chunk_gradients[..group.len()];
+            self.total.par_chunks_mut(SUM_BLOCK).enumerate().for_each(|(block, total)| {
+                let range = block * SUM_BLOCK..block * SUM_BLOCK + total.len();
+                parts.iter().for_each(|gradients| residual::add(&gradients[range.clone()], total));
+            });
         }
         (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
     }

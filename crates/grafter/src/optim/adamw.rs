@@ -1,5 +1,6 @@
 //! AdamW (Kingma & Ba 2014; Loshchilov & Hutter 2017) over the flat vector of trained parameters.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::ParameterSpec;
@@ -70,29 +71,46 @@ impl AdamW {
         let step = (rate * correct2 / correct1) as f32;
         let eps = (self.eps * correct2) as f32;
         let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
+        let mut work = Vec::with_capacity(specs.len());
+        let (mut values, mut gradients) = (values, gradients);
+        let (mut means, mut squares) = (&mut moments.mean[..], &mut moments.square[..]);
         for spec in specs {
             let decay = if spec.role.decays() { (rate * self.weight_decay) as f32 } else { 0.0 };
-            let range = spec.range.clone();
-            let means = moments.mean[range.clone()].iter_mut().zip(&mut moments.square[range.clone()]);
-            for ((value, gradient), (mean, square)) in
-                values[range.clone()].iter_mut().zip(&gradients[range]).zip(means)
-            {
+            let count = spec.range.len();
+            let whole = "the specs cover the values in order";
+            let tensor = values.split_off_mut(..count).expect(whole);
+            let moments =
+                (means.split_off_mut(..count).expect(whole), squares.split_off_mut(..count).expect(whole));
+            work.push((tensor, gradients.split_off(..count).expect(whole), moments, decay));
+        }
+        work.into_par_iter().for_each(|(values, gradients, (means, squares), decay)| {
+            let moments = means.iter_mut().zip(squares);
+            for ((value, gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
                 *mean = beta1 * *mean + (1.0 - beta1) * gradient;
                 *square = beta2 * *square + (1.0 - beta2) * gradient * gradient;
                 *value -= step * *mean / (square.sqrt() + eps) + decay * *value;
             }
-        }
+        });
     }
 }
+
+/// Gradients whose squares are summed by one thread; the sums are added in order.
+const NORM_BLOCK: usize = 1 << 14;
 
 /// Scales the gradients so that their norm is at most `max_norm`; returns the norm before.
 ///
 /// The factor is `max_norm / (norm + 1e-6)`, as in PyTorch's `clip_grad_norm_`.
 pub fn clip_to_norm(gradients: &mut [f32], max_norm: f64) -> f64 {
-    let norm = gradients.iter().map(|gradient| f64::from(*gradient).powi(2)).sum::<f64>().sqrt();
+    let squares: Vec<f64> = gradients
+        .par_chunks(NORM_BLOCK)
+        .map(|block| block.iter().map(|gradient| f64::from(*gradient).powi(2)).sum())
+        .collect();
+    let norm = squares.iter().sum::<f64>().sqrt();
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
-        gradients.iter_mut().for_each(|gradient| *gradient *= factor as f32);
+        gradients.par_chunks_mut(NORM_BLOCK).for_each(|block| {
+            block.iter_mut().for_each(|gradient| *gradient *= factor as f32);
+        });
     }
     norm
 }
