@@ -291,3 +291,46 @@ pub fn best_class(logits: &[f32]) -> usize {
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::{AdapterActivation, AdapterConfig, Method, Pooling};
+    use crate::checkpoint::read_encoder;
+
+    #[test]
+    fn equal_texts_share_the_layers_below_all_of_their_tasks() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
+        let encoder = read_encoder(&folder).expect("a model of two layers");
+        let task = |method, adapt_from_layer| {
+            let config = AdapterConfig {
+                method,
+                bottleneck: 2,
+                activation: AdapterActivation::Relu,
+                adapt_from_layer,
+                pooling: Pooling::Mean,
+                outputs: 2,
+            };
+            TaskParameters::initialise(&config, &encoder, 0.1, 1)
+        };
+        let (all, upper, head) = (task(Method::Houlsby, 0), task(Method::Houlsby, 1), task(Method::Head, 0));
+        let texts: Vec<TokenIds> = (1..6)
+            .map(|length| TokenIds { ids: vec![7; length], type_ids: vec![0; length], truncated: false })
+            .collect();
+        let asked = [
+            (0, &upper),
+            (1, &head),
+            (2, &upper),
+            (3, &all),
+            (4, &upper),
+            (3, &upper),
+            (0, &head),
+            (1, &head),
+            (4, &upper),
+        ];
+        let queries: Vec<Query<'_>> =
+            asked.iter().map(|(text, task)| Query { tokens: &texts[*text], task }).collect();
+        let expected = [(0, vec![2, 3, 5]), (1, vec![0, 6, 4, 8]), (2, vec![1, 7])];
+        assert_eq!(by_shared_layers(&queries), BTreeMap::from(expected));
+    }
+}

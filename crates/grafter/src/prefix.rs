@@ -214,3 +214,27 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(store: &mut Store, range: Range<usize>) -> io::Result<Vec<f32>> {
+        let mut values = Vec::new();
+        store.read(range, &mut values).map(|()| values)
+    }
+
+    #[test]
+    fn a_file_that_has_shrunk_is_an_error_and_what_is_in_memory_is_still_read() {
+        let budget = Budget { memory_bytes: 8, ..Budget::default() };
+        let mut store = Store::new(4, &budget).expect("a temporary file");
+        store.append(&[1.0, 2.0, 3.0]).and_then(|()| store.append(&[4.0])).expect("four numbers are written");
+        assert_eq!(read(&mut store, 1..4).expect("all are there"), [2.0, 3.0, 4.0]);
+        store.file.as_ref().expect("two numbers lie in it").set_len(4).expect("it can be cut");
+        assert_eq!(read(&mut store, 0..3).expect("the third number is there"), [1.0, 2.0, 3.0]);
+        assert_eq!(
+            read(&mut store, 2..4).expect_err("the fourth is not").kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
+}
