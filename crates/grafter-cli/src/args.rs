@@ -157,6 +157,11 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().activation)]
     pub activation: AdapterActivation,
 
+    /// Lowest layer to adapt, counted from 0. Above 0 all below stays the bare encoder, and each text passes it only once in
+    /// a run
+    #[arg(long, value_name = "LAYER", default_value_t = GraftOptions::default().adapt_from_layer)]
+    pub adapt_from_layer: usize,
+
     /// What the head reads: cls or mean
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
     pub pooling: Pooling,
@@ -222,6 +227,7 @@ impl TrainingArgs {
             method: self.method,
             bottleneck: self.bottleneck,
             activation: self.activation,
+            adapt_from_layer: self.adapt_from_layer,
             pooling: self.pooling,
             max_length: max_length(self.max_length, longest),
             metric: self.metric,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use grafter::hub::PullProgress;
 use grafter::metrics::Metric;
+use grafter::prefix::NotKept;
 use grafter::train::{EvaluationReport, StepReport, TrainObserver};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -195,14 +196,22 @@ impl TrainObserver for TrainProgress {
         self.clock = Instant::now();
     }
 
-    fn features(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+    fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
         if let Some(bar) = &self.bar {
             bar.set_length(rows as u64);
             bar.set_position(done as u64);
-            bar.set_message("rows through the frozen encoder, once");
+            bar.set_message("rows through the frozen layers, once");
         }
         self.clock = Instant::now();
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn not_kept(&mut self, reason: &NotKept) {
+        let text = format!("note: the frozen layers run anew in each step: {reason}");
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => tell(text),
+        }
     }
 
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {

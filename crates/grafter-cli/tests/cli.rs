@@ -258,6 +258,26 @@ fn training_tells_people_what_came_out() {
 }
 
 #[test]
+fn the_upper_layers_alone_are_adapted() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    let trained = place.train("csv", &["--adapt-from-layer=1", "--json"]).succeeded().json();
+    // Two adapters of width 8 on 32 features, two layer normalisations, a head of two classes.
+    assert_eq!(trained["trained_parameters"], 2 * (2 * 32 * 8 + 32 + 8) + 2 * 64 + 2 * 33);
+    assert!(trained["tokens_per_second"].as_f64().is_some(), "tokens pass the upper layer");
+    let scores = place.run(&["eval", "--adapter=adapter", "--data=dev.csv", "--json"]).succeeded().json();
+    assert_eq!(scores["scores"]["accuracy"], 1.0, "{scores}");
+    let told = place.run_bare(&["inspect", "adapter"]).succeeded().stdout;
+    let method = told.lines().find(|line| line.starts_with("method")).unwrap();
+    assert_snapshot!(method, @"method       houlsby from layer 1, bottleneck 8, gelu, mean pooling, at most 32 tokens");
+    let card = std::fs::read_to_string(place.path("adapter/README.md")).unwrap();
+    assert!(card.contains("from layer 1 (counted from 0), bottleneck 8"), "{card}");
+    let expected = ["adapter", "adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
+    assert_eq!(place.names(), expected.into(), "nothing temporary is left");
+}
+
+#[test]
 fn the_number_of_threads_does_not_change_the_adapter() {
     let place = Place::new();
     let rows: String = (0..12).map(|_| OPINIONS.split_once('\n').unwrap().1).collect();
@@ -741,6 +761,14 @@ fn an_option_out_of_range() {
     assert_snapshot!(with(&["--max-length=65"]), @r#"
     exit code 2
     error: `--max-length` is 65, expected 3 to 64 with this model
+    "#);
+    assert_snapshot!(with(&["--max-length=32", "--adapt-from-layer=2"]), @r#"
+    exit code 2
+    error: `--adapt-from-layer` is 2, expected 0 to 1 with this model
+    "#);
+    assert_snapshot!(with(&["--max-length=32", "--adapt-from-layer=1", "--method=head"]), @r#"
+    exit code 2
+    error: `--adapt-from-layer` is 1, expected 0 with the method `head`, which adapts no layer
     "#);
     assert_snapshot!(with(&["--max-length=32", "--lr=nan"]), @r#"
     exit code 2

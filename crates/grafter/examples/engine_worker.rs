@@ -96,6 +96,7 @@ impl Worker {
             method: Method::Houlsby,
             bottleneck: workload.bottleneck,
             activation: workload.activation,
+            adapt_from_layer: 0,
             pooling: workload.pooling,
             outputs: workload.labels,
         };

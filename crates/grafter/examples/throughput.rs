@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         method: Method::Houlsby,
         bottleneck: 64,
         activation: AdapterActivation::Gelu,
+        adapt_from_layer: 0,
         pooling: Pooling::Cls,
         outputs: 2,
     };

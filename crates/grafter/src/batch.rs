@@ -25,6 +25,7 @@ pub struct PackedBatch {
     type_ids: Vec<u32>,
     /// Where each sequence begins, and at last the number of tokens: `sequences + 1` entries.
     offsets: Vec<usize>,
+    states: Option<(usize, Vec<f32>)>,
 }
 
 /// Rows are packed into batches of about this many tokens where all of them are wanted, which bounds the memory of a
@@ -71,6 +72,14 @@ impl PackedBatch {
         batch
     }
 
+    /// The same batch with the hidden states that enter a layer, `[tokens, hidden]`: a pass begins there.
+    /// # Panics
+    /// If the states are not as many for each token.
+    pub fn with_states(self, layer: usize, states: Vec<f32>) -> Self {
+        assert!(states.len().is_multiple_of(self.tokens()), "hidden states of each token");
+        Self { states: Some((layer, states)), ..self }
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.ids.len()
@@ -105,11 +114,16 @@ impl PackedBatch {
 
     fn chunk(&self, sequences: Range<usize>) -> Chunk<'_> {
         let tokens = self.offsets[sequences.start]..self.offsets[sequences.end];
+        let states = self.states.as_ref().map(|(layer, states)| {
+            let hidden = states.len() / self.tokens();
+            (*layer, &states[tokens.start * hidden..tokens.end * hidden])
+        });
         Chunk {
             ids: &self.ids[tokens.clone()],
             type_ids: &self.type_ids[tokens.clone()],
             offsets: &self.offsets[sequences.start..=sequences.end],
             first_sequence: sequences.start,
+            states,
         }
     }
 }
@@ -125,6 +139,8 @@ pub struct Chunk<'a> {
     offsets: &'a [usize],
     /// Place of the chunk's first sequence in the whole batch.
     pub first_sequence: usize,
+    /// A layer and the hidden states that enter it, `[tokens, hidden]`, where they are known: a pass begins there.
+    pub states: Option<(usize, &'a [f32])>,
 }
 
 impl Chunk<'_> {

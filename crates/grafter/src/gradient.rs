@@ -64,7 +64,8 @@ impl GradientEngine {
     /// Mean loss of a batch (cross entropy in nats, or squared error) and the gradients of the task's parameters.
     ///
     /// # Panics
-    /// If there are not as many targets as sequences.
+    /// If there are not as many targets as sequences, or the batch brings the hidden states of a layer below which the
+    /// task trains something.
     pub fn compute(
         &mut self,
         encoder: &Encoder,
@@ -111,10 +112,10 @@ impl GradientEngine {
     /// pooled `[rows, hidden]`, one row for each target
     /// # Panics
     /// If there are not as many targets as rows, or the task trains more than the head.
-    pub fn compute_from_pooled<'a>(
+    pub fn compute_from_pooled(
         &mut self,
         task: &TaskParameters,
-        pooled: impl Iterator<Item = &'a [f32]>,
+        pooled: &[f32],
         targets: &[Target],
         dropout: &EncoderDropout,
     ) -> (f64, &mut [f32]) {

@@ -18,6 +18,7 @@ use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::encode_rows;
+use crate::prefix::Budget;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, Example, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
@@ -30,6 +31,8 @@ pub struct GraftOptions {
     pub bottleneck: usize,
     /// Non-linearity of the adapters.
     pub activation: AdapterActivation,
+    /// The lowest layer that is adapted, counted from 0; see [`AdapterConfig::adapt_from_layer`].
+    pub adapt_from_layer: usize,
     /// What the head reads.
     pub pooling: Pooling,
     /// Texts are cut to this many tokens.
@@ -46,6 +49,7 @@ impl Default for GraftOptions {
             method: Method::Houlsby,
             bottleneck: 64,
             activation: AdapterActivation::Gelu,
+            adapt_from_layer: 0,
             pooling: Pooling::Mean,
             max_length: 128,
             metric: None,
@@ -61,6 +65,7 @@ impl Default for GraftOptions {
                 eval_every: None,
                 patience: None,
                 seed: 42,
+                budget: Budget::default(),
             },
         }
     }
@@ -145,13 +150,7 @@ pub fn graft(
     check_targets(metric, &dev_data.targets)?;
     let train_rows = examples(model, train_data, scale, options.max_length)?;
     let dev_rows = examples(model, dev_data, scale, options.max_length)?;
-    let config = AdapterConfig {
-        method: options.method,
-        bottleneck: options.bottleneck,
-        activation: options.activation,
-        pooling: options.pooling,
-        outputs: task.outputs(),
-    };
+    let config = options.config(task.outputs());
     let score = |logits: &[Vec<f32>]| {
         let scores = scores_of(&task, &dev_data.targets, logits);
         scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
@@ -251,6 +250,17 @@ pub fn check_max_length(
 }
 
 impl GraftOptions {
+    fn config(&self, outputs: usize) -> AdapterConfig {
+        AdapterConfig {
+            method: self.method,
+            bottleneck: self.bottleneck,
+            activation: self.activation,
+            adapt_from_layer: self.adapt_from_layer,
+            pooling: self.pooling,
+            outputs,
+        }
+    }
+
     /// Checks every option that can be checked before training.
     /// # Errors
     /// The first option that is out of range.
@@ -261,6 +271,10 @@ impl GraftOptions {
         check_max_length(self.max_length, model.tokenizer(), &model.encoder().config)?;
         if self.pooling == Pooling::Cls && !model.encoder().has_pooler() {
             return wrong("--pooling", "cls".to_owned(), "mean, since the model has no pooler".to_owned());
+        }
+        let layers = model.encoder().config.num_hidden_layers;
+        if let Err(expected) = self.config(1).check_adapt_from_layer(layers) {
+            return wrong("--adapt-from-layer", self.adapt_from_layer.to_string(), expected);
         }
         let at_least_one = [
             ("--bottleneck", self.bottleneck),

@@ -42,10 +42,10 @@ impl HeadActivations {
         &self.pooled
     }
 
-    /// Takes the rows that [`forward_pooled`] reads, each `[hidden]`, from where they were kept.
-    pub fn set_pooled<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) {
+    /// Takes what [`forward_pooled`] reads, `[sequences, hidden]`, from where it was kept.
+    pub fn set_pooled(&mut self, pooled: &[f32]) {
         self.pooled.clear();
-        rows.for_each(|row| self.pooled.extend(row));
+        self.pooled.extend(pooled);
     }
 }
 

@@ -1,10 +1,12 @@
-//! Logits of rows, each with the task that it is asked for: the one path of evaluation, prediction and serving. (Only a
-//! run that trains the head alone scores its dev rows from what it kept, see [`crate::features`].)
+//! Logits of rows, each with the task that it is asked for: the one path of evaluation, prediction and serving. (A run
+//! scores its dev rows from what it kept of them, see [`crate::prefix`], if it kept something.)
 //!
-//! Rows of different tasks may stand in one batch; the frozen products run once over all tokens. A row's logits are the
-//! same to the last bit whatever stands beside it (see [`grafter_nn::gemm`]).
+//! Rows of different tasks may stand in one batch; the frozen products run once over all tokens. Several tasks that are
+//! asked for the same text share the layers that none of them changes. A row's logits are the same to the last bit
+//! whatever stands beside it (see [`grafter_nn::gemm`]).
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -17,6 +19,7 @@ use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout};
 use crate::head::{self, HeadActivations};
 use crate::model::Model;
+use crate::prefix::Constant;
 use crate::tokenizer::TokenizerError;
 
 /// One row and the task that answers it.
@@ -52,10 +55,71 @@ pub enum PredictError {
 }
 
 /// Logits of each query, in the order of the queries: as many as its task has outputs.
+///
+/// Where several queries ask for the same text, the layers below all of their tasks' adapters run once for them.
 pub fn logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
-    groups_by_tokens(queries, |query| query.tokens.ids.len())
-        .flat_map(|group| batch_logits(encoder, group))
-        .collect()
+    let mut answers = vec![Vec::new(); queries.len()];
+    for (layers, places) in by_shared_layers(queries) {
+        for group in groups_by_tokens(&places, |place| queries[*place].tokens.ids.len()) {
+            let sequences: Vec<&TokenIds> = group.iter().map(|place| queries[*place].tokens).collect();
+            let tasks: Vec<&TaskParameters> = group.iter().map(|place| queries[*place].task).collect();
+            let batch = PackedBatch::new(sequences.iter().copied());
+            let batch = match layers {
+                0 => batch,
+                _ => batch.with_states(layers, shared_states(encoder, layers, &sequences)),
+            };
+            for (place, logits) in group.iter().zip(batch_logits(encoder, &batch, &tasks)) {
+                answers[*place] = logits;
+            }
+        }
+    }
+    answers
+}
+
+/// What the encoder knows of a text.
+fn text(tokens: &TokenIds) -> (&[u32], &[u32]) {
+    (&tokens.ids, &tokens.type_ids)
+}
+
+/// Places of the queries by how many layers they share with others of the same text: in their order where they share
+/// none, equal texts together otherwise.
+fn by_shared_layers(queries: &[Query<'_>]) -> BTreeMap<usize, Vec<usize>> {
+    let mut known = HashMap::new();
+    let mut texts: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (place, query) in queries.iter().enumerate() {
+        let frozen = query.task.layout().frozen_layers();
+        let index = *known.entry(text(query.tokens)).or_insert(texts.len());
+        match texts.get_mut(index) {
+            Some((layers, places)) => {
+                *layers = frozen.min(*layers);
+                places.push(place);
+            }
+            None => texts.push((frozen, vec![place])),
+        }
+    }
+    let mut by_layers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (layers, places) in texts {
+        let shared = if places.len() > 1 { layers } else { 0 };
+        by_layers.entry(shared).or_default().extend(places);
+    }
+    // Rows of one task that stand together are one segment.
+    by_layers.entry(0).or_default().sort_unstable();
+    by_layers
+}
+
+/// The hidden states that enter a layer, `[tokens, hidden]`, of sequences among which equal ones stand together.
+fn shared_states(encoder: &Encoder, layer: usize, sequences: &[&TokenIds]) -> Vec<f32> {
+    let texts = || sequences.chunk_by(|a, b| text(a) == text(b));
+    let batch = PackedBatch::new(texts().map(|equal| equal[0]));
+    let once = Constant::States(layer).compute(encoder, &batch);
+    let mut rest = &once[..];
+    let mut states = Vec::new();
+    for equal in texts() {
+        let (first, later) = rest.split_at(equal[0].ids.len() * encoder.config.hidden_size);
+        equal.iter().for_each(|_| states.extend(first));
+        rest = later;
+    }
+    states
 }
 
 /// Token ids of one row.
@@ -132,17 +196,19 @@ thread_local! {
     static WORKSPACE: RefCell<(Activations, HeadActivations)> = RefCell::default();
 }
 
-fn batch_logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
-    let batch = PackedBatch::new(queries.iter().map(|query| query.tokens));
+/// Logits of each sequence of a batch, which may bring hidden states, each by a task of its own.
+/// # Panics
+/// If there are not as many tasks as sequences, or one trains something below the hidden states.
+pub fn batch_logits(encoder: &Encoder, batch: &PackedBatch, tasks: &[&TaskParameters]) -> Vec<Vec<f32>> {
+    assert_eq!(tasks.len(), batch.sequences(), "one task for each sequence");
     let chunks = batch.chunks();
     let rows: Vec<Vec<Vec<f32>>> = chunks
         .par_iter()
         .with_max_len(1)
         .map(|chunk| {
-            let queries = &queries[chunk.first_sequence..][..chunk.sequences()];
-            WORKSPACE.with_borrow_mut(|(activations, head)| {
-                chunk_logits(encoder, chunk, queries, activations, head)
-            })
+            let tasks = &tasks[chunk.first_sequence..][..chunk.sequences()];
+            WORKSPACE
+                .with_borrow_mut(|(activations, head)| chunk_logits(encoder, chunk, tasks, activations, head))
         })
         .collect();
     rows.into_iter().flatten().collect()
@@ -151,17 +217,17 @@ fn batch_logits(encoder: &Encoder, queries: &[Query<'_>]) -> Vec<Vec<f32>> {
 fn chunk_logits(
     encoder: &Encoder,
     chunk: &Chunk<'_>,
-    queries: &[Query<'_>],
+    tasks: &[&TaskParameters],
     activations: &mut Activations,
     head: &mut HeadActivations,
 ) -> Vec<Vec<f32>> {
     let none = EncoderDropout::none();
-    let tasks: Vec<_> = queries.iter().map(|query| Some(query.task)).collect();
-    let segments = Segment::of_tasks(chunk, &tasks);
+    let some: Vec<_> = tasks.iter().map(|task| Some(*task)).collect();
+    let segments = Segment::of_tasks(chunk, &some);
     encoder.forward(chunk, &segments, &none, Keep::Nothing, activations);
-    let mut rows = Vec::with_capacity(queries.len());
+    let mut rows = Vec::with_capacity(tasks.len());
     for segment in segments {
-        let task = queries[segment.sequences.start].task;
+        let task = tasks[segment.sequences.start];
         head::forward(encoder, task, chunk, segment.sequences, activations.hidden(), &none, head);
         rows.extend(head.logits().chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec));
     }
@@ -224,4 +290,47 @@ pub fn best_class(logits: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::{AdapterActivation, AdapterConfig, Method, Pooling};
+    use crate::checkpoint::read_encoder;
+
+    #[test]
+    fn equal_texts_share_the_layers_below_all_of_their_tasks() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
+        let encoder = read_encoder(&folder).expect("a model of two layers");
+        let task = |method, adapt_from_layer| {
+            let config = AdapterConfig {
+                method,
+                bottleneck: 2,
+                activation: AdapterActivation::Relu,
+                adapt_from_layer,
+                pooling: Pooling::Mean,
+                outputs: 2,
+            };
+            TaskParameters::initialise(&config, &encoder, 0.1, 1)
+        };
+        let (all, upper, head) = (task(Method::Houlsby, 0), task(Method::Houlsby, 1), task(Method::Head, 0));
+        let texts: Vec<TokenIds> = (1..6)
+            .map(|length| TokenIds { ids: vec![7; length], type_ids: vec![0; length], truncated: false })
+            .collect();
+        let asked = [
+            (0, &upper),
+            (1, &head),
+            (2, &upper),
+            (3, &all),
+            (4, &upper),
+            (3, &upper),
+            (0, &head),
+            (1, &head),
+            (4, &upper),
+        ];
+        let queries: Vec<Query<'_>> =
+            asked.iter().map(|(text, task)| Query { tokens: &texts[*text], task }).collect();
+        let expected = [(0, vec![2, 3, 5]), (1, vec![0, 6, 4, 8]), (2, vec![1, 7])];
+        assert_eq!(by_shared_layers(&queries), BTreeMap::from(expected));
+    }
 }

@@ -326,6 +326,28 @@ fn another_method_than_the_tensors_are_of() {
 }
 
 #[test]
+fn a_lowest_layer_that_the_encoder_does_not_have() {
+    for layer in [2, u64::MAX] {
+        let message = described(|json| json["adapter"]["adapt_from_layer"] = json!(layer));
+        let expected = format!(
+            "`DIR/adapter/adapter.json`: `adapter.adapt_from_layer` is {layer}, expected 0 to 1 with this model"
+        );
+        assert_eq!(message, expected);
+    }
+    let message = described(|json| json["adapter"]["adapt_from_layer"] = json!(1));
+    let expected = "`DIR/adapter/adapter.safetensors` has a tensor `embeddings.layer_norm.bias` that does not belong to \
+                    the adapter";
+    assert_eq!(message, expected);
+    let message = described(|json| {
+        json["adapter"]["method"] = json!("head");
+        json["adapter"]["adapt_from_layer"] = json!(1);
+    });
+    let expected = "`DIR/adapter/adapter.json`: `adapter.adapt_from_layer` is 1, expected 0 with the method `head`, which \
+                    adapts no layer";
+    assert_eq!(message, expected);
+}
+
+#[test]
 fn labels_that_do_not_fit() {
     let message = described(|json| json["task"]["labels"] = json!(["0", "1", "2"]));
     assert_eq!(message, "`DIR/adapter/adapter.json`: `adapter.outputs` is 2, expected 3 as the task has");

@@ -20,10 +20,8 @@ use grafter::digest::sha256_file;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::evaluate;
-use grafter::features::Features;
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftOptions, Grafted, graft};
-use grafter::head;
 use grafter::metrics::Scores;
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -32,7 +30,6 @@ use grafter::train::{
     Ending, EvaluationReport, Example, StepReport, TrainData, TrainError, TrainObserver, TrainOptions,
     TrainState, train,
 };
-use grafter_nn::dropout::{Dropout, DropoutKey};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
@@ -99,6 +96,7 @@ fn config(bottleneck: usize, pooling: Pooling, outputs: usize) -> AdapterConfig 
         method: Method::Houlsby,
         bottleneck,
         activation: AdapterActivation::Gelu,
+        adapt_from_layer: 0,
         pooling,
         outputs,
     }
@@ -149,11 +147,12 @@ impl TrainObserver for Recorder {
 // ---------------------------------------------------------------------------------------------- the same bytes
 
 /// `adapter.safetensors` and `adapter.json` of a run on so many threads.
-fn adapter_files(method: Method, threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
+fn adapter_files(method: Method, adapt_from_layer: usize, threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
     let rows = |count, from| read(&decidable_by_a_word(count, 18, &OPINIONS, from), TaskKind::Classification);
     let (train_rows, dev_rows) = (rows(64, 1), rows(32, 2));
     let mut options = options();
     options.method = method;
+    options.adapt_from_layer = adapt_from_layer;
     options.train.batch_size = 32;
     options.train.seed = seed;
     assert!(options.train.dropout && MODEL.encoder().config.hidden_dropout_prob > 0.0, "dropout is on");
@@ -173,14 +172,14 @@ fn adapter_files(method: Method, threads: usize, seed: u64) -> (Vec<u8>, Vec<u8>
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
-    for method in [Method::Houlsby, Method::Head] {
-        let one = adapter_files(method, 1, 7);
+    for (method, layer) in [(Method::Houlsby, 0), (Method::Houlsby, 1), (Method::Head, 0)] {
+        let one = adapter_files(method, layer, 1, 7);
         for threads in [2, 4] {
-            let several = adapter_files(method, threads, 7);
+            let several = adapter_files(method, layer, threads, 7);
             assert!(one.0 == several.0, "{WEIGHTS_FILE} with 1 and {threads} threads");
             assert!(one.1 == several.1, "{MANIFEST_FILE} with 1 and {threads} threads");
         }
-        let other_seed = adapter_files(method, 2, 8);
+        let other_seed = adapter_files(method, layer, 2, 8);
         assert!(one.0 != other_seed.0, "another seed gives other numbers");
     }
 }
@@ -396,59 +395,6 @@ fn the_method_head_trains_the_head_alone() {
     assert_eq!(loaded.parameters().values(), grafted.adapter.parameters().values());
 }
 
-/// What the head reads is computed once and kept; that must be what a pass through the encoder gives.
-#[test]
-fn kept_features_give_the_bits_of_the_whole_network() {
-    let rows: Vec<TokenIds> = (0..9).map(|row| sequence(2 + row % 5, row as u64)).collect();
-    let references: Vec<&TokenIds> = rows.iter().collect();
-    for pooling in [Pooling::Cls, Pooling::Mean] {
-        let config = AdapterConfig { method: Method::Head, ..config(4, pooling, 3) };
-        let task = TaskParameters::initialise(&config, MODEL.encoder(), 0.01, 1);
-        let features =
-            Features::compute(MODEL.encoder(), pooling, &references, |_| ControlFlow::Continue(())).unwrap();
-
-        let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &task }).collect();
-        let whole = logits(MODEL.encoder(), &queries);
-        assert_eq!(bits(&head::logits_of_pooled(&task, features.all())), bits(&whole));
-
-        // The dropout of what the head reads stays; what lies below has none.
-        let none = EncoderDropout::none();
-        let dropout = EncoderDropout { pooled: Dropout::new(0.5), key: DropoutKey::new(7), ..none };
-        let targets: Vec<Target> = (0..rows.len()).map(|row| Target::Class(row % 3)).collect();
-        let batch = PackedBatch::new(&rows);
-        assert_eq!(batch.chunks().len(), 1, "gradients of one chunk are added in one order");
-        let mut engine = GradientEngine::default();
-        let (loss, gradients) = engine.compute(MODEL.encoder(), &task, &batch, &targets, &dropout);
-        let expected = (loss, gradients.to_vec());
-        let pooled = (0..rows.len()).map(|row| features.row(row));
-        let (loss, gradients) = engine.compute_from_pooled(&task, pooled, &targets, &dropout);
-        assert_eq!((loss, gradients.to_vec()), expected);
-        let (without, _) = engine.compute(MODEL.encoder(), &task, &batch, &targets, &none);
-        assert_ne!(without, loss, "the dropout was felt");
-    }
-}
-
-#[test]
-fn a_run_can_be_ended_while_features_are_computed() {
-    struct Impatient;
-    impl TrainObserver for Impatient {
-        fn features(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-            assert!(0 < done && done <= rows);
-            ControlFlow::Break(())
-        }
-        fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
-            unreachable!("the run has ended")
-        }
-        fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
-            unreachable!("the run has ended")
-        }
-    }
-    let (train_rows, dev_rows) = opinions();
-    let options = GraftOptions { method: Method::Head, ..options() };
-    let error = graft(&MODEL, &train_rows, &dev_rows, &options, &mut Impatient).unwrap_err();
-    assert_eq!(error.to_string(), "interrupted at step 0, before the first evaluation");
-}
-
 #[test]
 fn scores_come_back_in_their_unit() {
     const NUMBERS: [(&str, &str); 5] =
@@ -523,6 +469,34 @@ fn save_load_predict_gives_the_same_bits() {
     assert_eq!(std::fs::read(out.join(WEIGHTS_FILE)).unwrap(), bytes);
     assert_eq!(names_in(folder.path()), ["adapter".to_owned()].into());
     assert_eq!(names_in(&out).len(), 3);
+}
+
+#[test]
+fn an_adapter_of_the_upper_layers_comes_back_as_it_was() {
+    let (train_rows, dev_rows) = opinions();
+    let options = GraftOptions { adapt_from_layer: 1, ..options() };
+    let grafted = graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("adapter");
+    grafted.adapter.save(&out, false).unwrap();
+    let loaded = Adapter::load(&out, &MODEL).unwrap();
+    assert_eq!(loaded.manifest(), grafted.adapter.manifest());
+    assert_eq!(loaded.manifest().adapter.adapt_from_layer, 1);
+    assert_eq!(loaded.parameters().values(), grafted.adapter.parameters().values());
+    assert!(loaded.parameters().layout().list().specs()[0].name.starts_with("layer.1."));
+}
+
+#[test]
+fn an_adapter_from_before_there_was_a_lowest_layer_adapts_all() {
+    let (grafted, _) = grafted();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("adapter");
+    grafted.adapter.save(&out, false).unwrap();
+    let manifest = out.join(MANIFEST_FILE);
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    assert_eq!(json["adapter"].as_object_mut().unwrap().remove("adapt_from_layer"), Some(0.into()));
+    std::fs::write(&manifest, json.to_string()).unwrap();
+    assert_eq!(Adapter::load(&out, &MODEL).unwrap().manifest(), grafted.adapter.manifest());
 }
 
 #[test]
@@ -695,6 +669,14 @@ fn options_out_of_range_are_refused_by_their_flag() {
     };
     assert_eq!(message(&|o| o.max_length = 65), "`--max-length` is 65, expected 3 to 64 with this model");
     assert_eq!(message(&|o| o.bottleneck = 0), "`--bottleneck` is 0, expected 1 or more");
+    assert_eq!(
+        message(&|o| o.adapt_from_layer = 2),
+        "`--adapt-from-layer` is 2, expected 0 to 1 with this model"
+    );
+    assert_eq!(
+        message(&|o| (o.method, o.adapt_from_layer) = (Method::Head, 1)),
+        "`--adapt-from-layer` is 1, expected 0 with the method `head`, which adapts no layer"
+    );
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.eval_every = Some(0)), "`--eval-every` is 0, expected 1 or more");

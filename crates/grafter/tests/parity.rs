@@ -96,6 +96,7 @@ impl Fixture {
             method: Method::Houlsby,
             bottleneck: case.bottleneck,
             activation: case.adapter_activation.replace('_', "-").parse::<AdapterActivation>().unwrap(),
+            adapt_from_layer: 0,
             pooling: case.pooling.parse::<Pooling>().unwrap(),
             outputs: case.num_labels,
         };

@@ -54,7 +54,8 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     }
     let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
     let model = open_model(&arguments.model.model)?;
-    let options = arguments.options.options(model.encoder().config.max_position_embeddings);
+    let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
+    options.train.budget.folder = Some(adapter::parent_of(&arguments.out).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
     options.check(&model)?;
     super::refuse_output(&log, "--log", &[&arguments.train, &arguments.dev])?;

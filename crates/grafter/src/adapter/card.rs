@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::config::Method;
+use super::config::{AdapterConfig, Method};
 use super::manifest::Manifest;
 use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
@@ -48,7 +48,7 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
     ));
     line(training_section(manifest));
     line(format!("## Use\n\n```sh\n{}\n```\n", use_command(manifest)));
-    line(source(manifest.adapter.method).to_owned());
+    line(source(&manifest.adapter).to_owned());
     card
 }
 
@@ -56,7 +56,13 @@ fn training_section(manifest: &Manifest) -> String {
     let (training, adapter) = (&manifest.training, &manifest.adapter);
     let options = &training.options;
     let form = match adapter.method {
-        Method::Houlsby => format!("bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation),
+        Method::Houlsby => {
+            let from = match adapter.adapt_from_layer {
+                0 => String::new(),
+                layer => format!("from layer {layer} (counted from 0), "),
+            };
+            format!("{from}bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation)
+        }
         Method::Head => String::new(),
     };
     format!(
@@ -82,12 +88,17 @@ fn use_command(manifest: &Manifest) -> String {
     format!("grafter predict --adapter .{model} --input {input}")
 }
 
-fn source(method: Method) -> &'static str {
-    match method {
-        Method::Houlsby => {
+fn source(adapter: &AdapterConfig) -> &'static str {
+    match adapter.method {
+        Method::Houlsby if adapter.adapt_from_layer == 0 => {
             "## Source\n\nN. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
              adapters after the attention and after the feed-forward network of every layer, tuned layer \
              normalisations, and a head."
+        }
+        Method::Houlsby => {
+            "## Source\n\nAfter N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
+             adapters after the attention and after the feed-forward network of the upper layers, their layer \
+             normalisations tuned, and a head; the layers below are as they were."
         }
         Method::Head => "A linear head on the frozen encoder; nothing else was trained.",
     }

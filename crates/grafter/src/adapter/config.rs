@@ -101,8 +101,28 @@ pub struct AdapterConfig {
     pub bottleneck: usize,
     /// Non-linearity of the adapters.
     pub activation: AdapterActivation,
+    /// The lowest layer, counted from 0, with adapters and tuned layer normalisations. At 0 the layer normalisation of the
+    /// embeddings is tuned too; above it all below is the bare encoder. 0 with [`Method::Head`].
+    #[serde(default)]
+    pub adapt_from_layer: usize,
     /// What the head reads.
     pub pooling: Pooling,
     /// Outputs of the head: classes, or 1 for regression.
     pub outputs: usize,
+}
+
+impl AdapterConfig {
+    /// Checks the lowest adapted layer against an encoder of `layers` layers.
+    /// # Errors
+    /// What it may be, if it is not that.
+    pub fn check_adapt_from_layer(&self, layers: usize) -> Result<(), String> {
+        let last = layers.saturating_sub(1);
+        match self.method {
+            Method::Houlsby if self.adapt_from_layer > last => Err(format!("0 to {last} with this model")),
+            Method::Head if self.adapt_from_layer > 0 => {
+                Err("0 with the method `head`, which adapts no layer".to_owned())
+            }
+            Method::Houlsby | Method::Head => Ok(()),
+        }
+    }
 }

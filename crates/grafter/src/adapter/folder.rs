@@ -133,6 +133,14 @@ impl Adapter {
                 expected: "mean, since the model has no pooler".to_owned(),
             });
         }
+        if let Err(expected) = manifest.adapter.check_adapt_from_layer(config.num_hidden_layers) {
+            return Err(AdapterError::Inconsistent {
+                path: folder.join(MANIFEST_FILE),
+                field: "`adapter.adapt_from_layer`",
+                found: manifest.adapter.adapt_from_layer.to_string(),
+                expected,
+            });
+        }
         let parameters = read_weights(folder, &manifest, config)?;
         if manifest.trained_parameters != parameters.values().len() {
             return Err(AdapterError::Inconsistent {
@@ -204,7 +212,7 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
 }
 
 /// The folder that a target lies in.
-fn parent_of(folder: &Path) -> &Path {
+pub fn parent_of(folder: &Path) -> &Path {
     match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -362,7 +370,8 @@ fn needed_bytes(adapter: &AdapterConfig, encoder: &EncoderConfig) -> Option<usiz
         Method::Houlsby => adapter.bottleneck.checked_mul(2 * hidden)?,
         Method::Head => 0,
     };
-    let adapters = one.checked_mul(2 * encoder.num_hidden_layers)?;
+    let adapted = encoder.num_hidden_layers.checked_sub(adapter.adapt_from_layer)?;
+    let adapters = one.checked_mul(2 * adapted)?;
     adapters.checked_add(adapter.outputs.checked_mul(hidden)?)?.checked_mul(size_of::<f32>())
 }
 

@@ -84,8 +84,10 @@ impl ParameterList {
         let mut list = Self { specs: Vec::new() };
         let hidden = encoder.hidden_size;
         if config.method == Method::Houlsby {
-            list.push_layer_norm(EMBEDDINGS_LAYER_NORM, hidden);
-            for layer in 0..encoder.num_hidden_layers {
+            if config.adapt_from_layer == 0 {
+                list.push_layer_norm(EMBEDDINGS_LAYER_NORM, hidden);
+            }
+            for layer in config.adapt_from_layer..encoder.num_hidden_layers {
                 for site in Site::ALL {
                     let prefix = site.prefix(layer);
                     list.push_adapter(&format!("{prefix}.adapter"), hidden, config.bottleneck);
@@ -217,6 +219,16 @@ impl TaskLayout {
         }
         let trained = |slots: &SiteSlots| slots.adapter.is_some() || slots.layer_norm.is_some();
         self.sites.iter().position(|layer| layer.iter().any(trained)).map_or(Lowest::Head, Lowest::Layer)
+    }
+
+    /// How many layers lie below everything that is trained: the hidden states that enter the next one, or the head, are
+    /// constants of a text.
+    pub fn frozen_layers(&self) -> usize {
+        match self.lowest_trained() {
+            Lowest::Embeddings => 0,
+            Lowest::Layer(layer) => layer,
+            Lowest::Head => self.sites.len(),
+        }
     }
 
     fn site(&self, layer: usize, site: Site) -> &SiteSlots {

@@ -38,7 +38,8 @@ pub(super) struct LayerActivations {
 /// All buffers of one chunk's pass. Nothing in here outlives a pass in meaning, only in memory.
 #[derive(Debug, Default)]
 pub struct Activations {
-    /// One entry a layer when a backward pass follows, a single reused one otherwise.
+    /// One entry for each layer of a backward pass that follows, a single reused one otherwise. The layers below what
+    /// trains use the first.
     pub(super) layers: Vec<LayerActivations>,
     pub(super) embeddings_normalised: Vec<f32>,
     pub(super) embeddings_rstd: Vec<f32>,
@@ -71,6 +72,16 @@ pub enum Keep {
     Nothing,
 }
 
+impl Keep {
+    /// The place of a layer's buffers, where so many layers lie below what trains.
+    pub(super) fn slot(self, layer: usize, frozen: usize) -> usize {
+        match self {
+            Self::ForBackward => layer.saturating_sub(frozen),
+            Self::Nothing => 0,
+        }
+    }
+}
+
 /// Consecutive sequences of a chunk that share one task, or none.
 #[derive(Clone, Debug)]
 pub struct Segment<'a> {
@@ -83,6 +94,11 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
+    /// How many of an encoder's layers leave these tokens as the bare encoder does.
+    pub(super) fn frozen_layers(&self, layers: usize) -> usize {
+        self.task.map_or(layers, |task| task.layout().frozen_layers())
+    }
+
     /// One segment for a whole chunk.
     pub fn whole(chunk: &Chunk<'_>, task: Option<&'a TaskParameters>) -> Self {
         Self { sequences: 0..chunk.sequences(), tokens: 0..chunk.tokens(), task }
@@ -131,20 +147,21 @@ impl Activations {
         &mut self.d_hidden
     }
 
-    /// Gives every buffer its length for this chunk.
+    /// Gives every buffer its length for this chunk, whose tasks leave the first `frozen` layers bare.
     pub(super) fn resize(
         &mut self,
         config: &EncoderConfig,
         chunk: &Chunk<'_>,
         bottleneck: usize,
         keep: Keep,
+        frozen: usize,
     ) {
         let (tokens, hidden) = (chunk.tokens(), config.hidden_size);
         let lengths = || chunk.ranges().map(|range| range.len());
         let probabilities: usize = lengths().map(|length| config.num_attention_heads * length * length).sum();
         let longest = lengths().max().unwrap_or(0);
-        let layers = if keep == Keep::ForBackward { config.num_hidden_layers } else { 1 };
-        self.layers.resize_with(layers, LayerActivations::default);
+        let last = keep.slot(config.num_hidden_layers - 1, frozen);
+        self.layers.resize_with(last + 1, LayerActivations::default);
         for layer in &mut self.layers {
             layer.query_key_value.resize(tokens * 3 * hidden, 0.0);
             layer.probabilities.resize(probabilities, 0.0);

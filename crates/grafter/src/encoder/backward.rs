@@ -8,7 +8,7 @@ use grafter_nn::attention;
 use grafter_nn::gemm::Start;
 use grafter_nn::layer_norm;
 
-use super::activations::{Activations, LayerActivations, SiteActivations};
+use super::activations::{Activations, Keep, LayerActivations, SiteActivations};
 use super::{DropoutPlace, Encoder, EncoderDropout};
 use crate::adapter::{Lowest, Site, TaskParameters};
 use crate::batch::Chunk;
@@ -33,17 +33,15 @@ impl Encoder {
         gradients: &mut [f32],
     ) {
         let pass = Pass { chunk, task, dropout };
-        let lowest = task.layout().lowest_trained();
-        for layer in (0..self.layers.len()).rev() {
-            if Lowest::Layer(layer) < lowest {
-                return;
-            }
-            let kept = std::mem::take(&mut activations.layers[layer]);
+        let frozen = task.layout().frozen_layers();
+        for layer in (frozen..self.layers.len()).rev() {
+            let slot = Keep::ForBackward.slot(layer, frozen);
+            let kept = std::mem::take(&mut activations.layers[slot]);
             self.backward_feed_forward_block(layer, &pass, activations, &kept, gradients);
             self.backward_attention_block(layer, &pass, activations, &kept, gradients);
-            activations.layers[layer] = kept;
+            activations.layers[slot] = kept;
         }
-        if lowest == Lowest::Embeddings {
+        if task.layout().lowest_trained() == Lowest::Embeddings {
             self.drop_sequences(chunk, dropout, DropoutPlace::Embeddings, 0, &mut activations.d_hidden);
             if let Some((weight, bias)) = task.layout().embeddings_layer_norm_gradients(gradients) {
                 let normalised = &activations.embeddings_normalised;

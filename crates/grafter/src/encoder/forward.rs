@@ -16,6 +16,12 @@ impl Encoder {
     /// `segments` say which tokens pass through which task's adapters; they cover the chunk in order, and their limits
     /// are limits of sequences. Frozen products run once over all tokens, adapters and layer normalisations per
     /// segment.
+    ///
+    /// Below everything that the tasks train there is no dropout: it belongs to training what it acts on, and without it
+    /// what enters the lowest adapted layer is a constant of a text. Where the chunk brings that ([`Chunk::states`]), the
+    /// pass begins there.
+    /// # Panics
+    /// If the chunk brings the hidden states of a layer below which a task trains something.
     pub fn forward(
         &self,
         chunk: &Chunk<'_>,
@@ -25,6 +31,17 @@ impl Encoder {
         activations: &mut Activations,
     ) {
         self.forward_observed(chunk, segments, dropout, keep, activations, &mut |_, _| {});
+    }
+
+    /// The hidden states that enter a layer (the head, if there is none of that number) where no task changes anything
+    /// below, left in [`Activations::hidden`].
+    pub fn forward_below(&self, layer: usize, chunk: &Chunk<'_>, activations: &mut Activations) {
+        let (segments, none) = ([Segment::whole(chunk, None)], EncoderDropout::none());
+        activations.resize(&self.config, chunk, 0, Keep::Nothing, self.layers.len());
+        self.embed(chunk, &segments, &none, activations);
+        for below in 0..layer {
+            self.layer(below, chunk, &segments, &none, 0, activations);
+        }
     }
 
     /// [`Encoder::forward`], showing the hidden states after the embeddings (0) and after each layer (1, 2, …).
@@ -38,17 +55,43 @@ impl Encoder {
         observe: &mut dyn FnMut(usize, &[f32]),
     ) {
         let bottleneck = segments.iter().map(|segment| widest_bottleneck(segment, self.layers.len())).max();
-        activations.resize(&self.config, chunk, bottleneck.unwrap_or(0), keep);
-        self.embed(chunk, segments, dropout, activations);
-        observe(0, &activations.hidden);
-        for layer in 0..self.layers.len() {
-            let kept = if keep == Keep::ForBackward { layer } else { 0 };
-            let mut kept = std::mem::take(&mut activations.layers[kept]);
-            self.attention_block(layer, chunk, segments, dropout, activations, &mut kept);
-            self.feed_forward_block(layer, chunk, segments, dropout, activations, &mut kept);
-            activations.layers[if keep == Keep::ForBackward { layer } else { 0 }] = kept;
+        let layers = self.layers.len();
+        let frozen = segments.iter().map(|segment| segment.frozen_layers(layers)).min().unwrap_or(layers);
+        activations.resize(&self.config, chunk, bottleneck.unwrap_or(0), keep, frozen);
+        let none = EncoderDropout::none();
+        let first = match chunk.states {
+            Some((layer, states)) => {
+                assert!(layer <= frozen, "nothing is trained below the hidden states at hand");
+                activations.hidden.copy_from_slice(states);
+                layer
+            }
+            None => {
+                self.embed(chunk, segments, if frozen > 0 { &none } else { dropout }, activations);
+                0
+            }
+        };
+        observe(first, &activations.hidden);
+        for layer in first..layers {
+            let dropout = if layer < frozen { &none } else { dropout };
+            self.layer(layer, chunk, segments, dropout, keep.slot(layer, frozen), activations);
             observe(layer + 1, &activations.hidden);
         }
+    }
+
+    /// Hidden states from those that enter a layer to those that leave it; `slot` is the place of its buffers.
+    fn layer(
+        &self,
+        layer: usize,
+        chunk: &Chunk<'_>,
+        segments: &[Segment<'_>],
+        dropout: &EncoderDropout,
+        slot: usize,
+        activations: &mut Activations,
+    ) {
+        let mut kept = std::mem::take(&mut activations.layers[slot]);
+        self.attention_block(layer, chunk, segments, dropout, activations, &mut kept);
+        self.feed_forward_block(layer, chunk, segments, dropout, activations, &mut kept);
+        activations.layers[slot] = kept;
     }
 
     /// `hidden = dropout(LayerNorm(words + positions + types))`

@@ -178,12 +178,6 @@ impl EncoderDropout {
         }
     }
 
-    /// The dropout of what the head reads alone: where nothing below is trained, what lies below is the same in training
-    /// as later.
-    pub fn training_head(config: &EncoderConfig, seed: u64, step: u64) -> Self {
-        Self { hidden: Dropout::NONE, attention: Dropout::NONE, ..Self::training(config, seed, step) }
-    }
-
     /// The key of one place, layer and sequence of the batch.
     pub(crate) fn key(&self, place: DropoutPlace, layer: usize, sequence: usize) -> DropoutKey {
         self.key.derive(place as u64).derive(layer as u64).derive(sequence as u64)

@@ -15,14 +15,14 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::adapter::{AdapterConfig, Lowest, Method};
-use crate::batch::{PackedBatch, TokenIds};
+use crate::adapter::{AdapterConfig, Method, TaskParameters};
+use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::encoder::{Encoder, EncoderDropout};
-use crate::features::Features;
 use crate::gradient::{GradientEngine, Target};
 use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
-use crate::predict::{Query, are_numbers, logits};
+use crate::predict::{are_numbers, batch_logits};
+use crate::prefix::{Budget, Constant, NotKept, Prefix};
 
 /// One encoded row and its answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,9 @@ pub struct TrainOptions {
     pub patience: Option<u32>,
     /// Decides initialisation, order and dropout.
     pub seed: u64,
+    /// How much is kept of what is constant below everything that trains; it changes no result and is not recorded.
+    #[serde(skip)]
+    pub budget: Budget,
 }
 
 /// Where the epochs are not given: enough for about this many steps, within limits.
@@ -121,7 +124,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Tokens that passed the encoder in the step: none where what the head reads is kept.
+    /// Tokens that passed the encoder, or its adapted layers, in the step: none where what the head reads is kept.
     pub tokens: usize,
 }
 
@@ -144,11 +147,13 @@ pub struct EvaluationReport {
 pub trait TrainObserver {
     /// Before anything is computed, when the rows are encoded.
     fn begin(&mut self) {}
-    /// While what the head reads is computed for all rows, where nothing else is trained: how many rows are done. `Break`
-    /// ends the run.
-    fn features(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
+    /// While what is constant below everything that trains is computed, once for all rows: how many rows are done.
+    /// `Break` ends the run.
+    fn prefix(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+    /// When that is not kept, or no more, and computed anew in each step from here on.
+    fn not_kept(&mut self, _reason: &NotKept) {}
     /// After each step.
     fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
     /// After each evaluation.
@@ -219,11 +224,9 @@ pub fn train(
     }
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
-    let frozen = match state.parameters.layout().lowest_trained() {
-        Lowest::Head if Features::fit(data.train.len() + data.dev.len(), encoder) => Some(
-            frozen_features(encoder, config, data, observer).ok_or(TrainError::Interrupted { step: 0 })?,
-        ),
-        _ => None,
+    let prefix = match Constant::of(state.parameters.layout()) {
+        Some(constant) => keep(encoder, constant, &options.budget, data, observer)?,
+        None => None,
     };
     let total_steps = steps_per_epoch(data.train.len(), options.batch_size)
         * u64::from(options.epochs_for(data.train.len()));
@@ -233,7 +236,7 @@ pub fn train(
         total_steps,
     };
     let engine = GradientEngine::default();
-    let ending = Run { encoder, options, data, schedule, frozen, engine }.run(&mut state, observer)?;
+    let ending = Run { encoder, options, data, schedule, prefix, engine }.run(&mut state, observer)?;
     Ok((state, ending))
 }
 
@@ -242,25 +245,24 @@ fn steps_per_epoch(rows: usize, batch_size: usize) -> u64 {
     rows.div_ceil(batch_size) as u64
 }
 
-/// What the head reads of all rows, where nothing below the head is trained.
-struct FrozenFeatures {
-    train: Features,
-    dev: Features,
-}
-
-/// `None` if the observer ends it.
-fn frozen_features(
+/// What is constant of the training rows and, after them, of the dev rows; `None` where it is not kept.
+fn keep(
     encoder: &Encoder,
-    config: &AdapterConfig,
+    constant: Constant,
+    budget: &Budget,
     data: &TrainData<'_>,
     observer: &mut dyn TrainObserver,
-) -> Option<FrozenFeatures> {
-    let rows = data.train.len() + data.dev.len();
-    let mut compute = |examples: &[Example], before: usize| {
-        let tokens: Vec<&TokenIds> = examples.iter().map(|row| &row.tokens).collect();
-        Features::compute(encoder, config.pooling, &tokens, |done| observer.features(before + done, rows))
-    };
-    Some(FrozenFeatures { train: compute(data.train, 0)?, dev: compute(data.dev, data.train.len())? })
+) -> Result<Option<Prefix>, TrainError> {
+    let rows: Vec<&TokenIds> = data.train.iter().chain(data.dev).map(|row| &row.tokens).collect();
+    let follow = |done| observer.prefix(done, rows.len());
+    match Prefix::compute(encoder, constant, &rows, budget, follow) {
+        Ok(prefix) => Ok(Some(prefix)),
+        Err(NotKept::Ended) => Err(TrainError::Interrupted { step: 0 }),
+        Err(reason) => {
+            observer.not_kept(&reason);
+            Ok(None)
+        }
+    }
 }
 
 /// What stays the same from step to step, and the buffers.
@@ -269,7 +271,7 @@ struct Run<'a> {
     options: &'a TrainOptions,
     data: &'a TrainData<'a>,
     schedule: LinearSchedule,
-    frozen: Option<FrozenFeatures>,
+    prefix: Option<Prefix>,
     engine: GradientEngine,
 }
 
@@ -282,7 +284,7 @@ impl Run<'_> {
         let (options, rows) = (self.options, self.data.train.len());
         let mut order = state.epoch_order(options.seed, rows);
         while state.step < self.schedule.total_steps {
-            let report = self.step(&order, state);
+            let report = self.step(&order, state, observer);
             if !report.loss.is_finite() || !report.grad_norm.is_finite() {
                 let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
                 return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
@@ -294,7 +296,7 @@ impl Run<'_> {
                 None => epoch_ended,
             };
             if due {
-                let Some(report) = self.evaluate(report.epoch, state) else {
+                let Some(report) = self.evaluate(report.epoch, state, observer) else {
                     let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
                     return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
                 };
@@ -318,28 +320,55 @@ impl Run<'_> {
         Ok(Ending::Completed)
     }
 
-    fn step(&mut self, order: &[usize], state: &mut TrainState) -> StepReport {
+    /// What is kept of some rows, the dev rows counted after the training rows. If it cannot be read any more, it is
+    /// computed anew from here on.
+    fn kept(
+        &mut self,
+        rows: impl Iterator<Item = usize>,
+        observer: &mut dyn TrainObserver,
+    ) -> Option<Vec<f32>> {
+        match self.prefix.as_mut()?.read(rows) {
+            Ok(values) => Some(values),
+            Err(error) => {
+                self.prefix = None;
+                observer.not_kept(&error.into());
+                None
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        order: &[usize],
+        state: &mut TrainState,
+        observer: &mut dyn TrainObserver,
+    ) -> StepReport {
         let Self { encoder, options, schedule, .. } = *self;
         let rows = self.data.train;
         let end = (state.position + options.batch_size).min(rows.len());
         let picked = &order[state.position..end];
         let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
-        let dropout = match (options.dropout, state.parameters.layout().lowest_trained()) {
-            (false, _) => EncoderDropout::none(),
-            (true, Lowest::Head) => EncoderDropout::training_head(&encoder.config, options.seed, state.step),
-            (true, _) => EncoderDropout::training(&encoder.config, options.seed, state.step),
+        let dropout = match options.dropout {
+            false => EncoderDropout::none(),
+            true => EncoderDropout::training(&encoder.config, options.seed, state.step),
         };
-        let mut tokens = 0;
-        let (loss, gradients) = match &self.frozen {
-            Some(frozen) => {
-                let pooled = picked.iter().map(|row| frozen.train.row(*row));
-                self.engine.compute_from_pooled(&state.parameters, pooled, &targets, &dropout)
+        let mut batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
+        let mut tokens = batch.tokens();
+        let kept = self.kept(picked.iter().copied(), observer);
+        let task = &state.parameters;
+        let (loss, gradients) = match Constant::of(task.layout()) {
+            Some(constant @ Constant::Pooled(_)) => {
+                tokens = if kept.is_some() { 0 } else { tokens };
+                let pooled = kept.unwrap_or_else(|| constant.compute(encoder, &batch));
+                self.engine.compute_from_pooled(task, &pooled, &targets, &dropout)
             }
-            None => {
-                let batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
-                tokens = batch.tokens();
-                self.engine.compute(encoder, &state.parameters, &batch, &targets, &dropout)
+            Some(Constant::States(layer)) => {
+                if let Some(states) = kept {
+                    batch = batch.with_states(layer, states);
+                }
+                self.engine.compute(encoder, task, &batch, &targets, &dropout)
             }
+            None => self.engine.compute(encoder, task, &batch, &targets, &dropout),
         };
         let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
         let learning_rate = schedule.rate(state.step);
@@ -367,16 +396,13 @@ impl Run<'_> {
     }
 
     /// Scores the current parameters; `None` if they answer with anything but numbers.
-    fn evaluate(&self, epoch: u32, state: &mut TrainState) -> Option<EvaluationReport> {
-        let task = &state.parameters;
-        let logits = match &self.frozen {
-            Some(frozen) => head::logits_of_pooled(task, frozen.dev.all()),
-            None => {
-                let queries: Vec<Query<'_>> =
-                    self.data.dev.iter().map(|row| Query { tokens: &row.tokens, task }).collect();
-                logits(self.encoder, &queries)
-            }
-        };
+    fn evaluate(
+        &mut self,
+        epoch: u32,
+        state: &mut TrainState,
+        observer: &mut dyn TrainObserver,
+    ) -> Option<EvaluationReport> {
+        let logits = self.dev_logits(&state.parameters, observer);
         if !logits.iter().all(|logits| are_numbers(logits)) {
             return None;
         }
@@ -384,6 +410,26 @@ impl Run<'_> {
         let loss = mean_loss(&logits, self.data.dev);
         let best = state.record(score, loss);
         Some(EvaluationReport { step: state.step, epoch, score, loss, best })
+    }
+
+    /// Logits of all dev rows, from what is kept of them.
+    fn dev_logits(&mut self, task: &TaskParameters, observer: &mut dyn TrainObserver) -> Vec<Vec<f32>> {
+        let (before, dev) = (self.data.train.len(), self.data.dev);
+        let tasks = vec![task; dev.len()];
+        let mut logits = Vec::with_capacity(dev.len());
+        for group in groups_by_tokens(dev, |row| row.tokens.ids.len()) {
+            let first = before + logits.len();
+            let batch = PackedBatch::new(group.iter().map(|row| &row.tokens));
+            let kept = self.kept(first..first + group.len(), observer);
+            logits.extend(match (Constant::of(task.layout()), kept) {
+                (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &pooled),
+                (Some(Constant::States(layer)), Some(states)) => {
+                    batch_logits(self.encoder, &batch.with_states(layer, states), &tasks[..group.len()])
+                }
+                _ => batch_logits(self.encoder, &batch, &tasks[..group.len()]),
+            });
+        }
+        logits
     }
 }
 

@@ -127,7 +127,11 @@ fn form(manifest: &Manifest) -> String {
     let adapter = &manifest.adapter;
     let method = match adapter.method {
         Method::Houlsby => {
-            format!("{}, bottleneck {}, {}", adapter.method, adapter.bottleneck, adapter.activation)
+            let from = match adapter.adapt_from_layer {
+                0 => String::new(),
+                layer => format!(" from layer {layer}"),
+            };
+            format!("{}{from}, bottleneck {}, {}", adapter.method, adapter.bottleneck, adapter.activation)
         }
         Method::Head => adapter.method.to_string(),
     };
