@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::adapter::{Adapter, TaskRecord};
-use crate::data::{Dataset, Targets};
+use crate::data::{Dataset, Row, Targets};
 use crate::metrics::{
     ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
 };
@@ -27,15 +27,43 @@ pub enum EvalError {
     Metric(#[from] MetricError),
 }
 
+/// Rows whose tokens and logits are in memory together. Of the others only the answers are: with 10,000 labels the logits
+/// of a row take 40 kB.
+const BLOCK_ROWS: usize = 1024;
+
 /// Scores of an adapter on labelled rows.
 /// # Errors
 /// If the rows are of another task, cannot be answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &Dataset) -> Result<Scores, EvalError> {
-    if adapter.manifest().task.spec().ok().as_ref() != Some(&data.task) {
+    let task = &adapter.manifest().task;
+    if task.spec().ok().as_ref() != Some(&data.task) {
         return Err(EvalError::OtherTask { file: data.file.to_string() });
     }
-    let logits = row_logits(model, adapter, &data.rows)?;
-    Ok(scores_of(&adapter.manifest().task, &data.targets, &logits)?)
+    adapter.check_model(model).map_err(PredictError::from)?;
+    Ok(match &data.targets {
+        Targets::Classes(classes) => {
+            let answers = answers(model, adapter, &data.rows, best_class)?;
+            class_scores(task, classes, &answers)?
+        }
+        Targets::Scores(scores) => {
+            let answers = answers(model, adapter, &data.rows, |logits| score(task, logits))?;
+            RegressionScores::compute(scores, &answers).map(Scores::Regression)?
+        }
+    })
+}
+
+/// What `read` makes of the logits of each row, in the order of the rows.
+fn answers<T>(
+    model: &Model,
+    adapter: &Adapter,
+    rows: &[Row],
+    read: impl Fn(&[f32]) -> T,
+) -> Result<Vec<T>, PredictError> {
+    let mut answers = Vec::with_capacity(rows.len());
+    for block in rows.chunks(BLOCK_ROWS) {
+        answers.extend(row_logits(model, adapter, block)?.iter().map(|logits| read(logits)));
+    }
+    Ok(answers)
 }
 
 /// Scores of logits against targets.
@@ -45,14 +73,22 @@ pub fn scores_of(task: &TaskRecord, targets: &Targets, logits: &[Vec<f32>]) -> R
     match targets {
         Targets::Classes(classes) => {
             let answers: Vec<usize> = logits.iter().map(|logits| best_class(logits)).collect();
-            ClassificationScores::compute(classes, &answers, task.labels.len()).map(Scores::Classification)
+            class_scores(task, classes, &answers)
         }
         Targets::Scores(scores) => {
-            let restore = |output: f32| task.scores.map_or(output, |scale| scale.restore(output));
-            let answers: Vec<f32> = logits.iter().map(|logits| restore(logits[0])).collect();
+            let answers: Vec<f32> = logits.iter().map(|logits| score(task, logits)).collect();
             RegressionScores::compute(scores, &answers).map(Scores::Regression)
         }
     }
+}
+
+fn class_scores(task: &TaskRecord, targets: &[usize], answers: &[usize]) -> Result<Scores, MetricError> {
+    ClassificationScores::compute(targets, answers, task.labels.len()).map(Scores::Classification)
+}
+
+/// The answer of a regression, in the unit of the training scores.
+fn score(task: &TaskRecord, logits: &[f32]) -> f32 {
+    task.scores.map_or(logits[0], |scale| scale.restore(logits[0]))
 }
 
 /// Scores of always giving the most frequent training label, or the mean training score.

@@ -1,9 +1,13 @@
-//! Measures of predicted classes, all computed from one confusion matrix.
+//! Measures of predicted classes, all computed from how often each class is target, prediction and both: time and memory
+//! grow with the rows and the classes, never with the square of the classes.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Metric, MetricError, check_lengths};
 use crate::data::TaskKind;
+
+/// With more classes the scores have no confusion matrix: it would take more memory than the model, and nobody reads it.
+pub const MAX_CONFUSION_CLASSES: usize = 1000;
 
 /// The scores of predicted classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +24,7 @@ pub struct ClassificationScores {
     pub matthews: f64,
     /// Each class, in label order.
     pub per_class: Vec<ClassScores>,
-    /// See [`confusion_matrix`]; empty where it was left out.
+    /// See [`confusion_matrix`]; empty where it was left out, and above [`MAX_CONFUSION_CLASSES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u64>>,
 }
@@ -44,14 +48,19 @@ impl ClassificationScores {
     /// # Errors
     /// No rows, different lengths, or an index out of range.
     pub fn compute(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
-        let confusion = confusion_matrix(targets, predictions, classes)?;
-        let per_class: Vec<ClassScores> = (0..classes).map(|class| class_scores(&confusion, class)).collect();
+        let counts = Counts::of(targets, predictions, classes)?;
+        let per_class: Vec<ClassScores> = counts.classes.iter().map(ClassCounts::scores).collect();
+        let confusion = if classes <= MAX_CONFUSION_CLASSES {
+            confusion_matrix(targets, predictions, classes)?
+        } else {
+            Vec::new()
+        };
         Ok(Self {
-            rows: targets.len() as u64,
-            accuracy: ratio(diagonal(&confusion), total(&confusion)),
+            rows: counts.rows,
+            accuracy: ratio(counts.right(), counts.rows),
             f1: if classes == 2 { per_class.get(1).map(|class| class.f1) } else { None },
-            macro_f1: macro_mean(&confusion, &per_class),
-            matthews: matthews_of(&confusion),
+            macro_f1: counts.macro_f1(),
+            matthews: counts.matthews(),
             per_class,
             confusion,
         })
@@ -106,10 +115,7 @@ pub fn confusion_matrix(
     predictions: &[usize],
     classes: usize,
 ) -> Result<Vec<Vec<u64>>, MetricError> {
-    check_lengths(targets.len(), predictions.len())?;
-    if let Some(&found) = targets.iter().chain(predictions).find(|class| **class >= classes) {
-        return Err(MetricError::ClassOutOfRange { classes, found });
-    }
+    check_classes(targets, predictions, classes)?;
     let mut matrix = vec![vec![0; classes]; classes];
     for (&target, &prediction) in targets.iter().zip(predictions) {
         matrix[target][prediction] += 1;
@@ -136,8 +142,8 @@ pub fn f1_binary(targets: &[usize], predictions: &[usize], positive: usize) -> R
     let one_against_rest = |classes: &[usize]| -> Vec<usize> {
         classes.iter().map(|class| usize::from(*class == positive)).collect()
     };
-    let confusion = confusion_matrix(&one_against_rest(targets), &one_against_rest(predictions), 2)?;
-    Ok(class_scores(&confusion, 1).f1)
+    let counts = Counts::of(&one_against_rest(targets), &one_against_rest(predictions), 2)?;
+    Ok(counts.classes[1].scores().f1)
 }
 
 /// The unweighted mean of the classes' F1, over the classes that occur in the targets or the predictions
@@ -146,7 +152,7 @@ pub fn f1_binary(targets: &[usize], predictions: &[usize], positive: usize) -> R
 /// # Errors
 /// No rows, different lengths, or an index not below `classes`.
 pub fn f1_macro(targets: &[usize], predictions: &[usize], classes: usize) -> Result<f64, MetricError> {
-    ClassificationScores::compute(targets, predictions, classes).map(|scores| scores.macro_f1)
+    Counts::of(targets, predictions, classes).map(|counts| counts.macro_f1())
 }
 
 /// Matthews correlation coefficient for any number of classes (Gorodkin 2004, R_K):
@@ -156,68 +162,85 @@ pub fn f1_macro(targets: &[usize], predictions: &[usize], classes: usize) -> Res
 /// # Errors
 /// No rows, different lengths, or an index not below `classes`.
 pub fn matthews(targets: &[usize], predictions: &[usize], classes: usize) -> Result<f64, MetricError> {
-    confusion_matrix(targets, predictions, classes).map(|confusion| matthews_of(&confusion))
+    Counts::of(targets, predictions, classes).map(|counts| counts.matthews())
 }
 
-fn matthews_of(confusion: &[Vec<u64>]) -> f64 {
-    // Whole numbers until the end: the differences cancel. Counts below 2⁶³ fit their squares into 128 bits.
-    let targets: Vec<i128> =
-        (0..confusion.len()).map(|class| i128::from(row_sum(confusion, class))).collect();
-    let predicted: Vec<i128> =
-        (0..confusion.len()).map(|class| i128::from(column_sum(confusion, class))).collect();
-    let n = i128::from(total(confusion));
-    let dot = |a: &[i128], b: &[i128]| -> i128 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
-    let both = n * i128::from(diagonal(confusion)) - dot(&targets, &predicted);
-    let of_targets = n * n - dot(&targets, &targets);
-    let of_predicted = n * n - dot(&predicted, &predicted);
-    if of_targets == 0 || of_predicted == 0 {
-        return 0.0;
+/// How often one class is target, prediction, and both.
+#[derive(Clone, Copy, Default)]
+struct ClassCounts {
+    targets: u64,
+    predicted: u64,
+    right: u64,
+}
+
+impl ClassCounts {
+    fn scores(&self) -> ClassScores {
+        ClassScores {
+            precision: ratio(self.right, self.predicted),
+            recall: ratio(self.right, self.targets),
+            f1: ratio(2 * self.right, self.targets + self.predicted),
+            support: self.targets,
+        }
     }
-    both as f64 / ((of_targets as f64).sqrt() * (of_predicted as f64).sqrt())
 }
 
-fn macro_mean(confusion: &[Vec<u64>], per_class: &[ClassScores]) -> f64 {
-    let occurring = per_class
-        .iter()
-        .enumerate()
-        .filter(|(class, scores)| scores.support > 0 || column_sum(confusion, *class) > 0);
-    let (mut sum, mut count) = (0.0, 0);
-    for (_, scores) in occurring {
-        sum += scores.f1;
-        count += 1;
+/// The margins and the diagonal of the confusion matrix, which is never made for them.
+struct Counts {
+    rows: u64,
+    classes: Vec<ClassCounts>,
+}
+
+impl Counts {
+    fn of(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
+        check_classes(targets, predictions, classes)?;
+        let mut counts = vec![ClassCounts::default(); classes];
+        for (&target, &prediction) in targets.iter().zip(predictions) {
+            counts[target].targets += 1;
+            counts[prediction].predicted += 1;
+            counts[target].right += u64::from(target == prediction);
+        }
+        Ok(Self { rows: targets.len() as u64, classes: counts })
     }
-    if count == 0 { 0.0 } else { sum / f64::from(count) }
+
+    fn right(&self) -> u64 {
+        self.classes.iter().map(|class| class.right).sum()
+    }
+
+    fn macro_f1(&self) -> f64 {
+        let (mut sum, mut count) = (0.0, 0);
+        for class in self.classes.iter().filter(|class| class.targets > 0 || class.predicted > 0) {
+            sum += class.scores().f1;
+            count += 1;
+        }
+        if count == 0 { 0.0 } else { sum / f64::from(count) }
+    }
+
+    fn matthews(&self) -> f64 {
+        // Whole numbers until the end: the differences cancel. Counts below 2⁶³ fit their squares into 128 bits.
+        let sum = |product: &dyn Fn(&ClassCounts) -> (u64, u64)| -> i128 {
+            self.classes.iter().map(product).map(|(a, b)| i128::from(a) * i128::from(b)).sum()
+        };
+        let n = i128::from(self.rows);
+        let both = n * i128::from(self.right()) - sum(&|class| (class.targets, class.predicted));
+        let of_targets = n * n - sum(&|class| (class.targets, class.targets));
+        let of_predicted = n * n - sum(&|class| (class.predicted, class.predicted));
+        if of_targets == 0 || of_predicted == 0 {
+            return 0.0;
+        }
+        both as f64 / ((of_targets as f64).sqrt() * (of_predicted as f64).sqrt())
+    }
 }
 
-fn class_scores(confusion: &[Vec<u64>], class: usize) -> ClassScores {
-    let (right, targets, predicted) =
-        (confusion[class][class], row_sum(confusion, class), column_sum(confusion, class));
-    ClassScores {
-        precision: ratio(right, predicted),
-        recall: ratio(right, targets),
-        f1: ratio(2 * right, targets + predicted),
-        support: targets,
+fn check_classes(targets: &[usize], predictions: &[usize], classes: usize) -> Result<(), MetricError> {
+    check_lengths(targets.len(), predictions.len())?;
+    match targets.iter().chain(predictions).find(|class| **class >= classes) {
+        Some(&found) => Err(MetricError::ClassOutOfRange { classes, found }),
+        None => Ok(()),
     }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-fn row_sum(confusion: &[Vec<u64>], class: usize) -> u64 {
-    confusion[class].iter().sum()
-}
-
-fn column_sum(confusion: &[Vec<u64>], class: usize) -> u64 {
-    confusion.iter().map(|row| row[class]).sum()
-}
-
-fn diagonal(confusion: &[Vec<u64>]) -> u64 {
-    confusion.iter().enumerate().map(|(class, row)| row[class]).sum()
-}
-
-fn total(confusion: &[Vec<u64>]) -> u64 {
-    confusion.iter().flatten().sum()
 }
 
 #[cfg(test)]
@@ -242,6 +265,25 @@ mod tests {
         let scores = ClassificationScores::compute(&[0, 1, 2], &[0, 1, 2], 3).unwrap();
         assert_eq!(scores.f1, None);
         assert_eq!(scores.get(Metric::F1), Err(MetricError::F1NeedsTwoClasses { classes: 3 }));
+    }
+
+    #[test]
+    fn many_classes_are_scored_without_a_matrix() {
+        // The first half is right, each later target is answered by the class below it.
+        let classes = MAX_CONFUSION_CLASSES + 2;
+        let targets: Vec<usize> = (0..classes).collect();
+        let half = classes / 2;
+        let predictions: Vec<usize> =
+            targets.iter().map(|class| if *class < half { *class } else { class - 1 }).collect();
+        let scores = ClassificationScores::compute(&targets, &predictions, classes).unwrap();
+        assert!(scores.confusion.is_empty());
+        assert_eq!(scores.per_class.len(), classes);
+        assert_eq!(scores.accuracy, 0.5);
+        assert_eq!((scores.per_class[half - 1].precision, scores.per_class[half - 1].recall), (0.5, 1.0));
+        let expected = ((half - 1) as f64 + 2.0 / 3.0) / classes as f64;
+        assert!((scores.macro_f1 - expected).abs() < 1e-12, "{} for {expected}", scores.macro_f1);
+        let few = ClassificationScores::compute(&[0], &[1], MAX_CONFUSION_CLASSES).unwrap();
+        assert_eq!(few.confusion[0][1], 1);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Targets, TaskKind};
 pub use classification::{
-    ClassScores, ClassificationScores, accuracy, confusion_matrix, f1_binary, f1_macro, majority_baseline,
-    matthews,
+    ClassScores, ClassificationScores, MAX_CONFUSION_CLASSES, accuracy, confusion_matrix, f1_binary,
+    f1_macro, majority_baseline, matthews,
 };
 pub use regression::{RegressionScores, mean_baseline, mean_squared_error, pearson, spearman};
 
