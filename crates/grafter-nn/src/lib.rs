@@ -26,6 +26,7 @@ pub mod linear;
 pub mod loss;
 pub mod packed;
 pub mod pooling;
+pub mod quantised;
 pub mod residual;
 mod scalar;
 pub mod simd;
