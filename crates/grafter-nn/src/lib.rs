@@ -28,6 +28,7 @@ pub mod loss;
 mod matrix;
 pub mod packed;
 pub mod pooling;
+pub mod quantised;
 pub mod residual;
 mod scalar;
 pub mod simd;

@@ -5,16 +5,35 @@
 
 use crate::gemm::{Matrix, MatrixMut, Start, matmul, matmul_packed};
 use crate::packed::PackedMatrix;
+use crate::quantised::{QuantisedMatrix, matmul_quantised};
 use crate::simd::vectorised;
+
+/// How the forward pass of a frozen linear layer reads its weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As the checkpoint has it.
+    #[default]
+    F32,
+    /// In 8 bits, multiplied with inputs that are quantised row by row ([`crate::quantised`]).
+    Int8,
+}
+
+/// The weight as the forward pass reads it.
+#[derive(Clone, Debug)]
+enum ForwardWeight {
+    /// `[inputs, outputs]`
+    F32(PackedMatrix),
+    /// `[outputs, inputs]`
+    Int8(QuantisedMatrix),
+}
 
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
 ///
 /// The weight is kept twice, once for each pass, laid out for the kernel when the model is read: it never changes.
 #[derive(Clone, Debug)]
 pub struct FrozenLinear {
-    /// `[inputs, outputs]`, read by the forward pass.
-    forward: PackedMatrix,
-    /// `[outputs, inputs]`, read by the backward pass.
+    forward: ForwardWeight,
+    /// `[outputs, inputs]`, read by the backward pass: of an 8-bit layer, the numbers that the quantised ones stand for.
     backward: PackedMatrix,
     bias: Vec<f32>,
     inputs: usize,
@@ -25,14 +44,20 @@ impl FrozenLinear {
     /// weight `[outputs, inputs]`, bias `[outputs]`
     /// # Panics
     /// If the lengths do not fit.
-    pub fn new(weight: &[f32], bias: Vec<f32>, inputs: usize) -> Self {
-        let weight = Matrix::new(weight, bias.len(), inputs);
-        Self {
-            forward: PackedMatrix::new(weight.transposed()),
-            backward: PackedMatrix::new(weight),
-            bias,
-            inputs,
-        }
+    pub fn new(weight: &[f32], bias: Vec<f32>, inputs: usize, precision: Precision) -> Self {
+        let outputs = bias.len();
+        let (forward, backward) = match precision {
+            Precision::F32 => {
+                let weight = Matrix::new(weight, outputs, inputs);
+                (ForwardWeight::F32(PackedMatrix::new(weight.transposed())), PackedMatrix::new(weight))
+            }
+            Precision::Int8 => {
+                let quantised = QuantisedMatrix::new(weight, outputs, inputs);
+                let backward = PackedMatrix::new(Matrix::new(&quantised.dequantised(), outputs, inputs));
+                (ForwardWeight::Int8(quantised), backward)
+            }
+        };
+        Self { forward, backward, bias, inputs }
     }
 
     /// Length of an input row.
@@ -45,19 +70,36 @@ impl FrozenLinear {
         self.bias.len()
     }
 
-    /// All numbers as they lie in memory, to be digested.
+    /// All f32 numbers as they lie in memory, to be digested.
     pub fn numbers(&self) -> [&[f32]; 3] {
-        [self.forward.numbers(), self.backward.numbers(), &self.bias]
+        let forward = match &self.forward {
+            ForwardWeight::F32(weight) => weight.numbers(),
+            ForwardWeight::Int8(weight) => weight.scales(),
+        };
+        [forward, self.backward.numbers(), &self.bias]
+    }
+
+    /// All 8-bit numbers as they lie in memory, to be digested; none of an f32 layer.
+    pub fn integers(&self) -> &[i8] {
+        match &self.forward {
+            ForwardWeight::F32(_) => &[],
+            ForwardWeight::Int8(weight) => weight.integers(),
+        }
     }
 
     /// `y = x · weightᵀ + bias`
     /// # Shapes
     /// x `[tokens, inputs]`, y `[tokens, outputs]`
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
-        let tokens = x.len() / inputs;
-        let x = Matrix::new(x, tokens, inputs);
-        matmul_packed(MatrixMut::new(y, tokens, outputs), x, &self.forward, Start::Row(&self.bias));
+        match &self.forward {
+            ForwardWeight::F32(weight) => {
+                let (inputs, outputs) = (self.inputs(), self.outputs());
+                let tokens = x.len() / inputs;
+                let x = Matrix::new(x, tokens, inputs);
+                matmul_packed(MatrixMut::new(y, tokens, outputs), x, weight, Start::Row(&self.bias));
+            }
+            ForwardWeight::Int8(weight) => matmul_quantised(y, x, weight, &self.bias),
+        }
     }
 
     /// `d_x = start + d_y · weight`
@@ -180,7 +222,7 @@ mod tests {
                 (random.normals(tokens * inputs), random.normals(outputs * inputs), random.normals(outputs));
             let d_y = random.normals(tokens * outputs);
             let (x64, weight64, bias64) = (widen(&x), widen(&weight), widen(&bias));
-            let layer = FrozenLinear::new(&weight, bias.clone(), inputs);
+            let layer = FrozenLinear::new(&weight, bias.clone(), inputs, Precision::F32);
             assert_eq!((layer.inputs(), layer.outputs()), (inputs, outputs));
             let mut y = vec![0.0; tokens * outputs];
             layer.forward(&x, &mut y);
@@ -200,6 +242,33 @@ mod tests {
             expected.extend(central_differences(&bias64, |b| weighted_sum(&exact(&weight64, b, &x64), &d_y)));
             expected.iter_mut().for_each(|value| *value += 0.5);
             assert_close("d_weight, d_bias", &block, &expected, TOLERANCE, TOLERANCE);
+        }
+    }
+    /// The backward pass is that of an f32 layer that holds the numbers which the quantised ones stand for.
+    #[test]
+    fn an_8_bit_layer_gives_the_gradients_of_what_it_stands_for() {
+        let mut random = Random::new(8);
+        let (tokens, inputs, outputs) = (6, 50, 37);
+        let (weight, bias) = (random.normals(outputs * inputs), random.normals(outputs));
+        let quantised = QuantisedMatrix::new(&weight, outputs, inputs).dequantised();
+        let int8 = FrozenLinear::new(&weight, bias.clone(), inputs, Precision::Int8);
+        let f32 = FrozenLinear::new(&quantised, bias.clone(), inputs, Precision::F32);
+        let x = random.normals(tokens * inputs);
+        let d_y = random.normals(tokens * outputs);
+        let (mut found, mut expected) = (vec![0.0; tokens * inputs], vec![0.0; tokens * inputs]);
+        int8.backward(&d_y, &mut found, Start::Zero);
+        f32.backward(&d_y, &mut expected, Start::Zero);
+        assert!(found == expected, "the same numbers, the same kernel");
+        assert_eq!((int8.integers().is_empty(), f32.integers().is_empty()), (false, true));
+
+        // Only the rows of x are rounded: each element by less than one step, a 255th of a range below 8.
+        let (mut y, mut exact) = (vec![0.0; tokens * outputs], vec![0.0; tokens * outputs]);
+        int8.forward(&x, &mut y);
+        f32.forward(&x, &mut exact);
+        for (index, (found, expected)) in y.iter().zip(&exact).enumerate() {
+            let row = &quantised[index % outputs * inputs..][..inputs];
+            let bound = row.iter().map(|weight| weight.abs()).sum::<f32>() * 8.0 / 255.0;
+            assert!((found - expected).abs() <= bound, "element {index}: {found}, {expected}");
         }
     }
 }

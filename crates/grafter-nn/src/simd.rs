@@ -60,6 +60,12 @@ fn detect() -> Level {
     Level::Baseline
 }
 
+/// Whether the CPU multiplies and adds bytes in one instruction, 64 at a time (AVX-512 VNNI).
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_avx512_vnni() -> bool {
+    level() == Level::Avx512 && is_x86_feature_detected!("avx512vnni")
+}
+
 /// Defines a function whose body is compiled for each [`Level`] and chosen at run time.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {

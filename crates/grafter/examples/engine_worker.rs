@@ -1,6 +1,6 @@
 //! The engine as one side of a comparison: does what it is told on standard input and answers with times.
 //!
-//!     cargo run --release -p grafter --example engine_worker -- MODEL_DIR TASK_FILE WORKLOAD_FILE
+//!     cargo run --release -p grafter --example engine_worker -- MODEL_DIR TASK_FILE WORKLOAD_FILE [f32|int8]
 //!
 //! `bench/compare` drives it beside other engines, one at a time, on the same weights and the same token ids. A command
 //! and its answer are one JSON line each:
@@ -22,12 +22,13 @@ use std::time::Instant;
 
 use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::checkpoint::read_encoder;
+use grafter::checkpoint::read_encoder_in;
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::optim::{AdamW, Moments, clip_to_norm};
 use grafter::predict::{Query, logits};
 use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul};
+use grafter_nn::linear::Precision;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -74,11 +75,19 @@ struct Worker {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, task, workload] = arguments.as_slice() else {
-        return Err("usage: engine_worker MODEL_DIR TASK_FILE WORKLOAD_FILE".into());
+    let usage = "usage: engine_worker MODEL_DIR TASK_FILE WORKLOAD_FILE [f32|int8]";
+    let [model, task, workload, base @ ..] = arguments.as_slice() else {
+        return Err(usage.into());
+    };
+    let precision = match base {
+        [] => Precision::F32,
+        [base] if base == "f32" => Precision::F32,
+        [base] if base == "int8" => Precision::Int8,
+        _ => return Err(usage.into()),
     };
     let workload: Workload = serde_json::from_slice(&std::fs::read(workload)?)?;
-    let mut worker = Worker::new(Path::new(model), Path::new(task), workload)?;
+    let encoder = read_encoder_in(Path::new(model), precision)?;
+    let mut worker = Worker::new(encoder, Path::new(task), workload)?;
     for line in stdin().lock().lines() {
         let order: Order = serde_json::from_str(&line?)?;
         let answer = worker.obey(&order)?;
@@ -90,8 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Worker {
-    fn new(model: &Path, task: &Path, workload: Workload) -> Result<Self, Box<dyn Error>> {
-        let encoder = read_encoder(model)?;
+    fn new(encoder: Encoder, task: &Path, workload: Workload) -> Result<Self, Box<dyn Error>> {
         let config = AdapterConfig {
             method: Method::Houlsby,
             bottleneck: workload.bottleneck,

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use grafter_nn::embedding::FrozenEmbedding;
-use grafter_nn::linear::FrozenLinear;
+use grafter_nn::linear::{FrozenLinear, Precision};
 use safetensors::SafeTensors;
 use thiserror::Error;
 
@@ -91,13 +91,22 @@ pub enum CheckpointError {
 /// # Errors
 /// If a file is missing or broken, or the configuration names something that is not supported.
 pub fn read_encoder(folder: &Path) -> Result<Encoder, CheckpointError> {
+    read_encoder_in(folder, Precision::F32)
+}
+
+/// As [`read_encoder`], with the linear layers of the Transformer in a precision. The pooler, the embeddings and the layer
+/// normalisations stay f32. An adapter's folder does not record the precision: an adapter that was trained on an 8-bit
+/// base gives slightly other answers on the same base in f32.
+/// # Errors
+/// As [`read_encoder`].
+pub fn read_encoder_in(folder: &Path, precision: Precision) -> Result<Encoder, CheckpointError> {
     let config = EncoderConfig::read(&folder.join("config.json"))?;
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|error| CheckpointError::Format { path: path.clone(), reason: error.to_string() })?;
     let prefix = if tensors.names().iter().any(|name| name.starts_with("bert.")) { "bert." } else { "" };
-    let reader = Reader { path: &path, tensors, prefix };
+    let reader = Reader { path: &path, tensors, prefix, precision };
     let sha256 = sha256_hex(&bytes);
     reader.encoder(config, sha256)
 }
@@ -108,6 +117,8 @@ struct Reader<'a> {
     tensors: SafeTensors<'a>,
     /// `bert.` when the checkpoint was saved from a model with a head, empty when from a bare encoder.
     prefix: &'static str,
+    /// Of the linear layers of the Transformer.
+    precision: Precision,
 }
 
 impl Reader<'_> {
@@ -127,12 +138,14 @@ impl Reader<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         // Checkpoints saved without a pooler serve every task that pools by the mean.
         let has_pooler = self.tensors.tensor(&format!("{}pooler.dense.weight", self.prefix)).is_ok();
-        let pooler = has_pooler.then(|| self.linear("pooler.dense", hidden, hidden)).transpose()?;
+        let pooler =
+            has_pooler.then(|| self.linear("pooler.dense", hidden, hidden, Precision::F32)).transpose()?;
         Ok(Encoder { config, embedding, embeddings_layer_norm, layers, pooler, weights_sha256 })
     }
 
     fn layer(&self, config: &EncoderConfig, layer: usize) -> Result<EncoderLayer, CheckpointError> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        let precision = self.precision;
         let name = |rest: &str| format!("encoder.layer.{layer}.{rest}");
         // Query, key and value in one product.
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
@@ -141,19 +154,25 @@ impl Reader<'_> {
             bias.extend(self.tensor(&name(&format!("attention.self.{part}.bias")), &[hidden])?);
         }
         Ok(EncoderLayer {
-            query_key_value: FrozenLinear::new(&weight, bias, hidden),
-            attention_output: self.linear(&name("attention.output.dense"), hidden, hidden)?,
+            query_key_value: FrozenLinear::new(&weight, bias, hidden, precision),
+            attention_output: self.linear(&name("attention.output.dense"), hidden, hidden, precision)?,
             attention_layer_norm: self.layer_norm(&name("attention.output.LayerNorm"), hidden)?,
-            intermediate: self.linear(&name("intermediate.dense"), intermediate, hidden)?,
-            output: self.linear(&name("output.dense"), hidden, intermediate)?,
+            intermediate: self.linear(&name("intermediate.dense"), intermediate, hidden, precision)?,
+            output: self.linear(&name("output.dense"), hidden, intermediate, precision)?,
             output_layer_norm: self.layer_norm(&name("output.LayerNorm"), hidden)?,
         })
     }
 
-    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<FrozenLinear, CheckpointError> {
+    fn linear(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+        precision: Precision,
+    ) -> Result<FrozenLinear, CheckpointError> {
         let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
-        Ok(FrozenLinear::new(&weight, bias, inputs))
+        Ok(FrozenLinear::new(&weight, bias, inputs, precision))
     }
 
     fn layer_norm(&self, name: &str, hidden: usize) -> Result<FrozenLayerNorm, CheckpointError> {

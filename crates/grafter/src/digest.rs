@@ -35,13 +35,18 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// SHA-256 of floats in memory, each as its four little-endian bytes.
-pub fn sha256_of_floats(parts: &[&[f32]]) -> String {
+/// SHA-256 of numbers in memory: the floats, each as its four little-endian bytes, then the integers.
+pub fn sha256_of_numbers(floats: &[&[f32]], integers: &[&[i8]]) -> String {
     let mut hasher = Sha256::new();
     let mut bytes = Vec::with_capacity(CHUNK_BYTES);
-    for piece in parts.iter().flat_map(|part| part.chunks(CHUNK_BYTES / size_of::<f32>())) {
+    for piece in floats.iter().flat_map(|part| part.chunks(CHUNK_BYTES / size_of::<f32>())) {
         bytes.clear();
         bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    for piece in integers.iter().flat_map(|part| part.chunks(CHUNK_BYTES)) {
+        bytes.clear();
+        bytes.extend(piece.iter().map(|value| value.cast_unsigned()));
         hasher.update(&bytes);
     }
     hex(&hasher.finalize())
@@ -87,7 +92,10 @@ mod tests {
     fn floats_are_digested_as_their_bytes() {
         let values = [1.5f32, -0.0, f32::MAX];
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!(sha256_of_floats(&[&values[..1], &values[1..]]), sha256_hex(&bytes));
+        assert_eq!(sha256_of_numbers(&[&values[..1], &values[1..]], &[]), sha256_hex(&bytes));
+        let mut bytes = bytes;
+        bytes.extend([255, 3]);
+        assert_eq!(sha256_of_numbers(&[&values], &[&[-1], &[3]]), sha256_hex(&bytes));
     }
 
     #[test]

@@ -109,11 +109,13 @@ impl Encoder {
             vec![&self.embedding.words, &self.embedding.positions, &self.embedding.types];
         let norm = &self.embeddings_layer_norm;
         numbers.extend([&norm.weight[..], &norm.bias]);
+        let mut integers: Vec<&[i8]> = Vec::new();
         for layer in &self.layers {
             for linear in
                 [&layer.query_key_value, &layer.attention_output, &layer.intermediate, &layer.output]
             {
                 numbers.extend(linear.numbers());
+                integers.push(linear.integers());
             }
             for norm in [&layer.attention_layer_norm, &layer.output_layer_norm] {
                 numbers.extend([&norm.weight[..], &norm.bias]);
@@ -122,7 +124,7 @@ impl Encoder {
         if let Some(pooler) = &self.pooler {
             numbers.extend(pooler.numbers());
         }
-        crate::digest::sha256_of_floats(&numbers)
+        crate::digest::sha256_of_numbers(&numbers, &integers)
     }
 
     fn attention_shape(&self, dropout: &EncoderDropout) -> AttentionShape {
