@@ -30,6 +30,7 @@ fn task(encoder: &Encoder) -> TaskParameters {
         method: Method::Houlsby,
         bottleneck: 8,
         activation: AdapterActivation::Gelu,
+        adapt_from_layer: 0,
         pooling: Pooling::Mean,
         outputs: 2,
     };
