@@ -1,4 +1,4 @@
-"""Times grafter beside PyTorch, one engine at a time, on the same weights, token ids and threads.
+"""Times grafter beside PyTorch and ONNX Runtime, one engine at a time, on the same weights, token ids and threads.
 
     bench/compare/run [--model minilm bert-base] [--data FILE.tsv ...] [--rounds N] [--smoke]
 
@@ -16,10 +16,12 @@ import os
 import platform
 import random
 import re
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -38,23 +40,33 @@ BOTTLENECK, ROWS, LABELS, SEED = 64, 32, 2, 7
 TOLERANCE = 1e-4
 
 
+ALL, INFERENCE = ("training, dropout on", "training, dropout off", "inference"), ("inference",)
+
+
 @dataclasses.dataclass(frozen=True)
-class Peer:
-    """An engine beside grafter, and which work it is shown on."""
+class Contender:
+    """An engine, and which work it is shown on. One that is not exact computes in fewer bits, and is no measure of speed."""
 
     name: str
-    flags: tuple
-    sorted_rows: bool
+    program: str
+    flags: tuple = ()
+    sorted_rows: bool = False
     exact: bool = True
+    jobs: tuple = ALL
 
 
-GRAFTER = "grafter"
+GRAFTER = Contender("grafter", "grafter")
+OURS = [GRAFTER, Contender("grafter, int8", "grafter", ("int8",), exact=False)]
 PEERS = [
-    Peer("PyTorch", ("--attention", "sdpa"), sorted_rows=False),
-    Peer("PyTorch, sorted", ("--attention", "sdpa"), sorted_rows=True),
-    Peer("PyTorch, sorted, compiled", ("--attention", "sdpa", "--compile"), sorted_rows=True),
-    Peer("PyTorch, sorted, bf16", ("--attention", "sdpa", "--bf16"), sorted_rows=True, exact=False),
+    Contender("PyTorch", "torch"),
+    Contender("PyTorch, sorted", "torch", sorted_rows=True),
+    Contender("PyTorch, sorted, compiled", "torch", ("--compile",), sorted_rows=True),
+    Contender("PyTorch, sorted, bf16", "torch", ("--bf16",), sorted_rows=True, exact=False),
+    Contender("ONNX Runtime", "onnx", jobs=INFERENCE),
+    Contender("ONNX Runtime, sorted", "onnx", sorted_rows=True, jobs=INFERENCE),
+    Contender("ONNX Runtime, int8", "onnx", ("--int8",), exact=False, jobs=INFERENCE),
 ]
+SMOKE_PEERS = ["PyTorch", "ONNX Runtime"]
 
 
 class Engine:
@@ -144,13 +156,6 @@ def write_workload(rows, path):
     path.write_text(json.dumps(settings | {"batches": batches}))
 
 
-def check_logits(reference, engine, order):
-    """The largest difference of two engines' logits; `order` brings the reference's rows into the engine's order."""
-    ours = [reference[i] for i in order]
-    theirs = engine.ask(do="logits")["logits"]
-    return max(abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True))
-
-
 JOBS = {
     "training, dropout on": {"do": "train", "dropout": True},
     "training, dropout off": {"do": "train", "dropout": False},
@@ -158,50 +163,105 @@ JOBS = {
 }
 
 
+@dataclasses.dataclass
+class Work:
+    """Rows on which the engines are compared: as they come, and sorted by length."""
+
+    folder: Path
+    task: Path
+    files: dict  # by whether the rows are sorted
+    by_length: list
+    rows: list
+
+    @classmethod
+    def write(cls, folder, rows, scratch):
+        work = cls(
+            folder,
+            scratch / f"{folder.name}.safetensors",
+            {False: scratch / "as_is.json", True: scratch / "sorted.json"},
+            sorted(range(len(rows)), key=lambda i: len(rows[i]["ids"])),
+            rows,
+        )
+        write_task(folder, work.task)
+        write_workload(rows, work.files[False])
+        write_workload([rows[i] for i in work.by_length], work.files[True])
+        return work
+
+    def start(self, contender, arguments):
+        operands = [self.folder, self.task, self.files[contender.sorted_rows]]
+        commands = {
+            "grafter": [WORKER, *operands],
+            "torch": [sys.executable, HERE / "peer_torch.py", *operands, "--threads", arguments.threads],
+            "onnx": [sys.executable, HERE / "peer_onnx.py", *operands, "--threads", arguments.threads]
+            + ["--graph", self.task.with_suffix(".onnx")],
+        }
+        return Engine(contender.name, [*commands[contender.program], *contender.flags], arguments.threads)
+
+    def difference(self, reference, contender, engine):
+        """The largest difference of an engine's logits from grafter's."""
+        order = self.by_length if contender.sorted_rows else range(len(self.rows))
+        pairs = zip([reference[i] for i in order], engine.ask(do="logits")["logits"], strict=True)
+        return max(abs(a - b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True))
+
+
+def contenders(rows, arguments):
+    """Those that were asked for; sorting changes nothing where all rows are of one length."""
+    uniform = len({len(row["ids"]) for row in rows}) == 1
+    redundant = lambda c: uniform and any(
+        c != other and (c.program, c.flags) == (other.program, other.flags) and not other.sorted_rows for other in PEERS
+    )
+    return [c for c in OURS + PEERS if c.name in arguments.engines and not (c.sorted_rows and redundant(c))]
+
+
 def measure(model, rows, what, arguments, scratch):
     """Rounds of every job by every engine; returns tokens per second `[job][engine][round]`, and peak bytes."""
-    folder = model_folder(model, arguments.cache)
-    task = scratch / f"{model}.safetensors"
-    write_task(folder, task)
-    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["ids"]))
-    files = {False: scratch / "as_is.json", True: scratch / "sorted.json"}
-    write_workload(rows, files[False])
-    write_workload([rows[i] for i in by_length], files[True])
-    uniform = len({len(row["ids"]) for row in rows}) == 1
-
-    grafter = Engine(GRAFTER, [WORKER, folder, task, files[False]], arguments.threads)
-    engines = [(grafter, None)]
-    reference = grafter.ask(do="logits")["logits"]
-    for peer in PEERS:
-        # Sorting changes nothing where all rows are of one length.
-        if peer.name not in arguments.peers or (uniform and peer.sorted_rows and len(peer.flags) == 2):
-            continue
-        command = [sys.executable, HERE / "peer_torch.py", folder, task, files[peer.sorted_rows], *peer.flags]
-        engine = Engine(peer.name, [*command, "--threads", arguments.threads], arguments.threads)
-        order = by_length if peer.sorted_rows else range(len(rows))
-        difference = check_logits(reference, engine, order)
-        print(f"  {peer.name}: logits differ by at most {difference:.1e}", flush=True)
-        if peer.exact and not difference < TOLERANCE:
-            raise SystemExit(f"{peer.name} does not compute the same network: {difference}")
-        engines.append((engine, peer))
+    work = Work.write(model_folder(model, arguments.cache), rows, scratch)
+    engines = {}
+    for contender in contenders(rows, arguments):
+        engine = work.start(contender, arguments)
+        if contender == GRAFTER:
+            reference = engine.ask(do="logits")["logits"]
+        else:
+            difference = work.difference(reference, contender, engine)
+            print(f"  {contender.name}: logits differ by at most {difference:.1e}", flush=True)
+            if contender.exact and not difference < TOLERANCE:
+                raise SystemExit(f"{contender.name} does not compute the same network: {difference}")
+        engines[contender] = engine
 
     tokens = sum(len(row["ids"]) for row in rows)
-    rates = {job: {engine.name: [] for engine, _ in engines} for job in JOBS}
+    rates = {job: {c.name: [] for c in engines if job in c.jobs} for job in JOBS}
+    products = {c.name: [] for c in engines if c.name in ("grafter", "PyTorch")}
+    memory = {}
     for round_ in range(arguments.rounds + 1):
         for job, order in JOBS.items():
-            for engine, _ in engines:
-                rate = tokens / engine.ask(**order)["seconds"]
-                if round_ > 0:  # The first one warms up caches and compiles.
-                    rates[job][engine.name].append(rate)
-    memory = {engine.name: engine.ask(do="memory")["bytes"] for engine, _ in engines}
-    gemm = grafter.ask(do="gemm")["gflops"]
-    for engine, _ in engines:
+            for contender, engine in engines.items():
+                if contender.name in rates[job]:
+                    rate = tokens / engine.ask(**order)["seconds"]
+                    if round_ > 0:  # The first one warms up caches and compiles.
+                        rates[job][contender.name].append(rate)
+            if job == "training, dropout off":
+                memory = {c.name: e.ask(do="memory")["bytes"] for c, e in engines.items() if c.jobs == ALL}
+        for name in products:
+            engine = next(engine for contender, engine in engines.items() if contender.name == name)
+            products[name].append(engine.ask(do="gemm")["gflops"])
+    for engine in engines.values():
         engine.close()
-    return {"model": model, "work": what, "rates": rates, "memory": memory, "gemm": gemm, "floor": floor(folder, rows)}
+    # What the machine gives: the faster of the two sides, each over the rounds as everything else.
+    product_rate = max(statistics.median(rounds) for rounds in products.values())
+    return {
+        "model": model,
+        "work": what,
+        "uniform": len({len(row["ids"]) for row in rows}) == 1,
+        "rates": rates,
+        "memory": memory,
+        "products": products,
+        "product_rate": product_rate,
+        "flop": flop(work.folder, rows),
+    }
 
 
-def floor(folder, rows):
-    """FLOP of one forward pass per token: every product of the encoder, its adapters and its attention."""
+def flop(folder, rows):
+    """Of one forward pass per token: every product of the encoder, its adapters and its attention."""
     config = BertConfig.from_pretrained(folder)
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     lengths = [len(row["ids"]) for row in rows]
@@ -210,11 +270,112 @@ def floor(folder, rows):
     return layers * (2 * (4 * hidden * hidden + 2 * hidden * inner) + 2 * 4 * hidden * BOTTLENECK + attention)
 
 
-def report(results, arguments):
-    lines = [
-        "# Speed beside PyTorch",
+def ratios(result, job, ours, theirs):
+    """The rounds' ratios of two engines' rates."""
+    of = result["rates"][job]
+    return [a / b for a, b in zip(of[ours], of[theirs], strict=True)]
+
+
+def fastest(result, job, names):
+    """The fastest of these engines in this run, if any of them was in it."""
+    of = result["rates"][job]
+    return max((name for name in names if name in of), key=lambda name: statistics.median(of[name]), default=None)
+
+
+def share(result, job):
+    """Which part of the time the products alone would take. A frozen network's backward pass has one for each of the
+    forward pass; those of adapters and attention, which have two, are not counted twice."""
+    passes = 1 if job == "inference" else 2
+    rate = statistics.median(result["rates"][job][GRAFTER.name])
+    return rate * passes * result["flop"] / (result["product_rate"] * 1e9)
+
+
+SORTED = ["PyTorch, sorted", "PyTorch, sorted, compiled"]
+ON, OFF, INFER = JOBS
+# What, on rows of one length or of real ones, job, the engines of which the fastest counts, and the ratio to reach.
+TARGETS = [
+    ("training, real lengths, as run, dropout on", False, ON, ["PyTorch"], 5.0),
+    ("training, real lengths, as run, dropout off", False, OFF, ["PyTorch"], 3.3),
+    ("training, full length, dropout on", True, ON, ["PyTorch"], 3.3),
+    ("training, full length, dropout off", True, OFF, ["PyTorch"], 1.4),
+    ("training, real lengths, at its best, dropout on", False, ON, SORTED, 1.8),
+    ("training, real lengths, at its best, dropout off", False, OFF, SORTED, 1.35),
+    ("inference, real lengths, as run", False, INFER, ["PyTorch"], 4.0),
+    ("inference, real lengths, at its best", False, INFER, SORTED, 1.25),
+    ("inference, full length", True, INFER, ["PyTorch"], 1.35),
+]
+
+
+def verdict(reached):
+    return "reached" if reached else "not reached"
+
+
+def summary(results):
+    """The ratios that the engine aims at, beside those of this run."""
+    lines = ["| | aim | work | beside | this run | |", "|---|---|---|---|---|---|"]
+    for what, uniform, job, names, aim in TARGETS:
+        for result in results:
+            peer = fastest(result, job, names)
+            if result["uniform"] != uniform or peer is None:
+                continue
+            found = ratios(result, job, GRAFTER.name, peer)
+            median = statistics.median(found)
+            lines.append(
+                f"| {what} | {aim:g}x | {result['model']}, {result['work']} | {peer} "
+                f"| {median:.2f}x ({min(found):.2f} to {max(found):.2f}) | {verdict(median >= aim)} |"
+            )
+    for result in results:
+        where = f"{result['model']}, {result['work']}"
+        if result["uniform"]:
+            for job, aim in [(INFER, 0.9), (OFF, 0.85)]:
+                part = share(result, job)
+                lines.append(f"| share of the product rate, {job} | {aim:.0%} | {where} | | {part:.0%} | {verdict(part >= aim)} |")
+            job, ours, theirs = INFER, "grafter, int8", GRAFTER.name
+            if ours in result["rates"][job]:
+                median = statistics.median(ratios(result, job, ours, theirs))
+                lines.append(f"| 8-bit base, inference | 2x | {where} | {theirs} | {median:.2f}x | {verdict(median >= 2)} |")
+        elif {"grafter, int8", "ONNX Runtime, int8"} <= result["rates"][INFER].keys():
+            median = statistics.median(ratios(result, INFER, "grafter, int8", "ONNX Runtime, int8"))
+            lines.append(
+                f"| 8-bit base, inference | 1.3x | {where} | ONNX Runtime, int8 | {median:.2f}x | {verdict(median >= 1.3)} |"
+            )
+        if "PyTorch" in result["memory"]:
+            part = result["memory"][GRAFTER.name] / result["memory"]["PyTorch"]
+            lines.append(f"| peak memory in training | a quarter | {where} | PyTorch | {part:.2f} | {verdict(part <= 0.25)} |")
+    return lines
+
+
+def details(result):
+    lines = [f"## {result['model']}, {result['work']}", ""]
+    lines += ["| | engine | tokens/s | peer | tokens/s | ratio |", "|---|---|---|---|---|---|"]
+    for job, of in result["rates"].items():
+        for ours in (c.name for c in OURS if c.name in of):
+            for peer in (c.name for c in PEERS if c.name in of):
+                found = ratios(result, job, ours, peer)
+                lines.append(
+                    f"| {job} | {ours} | {statistics.median(of[ours]):,.0f} | {peer} | {statistics.median(of[peer]):,.0f} "
+                    f"| {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}) |"
+                )
+    memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in result["memory"].items())
+    products = ", ".join(f"{name} {statistics.median(rounds):,.0f}" for name, rounds in result["products"].items())
+    limit = result["product_rate"] * 1e9 / result["flop"]
+    shares = ", ".join(f"{job} {share(result, job):.0%}" for job in JOBS)
+    lines += [
         "",
-        "Written by `bench/compare/run --write`; the command of this table:",
+        f"- Peak memory after training: {memory}.",
+        f"- Products alone, GFLOP/s: {products}. A token takes {result['flop'] / 1e6:.1f} MFLOP forward and twice that in a",
+        f"  training step, so the products alone allow {limit:,.0f} tokens/s in inference and {limit / 2:,.0f} in training. grafter's share:",
+        f"  {shares}.",
+        "",
+    ]
+    return lines
+
+
+def report(results, start, arguments):
+    lines = [
+        "# Speed beside PyTorch and ONNX Runtime",
+        "",
+        "Written by `bench/compare/run --write`; the command of this page:",
         "",
         "```sh",
         f"bench/compare/run {' '.join(arguments.shown)}".rstrip(),
@@ -222,33 +383,36 @@ def report(results, arguments):
         "",
         f"{machine()}, {arguments.threads} threads. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",
         "Tokens per second count real tokens, not padding: medians of the rounds. A ratio is grafter's rate over the peer's in the",
-        "same round: median (least to most). All engines gave the same logits to 1e-4 before they were timed; bf16 is another",
-        "arithmetic and is shown for scale.",
+        "same round: median (least to most). All engines gave the same logits to 1e-4 before they were timed, but those in bf16 and",
+        "int8, which compute in another arithmetic and are shown for scale. \"As run\": padded to the longest row of a batch, rows in",
+        "any order. \"At its best\": rows sorted by length, and `torch.compile` where that is faster.",
         "",
+        "## What the engine aims at, and what it reached",
+        "",
+        *summary(results),
+        f"| process start to first prediction, `minilm` | 150 ms | `grafter predict`, one text | | {start * 1e3:.0f} ms | {verdict(start <= 0.15)} |",
+        "",
+        *arguments.remarks,
     ]
     for result in results:
-        lines += [f"## {result['model']}, {result['work']}", ""]
-        lines += ["| | grafter, tokens/s | share of the product rate | peer | peer, tokens/s | ratio |", "|---|---|---|---|---|---|"]
-        for job, of in result["rates"].items():
-            ours = of[GRAFTER]
-            # The backward pass of a frozen network is one product for each of the forward pass.
-            flop = result["floor"] * (1 if job == "inference" else 2)
-            share = statistics.median(ours) * flop / (result["gemm"] * 1e9)
-            for name, theirs in of.items():
-                if name == GRAFTER:
-                    continue
-                ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-                lines.append(
-                    f"| {job} | {statistics.median(ours):,.0f} | {100 * share:.0f} % | {name} | {statistics.median(theirs):,.0f} "
-                    f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-                )
-        memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in result["memory"].items())
-        lines += [
-            "",
-            f"Peak memory of the process: {memory}. Products alone: {result['gemm']:,.0f} GFLOP/s; {result['floor'] / 1e6:.1f} MFLOP a token forward.",
-            "",
-        ]
+        lines += details(result)
     return "\n".join(lines)
+
+
+def first_prediction(scratch, tries=10):
+    """Seconds from the start of `grafter predict` to its end on one text, with the model in the page cache: the median."""
+    rows, adapter, text = scratch / "few.tsv", scratch / "few", scratch / "one.txt"
+    rows.write_text("text\tlabel\n" + "".join(f"day {i} was {'good' if i % 2 else 'bad'}\t{i % 2}\n" for i in range(16)))
+    text.write_text("a fine day\n")
+    grafter = ROOT / "target/release/grafter"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([grafter, "train", "--train", rows, "--dev", rows, "--epochs", "1", "--out", adapter], **quiet)
+    seconds = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        subprocess.run([grafter, "predict", "--adapter", adapter, "--input", text], **quiet)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def machine():
@@ -260,9 +424,13 @@ def machine():
 
 def versions():
     import adapters
+    import onnxruntime
     import transformers
 
-    return f"PyTorch {torch.__version__}, transformers {transformers.__version__}, adapters {adapters.__version__}"
+    return (
+        f"PyTorch {torch.__version__}, transformers {transformers.__version__}, adapters {adapters.__version__}, "
+        f"ONNX Runtime {onnxruntime.__version__}"
+    )
 
 
 def main():
@@ -272,25 +440,31 @@ def main():
     parser.add_argument("--rows", type=int, default=320, help="rows of each work, in batches of 32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--peers", nargs="+", choices=[peer.name for peer in PEERS], default=[peer.name for peer in PEERS])
+    names = [contender.name for contender in OURS + PEERS]
+    parser.add_argument("--engines", nargs="+", choices=names, default=names)
     parser.add_argument("--cache", type=Path, default=ROOT / "target" / "compare")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
-    parser.add_argument("--smoke", action="store_true", help="one batch, one round: does it run?")
+    parser.add_argument("--smoke", action="store_true", help="one batch, one round, few engines: does it run?")
     arguments = parser.parse_args()
-    arguments.shown = [part for part in sys.argv[1:] if part != "--write"]
+    arguments.shown = [shlex.quote(part) for part in sys.argv[1:] if part != "--write"]
     if arguments.smoke:
-        arguments.rows, arguments.rounds = ROWS, 1
+        arguments.rows, arguments.rounds, arguments.engines = ROWS, 1, [c.name for c in OURS] + SMOKE_PEERS
+    arguments.engines = [GRAFTER.name, *arguments.engines]
+    remarks = ROOT / "bench" / "remarks.md"
+    arguments.remarks = remarks.read_text().splitlines() if arguments.write and remarks.exists() else []
     results = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
         for model in arguments.model:
+            folder = model_folder(model, arguments.cache)
             works = [("full length 128", lambda: full_rows(arguments.rows))]
             for path in arguments.data:
-                folder = model_folder(model, arguments.cache)
                 works.append((f"lengths of {path.parent.name}", lambda p=path, f=folder: real_rows(f, p, arguments.rows)))
             for what, rows in works:
                 print(f"{model}, {what}", flush=True)
-                results.append(measure(model, rows(), what, arguments, Path(scratch)))
-    text = report(results, arguments)
+                results.append(measure(model, rows(), what, arguments, scratch))
+        start = first_prediction(scratch)
+    text = report(results, start, arguments)
     print(text)
     if arguments.write:
         (ROOT / "bench" / "RESULTS.md").write_text(text)

@@ -27,27 +27,26 @@ from parity_model import ReferenceModel, decays, make_batch  # noqa: E402
 ACTIVATION = {"gelu-tanh": "gelu_tanh"}
 
 
+def reference(folder, task, workload, attention):
+    """The network of the parity fixtures: a frozen BERT with AdapterHub's adapters and a linear head."""
+    weights = load_file(folder / "model.safetensors")
+    model = ReferenceModel(
+        BertConfig.from_pretrained(folder),
+        {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")},
+        load_file(task),
+        bottleneck=workload["bottleneck"],
+        activation=ACTIVATION.get(workload["activation"], workload["activation"]),
+        task="classification",
+        pooling=workload["pooling"],
+    )
+    model.bert.set_attn_implementation(attention)
+    return model
+
+
 class Engine:
     def __init__(self, arguments):
         workload = json.loads(Path(arguments.workload).read_text())
-        folder = Path(arguments.model)
-        config = BertConfig.from_pretrained(folder)
-        weights = {
-            name: tensor
-            for name, tensor in load_file(folder / "model.safetensors").items()
-            if not name.endswith("position_ids")
-        }
-        activation = workload["activation"]
-        self.model = ReferenceModel(
-            config,
-            weights,
-            load_file(arguments.task),
-            bottleneck=workload["bottleneck"],
-            activation=ACTIVATION.get(activation, activation),
-            task="classification",
-            pooling=workload["pooling"],
-        )
-        self.model.bert.set_attn_implementation(arguments.attention)
+        self.model = reference(Path(arguments.model), arguments.task, workload, arguments.attention)
         # The reference collects all hidden states; nobody who trains asks for them.
         self.forward = lean_forward(self.model)
         if arguments.compile:
@@ -89,11 +88,11 @@ class Engine:
             self.optimizer.step()
 
 
-def lean_forward(model):
+def lean_forward(model, always_masked=False):
     """Logits of a batch. A mask of ones is left out, as a careful user does; SDPA then takes its fastest kernel."""
 
     def forward(batch):
-        full = bool(batch.mask.all())
+        full = not always_masked and bool(batch.mask.all())
         out = model.bert(
             input_ids=batch.ids, token_type_ids=batch.types, attention_mask=None if full else batch.mask
         )
@@ -107,6 +106,18 @@ def lean_forward(model):
         return model.head(pooled)
 
     return forward
+
+
+def product_rate(threads):
+    """GFLOP/s of PyTorch's matrix product at the size of a batch's feed-forward network: the best of some rounds."""
+    left, right = torch.rand(512 * threads, 384), torch.rand(384, 1536)
+    repeats, best = 10, 0.0
+    for _ in range(6):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            left @ right
+        best = max(best, 2 * left.numel() * right.shape[1] * repeats / (time.perf_counter() - start) / 1e9)
+    return best
 
 
 def peak_bytes():
@@ -143,6 +154,7 @@ def main():
             "train": lambda: timed(lambda: engine.train(order.get("dropout", False))),
             "infer": lambda: timed(engine.infer),
             "memory": lambda: {"bytes": peak_bytes()},
+            "gemm": lambda: {"gflops": product_rate(arguments.threads)},
         }
         print(json.dumps(answers[order["do"]]()), flush=True)
 

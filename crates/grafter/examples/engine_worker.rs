@@ -27,8 +27,9 @@ use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::optim::{AdamW, Moments, clip_to_norm};
 use grafter::predict::{Query, logits};
-use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul};
+use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul_packed};
 use grafter_nn::linear::Precision;
+use grafter_nn::packed::PackedMatrix;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -181,23 +182,19 @@ fn timed(work: impl FnOnce()) -> Value {
 /// The best of some rounds of products as the feed-forward network has them, each thread with its own: what the machine
 /// gives when nothing but products runs.
 fn gemm_rate() -> f64 {
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 6;
     let (tokens, inner, columns) = (512, 384, 1536);
     let threads = rayon::current_num_threads();
     let repeats = 20;
+    let right = PackedMatrix::new(Matrix::new(&vec![0.25; inner * columns], inner, columns));
     let rate = || {
         let start = Instant::now();
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
-            let left = vec![0.5_f32; tokens * inner];
-            let right = vec![0.25_f32; inner * columns];
-            let mut result = vec![0.0_f32; tokens * columns];
+            let left = vec![0.5; tokens * inner];
+            let mut result = vec![0.0; tokens * columns];
             for _ in 0..repeats {
-                matmul(
-                    MatrixMut::new(&mut result, tokens, columns),
-                    Matrix::new(&left, tokens, inner),
-                    Matrix::new(&right, inner, columns),
-                    Start::Zero,
-                );
+                let result = MatrixMut::new(&mut result, tokens, columns);
+                matmul_packed(result, Matrix::new(&left, tokens, inner), &right, Start::Zero);
             }
             std::hint::black_box(&result);
         });
