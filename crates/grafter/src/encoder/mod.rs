@@ -25,6 +25,8 @@ use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::FrozenLinear;
 
+use crate::batch::Chunk;
+
 /// A layer normalisation as the checkpoint has it, used where a task does not bring its own.
 #[derive(Clone, Debug)]
 pub struct FrozenLayerNorm {
@@ -177,6 +179,21 @@ impl EncoderDropout {
             pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
             attention: Dropout::new(config.attention_probs_dropout_prob),
             key: DropoutKey::new(seed).derive(step),
+        }
+    }
+
+    /// Applies the dropout of hidden states to each sequence of a chunk with its own key; on a gradient it is its own
+    /// backward pass.
+    /// # Shapes
+    /// x `[tokens, hidden]`
+    pub(crate) fn drop_hidden(&self, place: DropoutPlace, layer: usize, chunk: &Chunk<'_>, x: &mut [f32]) {
+        if self.hidden.is_none() {
+            return;
+        }
+        let hidden = x.len() / chunk.tokens();
+        for (index, range) in chunk.ranges().enumerate() {
+            let key = self.key(place, layer, chunk.first_sequence + index);
+            self.hidden.apply(key, &mut x[range.start * hidden..range.end * hidden]);
         }
     }
 
