@@ -16,8 +16,10 @@ pub mod activations;
 mod backward;
 mod config;
 mod forward;
+mod precision;
 
 pub use config::{DecidingConfig, EncoderConfig, base_activation};
+pub use precision::BasePrecision;
 
 use grafter_nn::attention::AttentionShape;
 use grafter_nn::dropout::{Dropout, DropoutKey};
@@ -71,12 +73,18 @@ pub struct Encoder {
     /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
     pub(crate) pooler: Option<FrozenLinear>,
     pub(crate) weights_sha256: String,
+    pub(crate) precision: BasePrecision,
 }
 
 impl Encoder {
     /// SHA-256 of the file that the weights came from, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
         &self.weights_sha256
+    }
+
+    /// In which numbers the linear layers of the Transformer are multiplied.
+    pub fn precision(&self) -> BasePrecision {
+        self.precision
     }
 
     /// Whether tasks can read the pooled `[CLS]`.
