@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use grafter::adapter::{AdapterActivation, Method, Pooling};
 use grafter::data::{Columns, Format, Source, TaskKind};
+use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 
@@ -65,6 +66,14 @@ pub struct ModelArg {
     /// Name of a known model, fetched if missing, or a local folder in Hugging Face layout
     #[arg(long, value_name = "NAME|DIR", default_value = "minilm")]
     pub model: String,
+}
+
+/// How the model is read for an adapter.
+#[derive(Debug, Args)]
+pub struct BaseArg {
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8; as the adapter was trained if absent
+    #[arg(long, value_name = "PRECISION")]
+    pub base: Option<BasePrecision>,
 }
 
 /// How rows are read.
@@ -136,6 +145,11 @@ pub struct Train {
 
     #[command(flatten)]
     pub rows: RowArgs,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8. 8 bits take less time
+    /// forward on CPUs with AVX-512 VNNI, and the scores differ slightly
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
 
     #[command(flatten)]
     pub options: TrainingArgs,
@@ -272,6 +286,9 @@ pub struct Eval {
     pub model: ModelArg,
 
     #[command(flatten)]
+    pub base: BaseArg,
+
+    #[command(flatten)]
     pub rows: RowArgs,
 }
 
@@ -291,6 +308,9 @@ pub struct Predict {
 
     #[command(flatten)]
     pub model: ModelArg,
+
+    #[command(flatten)]
+    pub base: BaseArg,
 
     #[command(flatten)]
     pub rows: RowArgs,

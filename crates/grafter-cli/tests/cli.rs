@@ -294,6 +294,78 @@ fn the_number_of_threads_does_not_change_the_adapter() {
 }
 
 #[test]
+fn a_base_in_8_bits_is_trained_on_and_recorded_and_answered_on() {
+    let place = Place::new();
+    let rows: String = (0..12).map(|_| OPINIONS.split_once('\n').unwrap().1).collect();
+    for name in ["train.csv", "dev.csv"] {
+        place.write(name, format!("text,label\n{rows}"));
+    }
+    let (mut files, mut answers) = (BTreeSet::new(), BTreeSet::new());
+    for threads in ["1", "2"] {
+        let options = ["--base=int8", "--threads", threads, "--overwrite", "--batch-size", "64"];
+        place.train("csv", &options).succeeded();
+        for name in ["adapter.safetensors", "adapter.json"] {
+            files.insert(std::fs::read(place.path("adapter").join(name)).unwrap());
+        }
+        let done = place.run(&["predict", "--adapter=adapter", "--input=dev.csv", "--threads", threads]);
+        assert_eq!(done.stderr, "", "the base is what the adapter was trained on");
+        answers.insert(done.succeeded().stdout);
+    }
+    assert_eq!((files.len(), answers.len()), (2, 1), "one of each, at 1 and 2 threads");
+    let manifest = std::fs::read(place.path("adapter/adapter.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["base"]["precision"], "int8");
+    let scores = place.run(&["eval", "--adapter=adapter", "--data=dev.csv", "--json"]).succeeded();
+    assert_eq!(scores.stderr, "");
+    assert_eq!(scores.json()["scores"]["accuracy"], 1.0, "{}", scores.stdout);
+    let told = without_digests(&place.run_bare(&["inspect", "adapter"]).succeeded().stdout);
+    let base = told.lines().find(|line| line.starts_with("base")).unwrap();
+    assert!(base.contains("numbers, read in int8; weights"), "{base}");
+    let card = std::fs::read_to_string(place.path("adapter/README.md")).unwrap();
+    assert!(card.contains("encoder `tiny-bert`, its linear layers in 8 bits: "), "{card}");
+}
+
+#[test]
+fn another_precision_than_in_training_is_told() {
+    let place = Place::with_adapter();
+    let predict = ["predict", "--adapter=adapter", "--input=dev.csv"];
+    let own = place.run(&predict).succeeded();
+    let same = place.run(&[&predict[..], &["--base=f32"]].concat()).succeeded();
+    assert_eq!((same.stdout.as_str(), same.stderr.as_str()), (own.stdout.as_str(), ""));
+    let other = place.run(&[&predict[..], &["--base=int8"]].concat()).succeeded();
+    assert_ne!(other.stdout, own.stdout, "probabilities differ in some digit");
+    assert_eq!(labels(&other.json_lines()), labels(&own.json_lines()));
+    let eval = ["eval", "--adapter=adapter", "--data=dev.csv", "--json", "--base=int8"];
+    let scored = place.run(&eval).succeeded();
+    assert_eq!(scored.stderr, other.stderr);
+    assert_snapshot!(scored.stderr, @"warning: adapter `adapter` was trained on a base in f32 and answers on one in int8");
+    // What was written before there was a choice is of the only precision that there was.
+    let manifest = std::fs::read_to_string(place.path("adapter/adapter.json")).unwrap();
+    let before = manifest.replace(",\n    \"precision\": \"f32\"", "");
+    assert_ne!(before, manifest);
+    place.write("adapter/adapter.json", before);
+    let old = place.run(&predict).succeeded();
+    assert_eq!((old.stdout.as_str(), old.stderr.as_str()), (own.stdout.as_str(), ""));
+}
+
+#[test]
+fn an_unknown_precision() {
+    let place = Place::with_adapter();
+    assert_snapshot!(place.told(&place.run(&["predict", "--adapter=adapter", "--base=int4"])), @r#"
+    exit code 2
+    error: invalid value 'int4' for '--base <PRECISION>': unknown precision `int4`; known: f32, int8
+
+    For more information, try '--help'.
+    "#);
+    let manifest = std::fs::read_to_string(place.path("adapter/adapter.json")).unwrap();
+    place.write("adapter/adapter.json", manifest.replace("\"f32\"", "\"int4\""));
+    assert_snapshot!(place.told(&place.run(&["predict", "--adapter=adapter", "--input=dev.csv"])), @r"
+    exit code 2
+    error: `adapter/adapter.json` is not an adapter's description: unknown variant `int4`, expected `f32` or `int8` at line 34 column 23
+    ");
+}
+
+#[test]
 fn an_adapter_is_replaced_only_with_overwrite() {
     let place = Place::with_adapter();
     let before = std::fs::read(place.path("adapter/adapter.safetensors")).unwrap();

@@ -23,12 +23,11 @@ use std::time::Instant;
 use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder_in;
-use grafter::encoder::{Encoder, EncoderDropout};
+use grafter::encoder::{BasePrecision, Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::optim::{AdamW, Moments, clip_to_norm};
 use grafter::predict::{Query, logits};
 use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul_packed};
-use grafter_nn::linear::Precision;
 use grafter_nn::packed::PackedMatrix;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -81,9 +80,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(usage.into());
     };
     let precision = match base {
-        [] => Precision::F32,
-        [base] if base == "f32" => Precision::F32,
-        [base] if base == "int8" => Precision::Int8,
+        [] => BasePrecision::F32,
+        [base] => base.parse()?,
         _ => return Err(usage.into()),
     };
     let workload: Workload = serde_json::from_slice(&std::fs::read(workload)?)?;

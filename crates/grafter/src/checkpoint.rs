@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use thiserror::Error;
 
 use crate::digest::sha256_hex;
-use crate::encoder::{Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
+use crate::encoder::{BasePrecision, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
 use crate::tensors::{self, TensorProblem};
 
 /// Why a folder could not be read as a pretrained encoder.
@@ -91,15 +91,14 @@ pub enum CheckpointError {
 /// # Errors
 /// If a file is missing or broken, or the configuration names something that is not supported.
 pub fn read_encoder(folder: &Path) -> Result<Encoder, CheckpointError> {
-    read_encoder_in(folder, Precision::F32)
+    read_encoder_in(folder, BasePrecision::F32)
 }
 
 /// As [`read_encoder`], with the linear layers of the Transformer in a precision. The pooler, the embeddings and the layer
-/// normalisations stay f32. An adapter's folder does not record the precision: an adapter that was trained on an 8-bit
-/// base gives slightly other answers on the same base in f32.
+/// normalisations stay f32.
 /// # Errors
 /// As [`read_encoder`].
-pub fn read_encoder_in(folder: &Path, precision: Precision) -> Result<Encoder, CheckpointError> {
+pub fn read_encoder_in(folder: &Path, precision: BasePrecision) -> Result<Encoder, CheckpointError> {
     let config = EncoderConfig::read(&folder.join("config.json"))?;
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
@@ -118,7 +117,7 @@ struct Reader<'a> {
     /// `bert.` when the checkpoint was saved from a model with a head, empty when from a bare encoder.
     prefix: &'static str,
     /// Of the linear layers of the Transformer.
-    precision: Precision,
+    precision: BasePrecision,
 }
 
 impl Reader<'_> {
@@ -140,12 +139,13 @@ impl Reader<'_> {
         let has_pooler = self.tensors.tensor(&format!("{}pooler.dense.weight", self.prefix)).is_ok();
         let pooler =
             has_pooler.then(|| self.linear("pooler.dense", hidden, hidden, Precision::F32)).transpose()?;
-        Ok(Encoder { config, embedding, embeddings_layer_norm, layers, pooler, weights_sha256 })
+        let precision = self.precision;
+        Ok(Encoder { config, embedding, embeddings_layer_norm, layers, pooler, weights_sha256, precision })
     }
 
     fn layer(&self, config: &EncoderConfig, layer: usize) -> Result<EncoderLayer, CheckpointError> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-        let precision = self.precision;
+        let precision = self.precision.operation();
         let name = |rest: &str| format!("encoder.layer.{layer}.{rest}");
         // Query, key and value in one product.
         let (mut weight, mut bias) = (Vec::new(), Vec::new());

@@ -206,6 +206,7 @@ fn seal(
             tokenizer_sha256: model.tokenizer().sha256().to_owned(),
             config: model.encoder().config.deciding(),
             parameters: model.encoder().parameter_count(),
+            precision: model.encoder().precision(),
         },
         trained_parameters: parameters.values().len(),
         training,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::checkpoint::{CheckpointError, read_encoder};
-use crate::encoder::Encoder;
+use crate::checkpoint::{CheckpointError, read_encoder_in};
+use crate::encoder::{BasePrecision, Encoder};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a folder could not be read as a model.
@@ -33,7 +33,14 @@ impl Model {
     /// # Errors
     /// If a file is missing or broken, or the model is not supported.
     pub fn read(folder: &Path, name: &str) -> Result<Self, ModelError> {
-        let encoder = read_encoder(folder)?;
+        Self::read_in(folder, name, BasePrecision::F32)
+    }
+
+    /// As [`Model::read`], with the encoder in a precision.
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn read_in(folder: &Path, name: &str, precision: BasePrecision) -> Result<Self, ModelError> {
+        let encoder = read_encoder_in(folder, precision)?;
         let tokenizer = Tokenizer::read(folder, encoder.config.vocab_size)?;
         Ok(Self { name: name.to_owned(), encoder, tokenizer })
     }

@@ -9,18 +9,17 @@ use std::path::Path;
 use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder_in;
-use grafter::encoder::{Encoder, EncoderDropout};
+use grafter::encoder::{BasePrecision, Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::optim::{AdamW, Moments};
 use grafter::predict::{Query, logits};
 use grafter::random::Random;
-use grafter_nn::linear::Precision;
 
 /// Weights have steps of a 127th of their largest number, inputs of a 255th of their range: each product is off by about
 /// one hundredth of its size, and the errors of a few layers add up.
 const TOLERANCE: f64 = 0.05;
 
-fn encoder(precision: Precision) -> Encoder {
+fn encoder(precision: BasePrecision) -> Encoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
     read_encoder_in(&folder, precision).unwrap()
 }
@@ -66,7 +65,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 
 #[test]
 fn answers_and_gradients_are_nearly_those_of_f32_and_not_the_same() {
-    let (exact, int8) = (encoder(Precision::F32), encoder(Precision::Int8));
+    let (exact, int8) = (encoder(BasePrecision::F32), encoder(BasePrecision::Int8));
     assert_eq!(exact.weights_sha256(), int8.weights_sha256(), "the same file");
     assert_ne!(exact.digest_in_memory(), int8.digest_in_memory());
     assert_eq!(exact.parameter_count(), int8.parameter_count());
@@ -85,7 +84,7 @@ fn answers_and_gradients_are_nearly_those_of_f32_and_not_the_same() {
 
 #[test]
 fn a_row_is_answered_in_a_batch_as_alone() {
-    let encoder = encoder(Precision::Int8);
+    let encoder = encoder(BasePrecision::Int8);
     let (task, (rows, _)) = (task(&encoder), rows(&encoder));
     let together = answers(&encoder, &task, &rows);
     for (index, row) in rows.iter().enumerate() {
@@ -95,7 +94,7 @@ fn a_row_is_answered_in_a_batch_as_alone() {
 
 #[test]
 fn training_reduces_the_loss_and_leaves_the_numbers_alone() {
-    let encoder = encoder(Precision::Int8);
+    let encoder = encoder(BasePrecision::Int8);
     let (mut task, (rows, targets)) = (task(&encoder), rows(&encoder));
     let before = encoder.digest_in_memory();
     let (batch, mut engine, optimizer) =

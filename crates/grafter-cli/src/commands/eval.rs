@@ -1,12 +1,11 @@
 //! `grafter eval`: scores an adapter on a file of labelled text.
 
-use grafter::adapter::Adapter;
 use grafter::data::Dataset;
 use grafter::eval::evaluate;
 use grafter::metrics::Scores;
 use serde::Serialize;
 
-use super::{open_model, print, print_json, scores_table};
+use super::{open_adapter, print, print_json, scores_table};
 use crate::Outcome;
 use crate::args::Eval;
 use crate::failure::Failure;
@@ -24,8 +23,8 @@ pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     // What needs no model first, so that a wrong path is told at once.
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
     let data = Dataset::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
-    let model = open_model(&arguments.model.model)?;
-    let adapter = Adapter::load(&arguments.adapter, &model)?;
+    let base = arguments.base.base;
+    let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     let scores = evaluate(&model, &adapter, &data)?;
     let labels = &manifest.task.labels;
     if arguments.json {

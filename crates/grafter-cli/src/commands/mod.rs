@@ -12,6 +12,8 @@ use std::fmt::Write as _;
 use std::io::{Write, stdout};
 use std::path::Path;
 
+use grafter::adapter::{Adapter, Manifest};
+use grafter::encoder::BasePrecision;
 use grafter::hub;
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
@@ -19,13 +21,34 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::PullBar;
+use crate::terminal::tell;
+
+/// Reads the model for an adapter, and the adapter. Without a precision the model is read as the adapter was trained.
+pub fn open_adapter(
+    folder: &Path,
+    manifest: &Manifest,
+    model: &str,
+    base: Option<BasePrecision>,
+) -> Result<(Model, Adapter), Failure> {
+    let trained = manifest.base.precision;
+    let precision = base.unwrap_or(trained);
+    let model = open_model(model, precision)?;
+    let adapter = Adapter::load(folder, &model)?;
+    if precision != trained {
+        tell(format_args!(
+            "warning: adapter `{}` was trained on a base in {trained} and answers on one in {precision}",
+            printable(&folder.display().to_string())
+        ));
+    }
+    Ok((model, adapter))
+}
 
 /// Reads a model by name or folder, fetching it first if it is missing.
-pub fn open_model(model: &str) -> Result<Model, Failure> {
+pub fn open_model(model: &str, precision: BasePrecision) -> Result<Model, Failure> {
     let folder = hub::resolve(model, &mut PullBar::default())?;
     // Of a folder only its own name: an adapter must not tell where on this machine its base lies.
     let name = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
-    let model_read = Model::read(&folder, &name)?;
+    let model_read = Model::read_in(&folder, &name, precision)?;
     check_pins(model, &folder, &model_read)?;
     Ok(model_read)
 }

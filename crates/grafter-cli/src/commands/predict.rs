@@ -17,7 +17,7 @@ use grafter::predict::{Prediction, Query, are_numbers, encode_for, logits};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::open_model;
+use super::open_adapter;
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
@@ -40,8 +40,8 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
     let rows = open_rows(arguments)?;
     refuse_other_kind(&rows, manifest.task.pair)?;
-    let model = open_model(&arguments.model.model)?;
-    let adapter = Adapter::load(&arguments.adapter, &model)?;
+    let base = arguments.base.base;
+    let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     if let Some(output) = &arguments.output {
         super::refuse_output(output, "--output", &[&arguments.input])?;
     }

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use grafter::adapter::Adapter;
 use grafter::data::{Dataset, Row, Source, TaskKind};
+use grafter::encoder::BasePrecision;
 use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
 use grafter::metrics::Metric;
 use grafter::model::Model;
@@ -34,7 +35,7 @@ const EPOCHS: u32 = 10;
 
 pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
     let mut out = OutFolder::open(&arguments.out)?;
-    let model = open_model(&arguments.model.model)?;
+    let model = open_model(&arguments.model.model, BasePrecision::F32)?;
     interrupt::listen();
     out.write_data()?;
     let before = model.encoder().digest_in_memory();

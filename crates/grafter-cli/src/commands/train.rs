@@ -53,7 +53,7 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         }
     }
     let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
-    let model = open_model(&arguments.model.model)?;
+    let model = open_model(&arguments.model.model, arguments.base)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
     options.train.budget.folder = Some(adapter::parent_of(&arguments.out).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::config::{AdapterConfig, Method};
 use super::manifest::Manifest;
+use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
 
@@ -12,6 +13,10 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
     let mut card = front_matter(manifest);
     let task = &manifest.task;
     let training = &manifest.training;
+    let precision = match manifest.base.precision {
+        BasePrecision::F32 => "",
+        BasePrecision::Int8 => ", its linear layers in 8 bits",
+    };
     let what = if task.pair { "pairs of texts" } else { "texts" };
     let share = 100.0 * manifest.trained_parameters as f64 / manifest.base.parameters.max(1) as f64;
     // Writing to a string cannot fail.
@@ -20,9 +25,9 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
     };
     line(format!("# An adapter for {} of {what}\n", task.kind));
     line(format!(
-        "Trained with {} on the frozen encoder `{}`: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
+        "Trained with {} on the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
          alone and leaves it as it is.\n",
-        manifest.tool, manifest.base.name, manifest.trained_parameters
+        manifest.tool, manifest.base.name, precision, manifest.trained_parameters
     ));
     if !task.labels.is_empty() {
         let labels: Vec<String> = task.labels.iter().map(|label| format!("`{}`", inline(label))).collect();

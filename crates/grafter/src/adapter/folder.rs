@@ -109,7 +109,9 @@ impl Adapter {
         check_base(Path::new("(in memory)"), &self.manifest.base, model)
     }
 
-    /// Reads a folder for the model at hand.
+    /// Reads a folder for the model at hand. The model may be read in another precision than the adapter was trained on
+    /// (`base.precision` of the manifest, [`Encoder::precision`](crate::encoder::Encoder::precision)); the answers are then
+    /// slightly other ones.
     /// # Errors
     /// If a file is missing or broken, was not sealed as it is, or belongs to another model.
     pub fn load(folder: &Path, model: &Model) -> Result<Self, AdapterError> {

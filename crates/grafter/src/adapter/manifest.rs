@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::AdapterConfig;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
-use crate::encoder::DecidingConfig;
+use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
 use crate::train::{Ending, TrainOptions};
 
@@ -71,6 +71,9 @@ pub struct BaseRecord {
     pub config: DecidingConfig,
     /// How many numbers it has.
     pub parameters: usize,
+    /// How its linear layers were read in training; another precision gives slightly other answers.
+    #[serde(default)]
+    pub precision: BasePrecision,
 }
 
 /// How an adapter was trained and how good it was.

@@ -42,7 +42,7 @@ impl Encoder {
             activations.layers[slot] = kept;
         }
         if task.layout().lowest_trained() == Lowest::Embeddings {
-            self.drop_sequences(chunk, dropout, DropoutPlace::Embeddings, 0, &mut activations.d_hidden);
+            dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, &mut activations.d_hidden);
             if let Some((weight, bias)) = task.layout().embeddings_layer_norm_gradients(gradients) {
                 let normalised = &activations.embeddings_normalised;
                 layer_norm::backward_weights(normalised, &activations.d_hidden, weight, bias);
@@ -63,7 +63,7 @@ impl Encoder {
         let site = (layer, Site::FeedForward);
         self.backward_graft(site, pass, &kept.feed_forward_site, activations, gradients);
         let place = DropoutPlace::FeedForwardOutput;
-        self.drop_sequences(pass.chunk, pass.dropout, place, layer, &mut activations.d_branch);
+        pass.dropout.drop_hidden(place, layer, pass.chunk, &mut activations.d_branch);
         weights.output.backward(&activations.d_branch, &mut activations.intermediate, Start::Zero);
         self.config.activation().backward(&kept.intermediate, &mut activations.intermediate);
         weights.intermediate.backward(&activations.intermediate, &mut activations.d_hidden, Start::Result);
@@ -86,7 +86,7 @@ impl Encoder {
             return;
         }
         let place = DropoutPlace::AttentionOutput;
-        self.drop_sequences(pass.chunk, pass.dropout, place, layer, &mut activations.d_branch);
+        pass.dropout.drop_hidden(place, layer, pass.chunk, &mut activations.d_branch);
         weights.attention_output.backward(&activations.d_branch, &mut activations.scratch, Start::Zero);
         let shape = self.attention_shape(pass.dropout);
         let mut from = 0;

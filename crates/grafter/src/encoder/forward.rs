@@ -10,6 +10,14 @@ use super::{DropoutPlace, Encoder, EncoderDropout};
 use crate::adapter::Site;
 use crate::batch::Chunk;
 
+/// What passes through the layers, and how.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    chunk: &'a Chunk<'a>,
+    segments: &'a [Segment<'a>],
+    dropout: &'a EncoderDropout,
+}
+
 impl Encoder {
     /// Hidden states of a chunk, left in [`Activations::hidden`].
     ///
@@ -37,10 +45,11 @@ impl Encoder {
     /// below, left in [`Activations::hidden`].
     pub fn forward_below(&self, layer: usize, chunk: &Chunk<'_>, activations: &mut Activations) {
         let (segments, none) = ([Segment::whole(chunk, None)], EncoderDropout::none());
+        let pass = Pass { chunk, segments: &segments, dropout: &none };
         activations.resize(&self.config, chunk, 0, Keep::Nothing, self.layers.len());
-        self.embed(chunk, &segments, &none, activations);
+        self.embed(pass, activations);
         for below in 0..layer {
-            self.layer(below, chunk, &segments, &none, 0, activations);
+            self.layer(below, pass, 0, activations);
         }
     }
 
@@ -66,42 +75,30 @@ impl Encoder {
                 layer
             }
             None => {
-                self.embed(chunk, segments, if frozen > 0 { &none } else { dropout }, activations);
+                let dropout = if frozen > 0 { &none } else { dropout };
+                self.embed(Pass { chunk, segments, dropout }, activations);
                 0
             }
         };
         observe(first, &activations.hidden);
         for layer in first..layers {
             let dropout = if layer < frozen { &none } else { dropout };
-            self.layer(layer, chunk, segments, dropout, keep.slot(layer, frozen), activations);
+            self.layer(layer, Pass { chunk, segments, dropout }, keep.slot(layer, frozen), activations);
             observe(layer + 1, &activations.hidden);
         }
     }
 
     /// Hidden states from those that enter a layer to those that leave it; `slot` is the place of its buffers.
-    fn layer(
-        &self,
-        layer: usize,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
-        slot: usize,
-        activations: &mut Activations,
-    ) {
+    fn layer(&self, layer: usize, pass: Pass<'_>, slot: usize, activations: &mut Activations) {
         let mut kept = std::mem::take(&mut activations.layers[slot]);
-        self.attention_block(layer, chunk, segments, dropout, activations, &mut kept);
-        self.feed_forward_block(layer, chunk, segments, dropout, activations, &mut kept);
+        self.attention_block(layer, pass, activations, &mut kept);
+        self.feed_forward_block(layer, pass, activations, &mut kept);
         activations.layers[slot] = kept;
     }
 
     /// `hidden = dropout(LayerNorm(words + positions + types))`
-    fn embed(
-        &self,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
-        activations: &mut Activations,
-    ) {
+    fn embed(&self, pass: Pass<'_>, activations: &mut Activations) {
+        let Pass { chunk, segments, dropout } = pass;
         let hidden = self.config.hidden_size;
         for range in chunk.ranges() {
             let rows = range.start * hidden..range.end * hidden;
@@ -122,19 +119,18 @@ impl Encoder {
                 &mut activations.hidden[rows],
             );
         }
-        self.drop_sequences(chunk, dropout, DropoutPlace::Embeddings, 0, &mut activations.hidden);
+        dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, &mut activations.hidden);
     }
 
     /// `attention_block = LayerNorm(hidden + adapter(dropout(W_o · attention(hidden))))`
     fn attention_block(
         &self,
         layer: usize,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
+        pass: Pass<'_>,
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
+        let Pass { chunk, segments, dropout } = pass;
         let weights = &self.layers[layer];
         let hidden = self.config.hidden_size;
         weights.query_key_value.forward(&activations.hidden, &mut kept.query_key_value);
@@ -154,7 +150,7 @@ impl Encoder {
         }
         let site = &mut kept.attention_site;
         weights.attention_output.forward(&activations.scratch, &mut site.adapter_input);
-        self.drop_sequences(chunk, dropout, DropoutPlace::AttentionOutput, layer, &mut site.adapter_input);
+        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, &mut site.adapter_input);
         let Activations { hidden: skip, scratch, attention_block, .. } = activations;
         self.graft((layer, Site::Attention), segments, site, skip, scratch, attention_block);
     }
@@ -163,18 +159,17 @@ impl Encoder {
     fn feed_forward_block(
         &self,
         layer: usize,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
+        pass: Pass<'_>,
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
+        let Pass { chunk, segments, dropout } = pass;
         let weights = &self.layers[layer];
         weights.intermediate.forward(&activations.attention_block, &mut kept.intermediate);
         self.config.activation().forward(&kept.intermediate, &mut activations.intermediate);
         let site = &mut kept.feed_forward_site;
         weights.output.forward(&activations.intermediate, &mut site.adapter_input);
-        self.drop_sequences(chunk, dropout, DropoutPlace::FeedForwardOutput, layer, &mut site.adapter_input);
+        dropout.drop_hidden(DropoutPlace::FeedForwardOutput, layer, chunk, &mut site.adapter_input);
         let Activations { hidden, scratch, attention_block: skip, .. } = activations;
         self.graft((layer, Site::FeedForward), segments, site, skip, scratch, hidden);
     }
@@ -225,25 +220,6 @@ impl Encoder {
         match site {
             Site::Attention => self.layers[layer].attention_layer_norm.weights(),
             Site::FeedForward => self.layers[layer].output_layer_norm.weights(),
-        }
-    }
-
-    /// Applies hidden dropout to each sequence with its own key; on a gradient it is its own backward pass.
-    pub(super) fn drop_sequences(
-        &self,
-        chunk: &Chunk<'_>,
-        dropout: &EncoderDropout,
-        place: DropoutPlace,
-        layer: usize,
-        x: &mut [f32],
-    ) {
-        if dropout.hidden.is_none() {
-            return;
-        }
-        let hidden = self.config.hidden_size;
-        for (index, range) in chunk.ranges().enumerate() {
-            let key = dropout.key(place, layer, chunk.first_sequence + index);
-            dropout.hidden.apply(key, &mut x[range.start * hidden..range.end * hidden]);
         }
     }
 }

@@ -16,14 +16,18 @@ pub mod activations;
 mod backward;
 mod config;
 mod forward;
+mod precision;
 
 pub use config::{DecidingConfig, EncoderConfig, base_activation};
+pub use precision::BasePrecision;
 
 use grafter_nn::attention::AttentionShape;
 use grafter_nn::dropout::{Dropout, DropoutKey};
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::FrozenLinear;
+
+use crate::batch::Chunk;
 
 /// A layer normalisation as the checkpoint has it, used where a task does not bring its own.
 #[derive(Clone, Debug)]
@@ -69,12 +73,18 @@ pub struct Encoder {
     /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
     pub(crate) pooler: Option<FrozenLinear>,
     pub(crate) weights_sha256: String,
+    pub(crate) precision: BasePrecision,
 }
 
 impl Encoder {
     /// SHA-256 of the file that the weights came from, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
         &self.weights_sha256
+    }
+
+    /// In which numbers the linear layers of the Transformer are multiplied.
+    pub fn precision(&self) -> BasePrecision {
+        self.precision
     }
 
     /// Whether tasks can read the pooled `[CLS]`.
@@ -177,6 +187,21 @@ impl EncoderDropout {
             pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
             attention: Dropout::new(config.attention_probs_dropout_prob),
             key: DropoutKey::new(seed).derive(step),
+        }
+    }
+
+    /// Applies the dropout of hidden states to each sequence of a chunk with its own key; on a gradient it is its own
+    /// backward pass.
+    /// # Shapes
+    /// x `[tokens, hidden]`
+    pub(crate) fn drop_hidden(&self, place: DropoutPlace, layer: usize, chunk: &Chunk<'_>, x: &mut [f32]) {
+        if self.hidden.is_none() {
+            return;
+        }
+        let hidden = x.len() / chunk.tokens();
+        for (index, range) in chunk.ranges().enumerate() {
+            let key = self.key(place, layer, chunk.first_sequence + index);
+            self.hidden.apply(key, &mut x[range.start * hidden..range.end * hidden]);
         }
     }
 

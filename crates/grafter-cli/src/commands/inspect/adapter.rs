@@ -7,6 +7,7 @@ use grafter::adapter::{
 };
 use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
+use grafter::encoder::BasePrecision;
 use grafter::tensors::TensorSummary;
 use serde::Serialize;
 
@@ -79,9 +80,13 @@ fn text(report: &Report<'_>) -> String {
     text += &field(
         "base",
         format!(
-            "{}, {} numbers; weights {}…, tokenizer {}…",
+            "{}, {} numbers{}; weights {}…, tokenizer {}…",
             printable(&manifest.base.name),
             grouped(manifest.base.parameters),
+            match manifest.base.precision {
+                BasePrecision::F32 => "",
+                BasePrecision::Int8 => ", read in int8",
+            },
             printable(short(&manifest.base.weights_sha256)),
             printable(short(&manifest.base.tokenizer_sha256)),
         ),
