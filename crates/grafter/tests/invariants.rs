@@ -19,7 +19,7 @@ use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::digest::sha256_file;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
-use grafter::eval::evaluate;
+use grafter::eval::{evaluate, scores_of};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftOptions, Grafted, graft};
 use grafter::metrics::Scores;
@@ -395,10 +395,11 @@ fn the_method_head_trains_the_head_alone() {
     assert_eq!(loaded.parameters().values(), grafted.adapter.parameters().values());
 }
 
+const NUMBERS: [(&str, &str); 5] =
+    [("one", "1000"), ("two", "2000"), ("three", "3000"), ("four", "4000"), ("five", "5000")];
+
 #[test]
 fn scores_come_back_in_their_unit() {
-    const NUMBERS: [(&str, &str); 5] =
-        [("one", "1000"), ("two", "2000"), ("three", "3000"), ("four", "4000"), ("five", "5000")];
     let rows = |count, seed| read(&decidable_by_a_word(count, 2, &NUMBERS, seed), TaskKind::Regression);
     let (train_rows, dev_rows) = (rows(320, 1), rows(40, 2));
     let grafted = graft(&MODEL, &train_rows, &dev_rows, &thorough(), &mut ()).unwrap();
@@ -433,6 +434,17 @@ fn grafted() -> (Grafted, Dataset) {
     let (train_rows, dev_rows) = opinions();
     let grafted = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut ()).unwrap();
     (grafted, dev_rows)
+}
+
+#[test]
+fn more_rows_than_are_scored_together_have_the_scores_of_all() {
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &NUMBERS, seed), TaskKind::Regression);
+    let grafted = graft(&MODEL, &rows(96, 1), &rows(32, 2), &options(), &mut ()).unwrap();
+    // Each row has an answer of its own: blocks out of order would be seen.
+    let many = rows(2_500, 3);
+    let logits = row_logits(&MODEL, &grafted.adapter, &many.rows).unwrap();
+    let expected = scores_of(&grafted.adapter.manifest().task, &many.targets, &logits).unwrap();
+    assert_eq!(evaluate(&MODEL, &grafted.adapter, &many).unwrap(), expected);
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
