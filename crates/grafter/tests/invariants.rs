@@ -15,20 +15,22 @@ use grafter::adapter::{
     TaskParameters, WEIGHTS_FILE,
 };
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::data::{Dataset, Row, Source, TaskKind};
+use grafter::data::{Dataset, Row, Source, Targets, TaskKind};
 use grafter::digest::sha256_file;
+use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
-use grafter::eval::{evaluate, scores_of};
+use grafter::eval::{Answers, evaluate};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftOptions, Grafted, graft};
 use grafter::metrics::Scores;
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
 use grafter::random::Random;
+use grafter::store::Budget;
 use grafter::train::{
-    Ending, EvaluationReport, Example, StepReport, TrainData, TrainError, TrainObserver, TrainOptions,
-    TrainState, train,
+    Ending, EvaluationReport, StepReport, TrainData, TrainError, TrainObserver, TrainOptions, TrainState,
+    train,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -443,7 +445,10 @@ fn more_rows_than_are_scored_together_have_the_scores_of_all() {
     // Each row has an answer of its own: blocks out of order would be seen.
     let many = rows(2_500, 3);
     let logits = row_logits(&MODEL, &grafted.adapter, &many.rows).unwrap();
-    let expected = scores_of(&grafted.adapter.manifest().task, &many.targets, &logits).unwrap();
+    let task = &grafted.adapter.manifest().task;
+    let mut answers = Answers::to(&many.targets, task.scores);
+    logits.iter().for_each(|logits| answers.push(logits));
+    let expected = answers.scores(task, &many.targets).unwrap();
     assert_eq!(evaluate(&MODEL, &grafted.adapter, &many).unwrap(), expected);
 }
 
@@ -532,21 +537,29 @@ fn the_file_holds_the_names_and_shapes_of_the_list() {
 
 // ---------------------------------------------------------------------------------------------- ends of a run
 
+/// Rows of two classes in turns.
+fn encoded(rows: &[TokenIds]) -> EncodedRows {
+    let targets = Targets::Classes((0..rows.len()).map(|row| row % 2).collect());
+    let mut encoded = EncodedRows::new(targets, None, &Budget::default());
+    encoded.append(rows).unwrap();
+    encoded
+}
+
 /// Runs the bare loop on 32 rows in batches of 8 (4 steps an epoch), with the scores of the evaluations given.
 fn run_with_scores(
     options: &TrainOptions,
     scores: &[f64],
     recorder: &mut Recorder,
 ) -> Result<(TrainState, Ending), TrainError> {
-    let rows: Vec<Example> = (0..32)
-        .map(|row| Example { tokens: sequence(4 + row % 7, row as u64), target: Target::Class(row % 2) })
-        .collect();
+    let rows: Vec<TokenIds> = (0..32).map(|row| sequence(4 + row % 7, row as u64)).collect();
+    let (rows, dev) = (encoded(&rows), encoded(&rows[..8]));
     let rest = RefCell::new(scores.iter());
-    let score = |answers: &[Vec<f32>]| {
+    let score = |answers: &Answers| {
+        let Answers::Classes(answers) = answers else { panic!("classes are answered with classes") };
         assert_eq!(answers.len(), 8, "one answer for each dev row");
         *rest.borrow_mut().next().expect("no more evaluations than scores")
     };
-    let data = TrainData { train: &rows, dev: &rows[..8], score: &score };
+    let data = TrainData { train: &rows, dev: &dev, score: &score };
     train(MODEL.encoder(), &config(4, Pooling::Cls, 2), options, &data, recorder)
 }
 
@@ -660,10 +673,9 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
 
 #[test]
 fn a_run_without_rows_is_an_error() {
-    let score = |_: &[Vec<f32>]| 0.0;
-    let row = [Example { tokens: sequence(3, 1), target: Target::Class(0) }];
-    let run = |train_rows: &[Example], dev: &[Example]| {
-        let data = TrainData { train: train_rows, dev, score: &score };
+    let row = [sequence(3, 1)];
+    let run = |train_rows: &[TokenIds], dev: &[TokenIds]| {
+        let data = TrainData { train: &encoded(train_rows), dev: &encoded(dev), score: &|_| 0.0 };
         let ended = train(MODEL.encoder(), &config(4, Pooling::Cls, 2), &short_run(), &data, &mut ());
         ended.unwrap_err().to_string()
     };
