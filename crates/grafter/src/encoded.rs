@@ -138,3 +138,38 @@ impl EncodedRows {
 fn word(length: usize) -> u32 {
     u32::try_from(length).expect("a sequence has at most as many tokens as the encoder has positions")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_wherever_they_lie() {
+        let row = |ids: &[u32], type_ids: &[u32]| TokenIds {
+            ids: ids.to_vec(),
+            type_ids: type_ids.to_vec(),
+            truncated: ids.len() == 4,
+        };
+        // Types of a text, of a pair, and of a tokenizer with ways of its own.
+        let rows = [
+            row(&[7, 8, 9], &[0, 0, 0]),
+            row(&[1], &[0]),
+            row(&[4, u32::MAX, 5, 6], &[0, 0, 1, 1]),
+            row(&[3, 2, 1, 0], &[2, 0, 1, 0]),
+        ];
+        for memory_bytes in [0, 4 * 7, 1 << 10] {
+            let budget = Budget { memory_bytes, ..Budget::default() };
+            let targets = Targets::Scores(vec![1.0, 2.0, 3.0, 5.0]);
+            let scale = ScoreScale { mean: 1.0, std: 2.0 };
+            let mut encoded = EncodedRows::new(targets, Some(scale), &budget);
+            encoded.append(&rows[..1]).and_then(|()| encoded.append(&rows[1..])).expect("they can be kept");
+            assert_eq!((encoded.len(), encoded.tokens(3), encoded.truncated()), (4, 4, 2));
+            assert_eq!(encoded.target(3), Target::Score(2.0));
+            for order in [vec![0, 1, 2, 3], vec![3, 0, 2, 2], vec![1]] {
+                let batch = encoded.batch(order.iter().copied()).expect("they can be read");
+                let expected = PackedBatch::new(order.iter().map(|row| &rows[*row]));
+                assert_eq!(format!("{batch:?}"), format!("{expected:?}"), "{memory_bytes}");
+            }
+        }
+    }
+}

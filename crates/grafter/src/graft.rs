@@ -57,6 +57,7 @@ impl Default for GraftOptions {
             metric: None,
             train: TrainOptions {
                 epochs: None,
+                max_steps: None,
                 batch_size: 16,
                 learning_rate: None,
                 warmup: 0.1,
@@ -298,6 +299,7 @@ impl GraftOptions {
         let at_least_one = [
             ("--bottleneck", self.bottleneck),
             ("--epochs", self.train.epochs.map_or(1, |epochs| epochs as usize)),
+            ("--max-steps", self.train.max_steps.map_or(1, |steps| steps as usize)),
             ("--batch-size", self.train.batch_size),
             ("--patience", self.train.patience.map_or(1, |patience| patience as usize)),
             ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),

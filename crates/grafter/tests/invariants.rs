@@ -577,6 +577,22 @@ fn evaluated_at(recorder: &Recorder) -> Vec<u64> {
 }
 
 #[test]
+fn a_run_of_fewer_steps_ends_with_an_evaluation_and_the_schedule_with_it() {
+    let mut recorder = Recorder::default();
+    let options = TrainOptions { max_steps: Some(6), ..short_run() };
+    let (state, ending) = run_with_scores(&options, &[0.1; 2], &mut recorder).unwrap();
+    assert_eq!((state.step, ending), (6, Ending::Completed));
+    assert_eq!(evaluated_at(&recorder), [4, 6]);
+    assert!(recorder.steps.iter().all(|report| report.total_steps == 6));
+    let last = recorder.steps[5].learning_rate;
+    assert!(last < 0.3 * 1e-2, "{last} at the last step");
+    let mut whole = Recorder::default();
+    let options = TrainOptions { max_steps: Some(21), ..short_run() };
+    run_with_scores(&options, &[0.1; 5], &mut whole).unwrap();
+    assert_eq!(whole.steps.len(), 20, "no more than the epochs have");
+}
+
+#[test]
 fn evaluations_come_when_they_are_asked_for() {
     let mut recorder = Recorder::default();
     run_with_scores(&short_run(), &[0.1; 5], &mut recorder).unwrap();
@@ -702,6 +718,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
         "`--adapt-from-layer` is 1, expected 0 with the method `head`, which adapts no layer"
     );
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
+    assert_eq!(message(&|o| o.train.max_steps = Some(0)), "`--max-steps` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.eval_every = Some(0)), "`--eval-every` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.learning_rate = Some(-1.0)), "`--lr` is -1, expected a number above 0");

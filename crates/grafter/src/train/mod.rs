@@ -32,6 +32,9 @@ use crate::store::Budget;
 pub struct TrainOptions {
     /// Passes over the training rows; if absent, see [`TrainOptions::epochs_for`].
     pub epochs: Option<u32>,
+    /// The run ends after so many steps at most; the learning rate falls to zero with them.
+    #[serde(default)]
+    pub max_steps: Option<u64>,
     /// Rows of one step.
     pub batch_size: usize,
     /// Largest learning rate; [`Method::default_learning_rate`] if absent.
@@ -226,8 +229,9 @@ pub fn train(
         Some(constant) => keep(encoder, constant, &options.budget, data, observer)?,
         None => None,
     };
-    let total_steps = steps_per_epoch(data.train.len(), options.batch_size)
+    let of_epochs = steps_per_epoch(data.train.len(), options.batch_size)
         * u64::from(options.epochs_for(data.train.len()));
+    let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
     let schedule = LinearSchedule {
         peak: options.learning_rate_for(config.method),
         warmup_steps: (options.warmup * total_steps as f64).round() as u64,
@@ -289,10 +293,8 @@ impl Run<'_> {
             }
             let interrupted = observer.step(&report).is_break();
             let epoch_ended = state.position == rows;
-            let due = match options.eval_every {
-                Some(every) => state.step.is_multiple_of(every) || state.step == self.schedule.total_steps,
-                None => epoch_ended,
-            };
+            let due = state.step == self.schedule.total_steps
+                || options.eval_every.map_or(epoch_ended, |every| state.step.is_multiple_of(every));
             if due {
                 let Some(report) = self.evaluate(report.epoch, state, observer)? else {
                     let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
