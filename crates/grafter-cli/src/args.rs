@@ -193,6 +193,10 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
 
+    /// Steps after which the run ends in any case; those of all epochs if absent
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+
     /// Rows of one step
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
     pub batch_size: usize,
@@ -249,6 +253,7 @@ impl TrainingArgs {
         };
         let train = &mut options.train;
         train.epochs = self.epochs;
+        train.max_steps = self.max_steps;
         train.batch_size = self.batch_size;
         train.learning_rate = self.lr;
         train.warmup = self.warmup;

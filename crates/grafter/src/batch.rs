@@ -64,12 +64,19 @@ impl PackedBatch {
     pub fn new<'a>(sequences: impl IntoIterator<Item = &'a TokenIds>) -> Self {
         let mut batch = Self { offsets: vec![0], ..Self::default() };
         for sequence in sequences {
-            assert!(!sequence.ids.is_empty(), "a sequence has at least one token");
-            batch.ids.extend(&sequence.ids);
-            batch.type_ids.extend(&sequence.type_ids);
-            batch.offsets.push(batch.ids.len());
+            batch.push(&sequence.ids, sequence.type_ids.iter().copied());
         }
         batch
+    }
+
+    /// Packs one more sequence.
+    /// # Panics
+    /// If it is empty.
+    pub(crate) fn push(&mut self, ids: &[u32], type_ids: impl Iterator<Item = u32>) {
+        assert!(!ids.is_empty(), "a sequence has at least one token");
+        self.ids.extend(ids);
+        self.type_ids.extend(type_ids);
+        self.offsets.push(self.ids.len());
     }
 
     /// The same batch with the hidden states that enter a layer, `[tokens, hidden]`: a pass begins there.

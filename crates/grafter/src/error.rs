@@ -52,7 +52,9 @@ impl Error {
     /// What the user may do about it; decided by the error's variant, never by its text.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Data(error) => error.hint(),
+            Self::Data(error) | Self::Graft(GraftError::Data(error)) | Self::Eval(EvalError::Data(error)) => {
+                error.hint()
+            }
             Self::Row(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use crate::adapter::{Adapter, TaskRecord};
-use crate::data::{Dataset, Row, Targets};
+use crate::adapter::{Adapter, ScoreScale, TaskRecord};
+use crate::data::{DataError, LabelledRows, Targets, blocks};
 use crate::metrics::{
     ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
 };
@@ -16,6 +16,9 @@ pub enum EvalError {
     /// The rows could not be answered.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// The rows could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The rows were not read as examples of the adapter's task.
     #[error("`{file}` was not read for the adapter's task")]
     OtherTask {
@@ -27,68 +30,65 @@ pub enum EvalError {
     Metric(#[from] MetricError),
 }
 
-/// Rows whose tokens and logits are in memory together. Of the others only the answers are: with 10,000 labels the logits
-/// of a row take 40 kB.
-const BLOCK_ROWS: usize = 1024;
+/// What the metrics need of the logits of some rows, in the order of the rows. The logits need not be kept: with 4,096
+/// labels those of a row take 16 kB.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answers {
+    /// The class of the largest logit.
+    Classes(Vec<usize>),
+    /// Scores in their own unit, which the scale gives back.
+    Scores(Vec<f32>, Option<ScoreScale>),
+}
 
-/// Scores of an adapter on labelled rows.
+impl Answers {
+    /// No answers yet, of the kind that some targets are.
+    pub fn to(targets: &Targets, scale: Option<ScoreScale>) -> Self {
+        match targets {
+            Targets::Classes(_) => Self::Classes(Vec::new()),
+            Targets::Scores(_) => Self::Scores(Vec::new(), scale),
+        }
+    }
+
+    /// Adds the answer of one row.
+    pub fn push(&mut self, logits: &[f32]) {
+        match self {
+            Self::Classes(classes) => classes.push(best_class(logits)),
+            Self::Scores(scores, scale) => {
+                scores.push(scale.map_or(logits[0], |scale| scale.restore(logits[0])));
+            }
+        }
+    }
+
+    /// Scores of the answers of a task against targets.
+    /// # Errors
+    /// If they differ in number or kind, or there are none.
+    pub fn scores(&self, task: &TaskRecord, targets: &Targets) -> Result<Scores, MetricError> {
+        match (targets, self) {
+            (Targets::Classes(targets), Self::Classes(answers)) => {
+                ClassificationScores::compute(targets, answers, task.labels.len()).map(Scores::Classification)
+            }
+            (Targets::Scores(targets), Self::Scores(answers, _)) => {
+                RegressionScores::compute(targets, answers).map(Scores::Regression)
+            }
+            _ => Err(MetricError::LengthMismatch { expected: targets.len(), found: 0 }),
+        }
+    }
+}
+
+/// Scores of an adapter on labelled rows, of which a block is in memory at a time.
 /// # Errors
-/// If the rows are of another task, cannot be answered, or there are none.
-pub fn evaluate(model: &Model, adapter: &Adapter, data: &Dataset) -> Result<Scores, EvalError> {
+/// If the rows are of another task, cannot be read or answered, or there are none.
+pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
     let task = &adapter.manifest().task;
-    if task.spec().ok().as_ref() != Some(&data.task) {
-        return Err(EvalError::OtherTask { file: data.file.to_string() });
+    if task.spec().ok().as_ref() != Some(data.task()) {
+        return Err(EvalError::OtherTask { file: data.file().to_string() });
     }
     adapter.check_model(model).map_err(PredictError::from)?;
-    Ok(match &data.targets {
-        Targets::Classes(classes) => {
-            let answers = answers(model, adapter, &data.rows, best_class)?;
-            class_scores(task, classes, &answers)?
-        }
-        Targets::Scores(scores) => {
-            let answers = answers(model, adapter, &data.rows, |logits| score(task, logits))?;
-            RegressionScores::compute(scores, &answers).map(Scores::Regression)?
-        }
-    })
-}
-
-/// What `read` makes of the logits of each row, in the order of the rows.
-fn answers<T>(
-    model: &Model,
-    adapter: &Adapter,
-    rows: &[Row],
-    read: impl Fn(&[f32]) -> T,
-) -> Result<Vec<T>, PredictError> {
-    let mut answers = Vec::with_capacity(rows.len());
-    for block in rows.chunks(BLOCK_ROWS) {
-        answers.extend(row_logits(model, adapter, block)?.iter().map(|logits| read(logits)));
+    let mut answers = Answers::to(data.targets(), task.scores);
+    for block in blocks(data.read()?) {
+        row_logits(model, adapter, &block?)?.iter().for_each(|logits| answers.push(logits));
     }
-    Ok(answers)
-}
-
-/// Scores of logits against targets.
-/// # Errors
-/// If they differ in number or there are none.
-pub fn scores_of(task: &TaskRecord, targets: &Targets, logits: &[Vec<f32>]) -> Result<Scores, MetricError> {
-    match targets {
-        Targets::Classes(classes) => {
-            let answers: Vec<usize> = logits.iter().map(|logits| best_class(logits)).collect();
-            class_scores(task, classes, &answers)
-        }
-        Targets::Scores(scores) => {
-            let answers: Vec<f32> = logits.iter().map(|logits| score(task, logits)).collect();
-            RegressionScores::compute(scores, &answers).map(Scores::Regression)
-        }
-    }
-}
-
-fn class_scores(task: &TaskRecord, targets: &[usize], answers: &[usize]) -> Result<Scores, MetricError> {
-    ClassificationScores::compute(targets, answers, task.labels.len()).map(Scores::Classification)
-}
-
-/// The answer of a regression, in the unit of the training scores.
-fn score(task: &TaskRecord, logits: &[f32]) -> f32 {
-    task.scores.map_or(logits[0], |scale| scale.restore(logits[0]))
+    Ok(answers.scores(task, data.targets())?)
 }
 
 /// Scores of always giving the most frequent training label, or the mean training score.

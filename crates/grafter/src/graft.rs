@@ -3,6 +3,8 @@
 //! Joins the rooms of the data's flow (rows, tokenizer, training, metrics) and holds the defaults that work on small
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,17 +12,17 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, Manifest, Method, Pooling,
     ScoreScale, TaskParameters, TaskRecord, TrainingRecord, weights_digest,
 };
-use crate::data::{Dataset, Targets};
+use crate::data::{DataError, LabelledRows, Targets, blocks};
+use crate::encoded::EncodedRows;
 use crate::encoder::EncoderConfig;
-use crate::eval::{baseline, scores_of};
-use crate::gradient::Target;
+use crate::eval::{Answers, baseline};
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::encode_rows;
-use crate::prefix::Budget;
+use crate::predict::{batch_logits, encode_rows};
+use crate::store::Budget;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::train::{Ending, Example, TrainData, TrainError, TrainObserver, TrainOptions, train};
+use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
 /// Everything about a run that a user may choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,7 @@ impl Default for GraftOptions {
             metric: None,
             train: TrainOptions {
                 epochs: None,
+                max_steps: None,
                 batch_size: 16,
                 learning_rate: None,
                 warmup: 0.1,
@@ -82,6 +85,12 @@ pub enum GraftError {
     /// A text could not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A file could not be read again.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The encoded rows cannot be kept.
+    #[error("the temporary file of the encoded rows cannot be used: {0}")]
+    Rows(#[from] io::Error),
     /// The metric does not fit the task.
     #[error(transparent)]
     Metric(#[from] MetricError),
@@ -128,39 +137,37 @@ pub struct Grafted {
 /// If an option is out of range, a text cannot be encoded, or the run ends before its first evaluation.
 pub fn graft(
     model: &Model,
-    train_data: &Dataset,
-    dev_data: &Dataset,
+    train_data: &dyn LabelledRows,
+    dev_data: &dyn LabelledRows,
     options: &GraftOptions,
     observer: &mut dyn TrainObserver,
 ) -> Result<Grafted, GraftError> {
     options.check(model)?;
-    if train_data.task != dev_data.task {
+    if train_data.task() != dev_data.task() {
         return Err(GraftError::OtherTask {
-            train: train_data.file.to_string(),
-            dev: dev_data.file.to_string(),
+            train: train_data.file().to_string(),
+            dev: dev_data.file().to_string(),
         });
     }
-    let scale = match &train_data.targets {
+    let scale = match train_data.targets() {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
         Targets::Classes(_) => None,
     };
-    let task = TaskRecord::new(&train_data.task, scale);
+    let task = TaskRecord::new(train_data.task(), scale);
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
-    check_targets(metric, &dev_data.targets)?;
-    let train_rows = examples(model, train_data, scale, options.max_length)?;
-    let dev_rows = examples(model, dev_data, scale, options.max_length)?;
+    check_targets(metric, dev_data.targets())?;
+    let train_rows = encode(model, train_data, scale, options)?;
+    let dev_rows = encode(model, dev_data, scale, options)?;
     let config = options.config(task.outputs());
-    let score = |logits: &[Vec<f32>]| {
-        let scores = scores_of(&task, &dev_data.targets, logits);
+    let score = |answers: &Answers| {
+        let scores = answers.scores(&task, dev_rows.targets());
         scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
     };
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
-    let queries: Vec<_> =
-        dev_rows.iter().map(|row| crate::predict::Query { tokens: &row.tokens, task: &parameters }).collect();
-    let dev_scores = scores_of(&task, &dev_data.targets, &crate::predict::logits(model.encoder(), &queries))?;
+    let dev_scores = answers(model, &parameters, &dev_rows)?.scores(&task, dev_rows.targets())?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -174,15 +181,14 @@ pub fn graft(
         best_step: state.best.as_ref().map_or(state.step, |best| best.step),
         metric,
         dev_scores: dev_scores.without_confusion(),
-        baseline: baseline(&task, &train_data.targets, &dev_data.targets)?.without_confusion(),
+        baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
-    let truncated = |rows: &[Example]| rows.iter().filter(|row| row.tokens.truncated).count();
     Ok(Grafted {
         adapter: seal(model, task, config, options.max_length, training, parameters),
         ending,
         steps: state.step,
-        truncated_train: truncated(&train_rows),
-        truncated_dev: truncated(&dev_rows),
+        truncated_train: train_rows.truncated(),
+        truncated_dev: dev_rows.truncated(),
     })
 }
 
@@ -215,20 +221,34 @@ fn seal(
     Adapter { manifest, parameters }
 }
 
-fn examples(
+/// Reads rows and keeps their tokens. What is in memory as text is one block.
+fn encode(
     model: &Model,
-    data: &Dataset,
+    data: &dyn LabelledRows,
     scale: Option<ScoreScale>,
-    max_length: usize,
-) -> Result<Vec<Example>, TokenizerError> {
-    let tokens = encode_rows(model, &data.rows, max_length)?;
-    let target = |row: usize| match &data.targets {
-        Targets::Classes(classes) => Target::Class(classes[row]),
-        Targets::Scores(scores) => {
-            Target::Score(scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
+    options: &GraftOptions,
+) -> Result<EncodedRows, GraftError> {
+    let changed = || DataError::Changed { file: data.file().clone() };
+    let mut rows = EncodedRows::new(data.targets().clone(), scale, &options.train.budget);
+    for block in blocks(data.read()?) {
+        let block = encode_rows(model, &block?, options.max_length)?;
+        if rows.len() + block.len() > data.targets().len() {
+            return Err(changed().into());
         }
-    };
-    Ok(tokens.into_iter().enumerate().map(|(row, tokens)| Example { tokens, target: target(row) }).collect())
+        rows.append(&block)?;
+    }
+    if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
+}
+
+/// Answers of a task to all rows.
+fn answers(model: &Model, task: &TaskParameters, rows: &EncodedRows) -> io::Result<Answers> {
+    let mut answers = Answers::to(rows.targets(), rows.scale());
+    for group in rows.groups() {
+        let tasks = vec![task; group.len()];
+        let logits = batch_logits(model.encoder(), &rows.batch(group)?, &tasks);
+        logits.iter().for_each(|logits| answers.push(logits));
+    }
+    Ok(answers)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.
@@ -280,6 +300,7 @@ impl GraftOptions {
         let at_least_one = [
             ("--bottleneck", self.bottleneck),
             ("--epochs", self.train.epochs.map_or(1, |epochs| epochs as usize)),
+            ("--max-steps", self.train.max_steps.map_or(1, |steps| steps as usize)),
             ("--batch-size", self.train.batch_size),
             ("--patience", self.train.patience.map_or(1, |patience| patience as usize)),
             ("--eval-every", self.train.eval_every.map_or(1, |every| every as usize)),

@@ -5,6 +5,7 @@
 //! asked for the same text share the layers that none of them changes. A row's logits are the same to the last bit
 //! whatever stands beside it (see [`grafter_nn::gemm`]).
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -144,8 +145,12 @@ pub fn encode_row(model: &Model, row: &Row, max_length: usize) -> Result<TokenId
 /// Token ids of rows, in their order; the work is shared between threads.
 /// # Errors
 /// The first row's of [`encode_row`].
-pub fn encode_rows(model: &Model, rows: &[Row], max_length: usize) -> Result<Vec<TokenIds>, TokenizerError> {
-    rows.par_iter().map(|row| encode_row(model, row, max_length)).collect()
+pub fn encode_rows<R: Borrow<Row> + Sync>(
+    model: &Model,
+    rows: &[R],
+    max_length: usize,
+) -> Result<Vec<TokenIds>, TokenizerError> {
+    rows.par_iter().map(|row| encode_row(model, row.borrow(), max_length)).collect()
 }
 
 /// Token ids of one row for an adapter's task.
@@ -162,17 +167,21 @@ pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<TokenId
 /// Logits of rows by one adapter, in the order of the rows.
 /// # Errors
 /// If the adapter belongs to another model, a row cannot be encoded, or a logit is not a number.
-pub fn row_logits(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Vec<f32>>, PredictError> {
+pub fn row_logits<R: Borrow<Row> + Sync>(
+    model: &Model,
+    adapter: &Adapter,
+    rows: &[R],
+) -> Result<Vec<Vec<f32>>, PredictError> {
     adapter.check_model(model)?;
     let tokens = rows
         .par_iter()
-        .map(|row| encode_for(model, adapter, row))
+        .map(|row| encode_for(model, adapter, row.borrow()))
         .collect::<Result<Vec<TokenIds>, PredictError>>()?;
     let queries: Vec<Query<'_>> =
         tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
     let logits = logits(model.encoder(), &queries);
     match logits.iter().position(|logits| !are_numbers(logits)) {
-        Some(row) => Err(PredictError::NotANumber { line: rows[row].line }),
+        Some(row) => Err(PredictError::NotANumber { line: rows[row].borrow().line }),
         None => Ok(logits),
     }
 }

@@ -6,19 +6,19 @@
 //! a budget and beyond it in a temporary file. Where they lie, or whether they are kept at all, changes no bit of a
 //! result.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::{ControlFlow, Range};
-use std::path::PathBuf;
+use std::io;
+use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::adapter::{Lowest, Pooling, TaskLayout};
-use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
+use crate::batch::PackedBatch;
+use crate::encoded::EncodedRows;
 use crate::encoder::Encoder;
 use crate::encoder::activations::Activations;
 use crate::head::{self, HeadActivations};
+use crate::store::{Budget, Store};
 
 /// What of a text is constant for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,30 +62,12 @@ impl Constant {
         chunks.concat()
     }
 
-    /// Vectors of one text.
-    fn vectors(self, tokens: &TokenIds) -> usize {
+    /// Vectors of one text with so many tokens.
+    fn vectors(self, tokens: usize) -> usize {
         match self {
-            Self::States(_) => tokens.ids.len(),
+            Self::States(_) => tokens,
             Self::Pooled(_) => 1,
         }
-    }
-}
-
-/// How much is kept, and where.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Budget {
-    /// Bytes in memory; the rest lies in a temporary file.
-    pub memory_bytes: u64,
-    /// Bytes in all; what would take more is computed anew in each step.
-    pub total_bytes: u64,
-    /// Folder of the temporary file, the system's if absent. The file has no name there, or loses it with the run.
-    pub folder: Option<PathBuf>,
-}
-
-impl Default for Budget {
-    /// 1 GiB in memory, 8 GiB in all.
-    fn default() -> Self {
-        Self { memory_bytes: 1 << 30, total_bytes: 8 << 30, folder: None }
     }
 }
 
@@ -121,120 +103,57 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Runs the bare encoder over all rows. `follow` is told how many rows are done and may end the work.
+    /// Runs the bare encoder over all rows of all sets, one set after another. `follow` is told how many rows are done and
+    /// may end the work.
     /// # Errors
-    /// If the budget is too small, the temporary file cannot be written, or `follow` ends the work.
+    /// If the budget is too small, a temporary file cannot be used, or `follow` ends the work.
     pub fn compute(
         encoder: &Encoder,
         constant: Constant,
-        rows: &[&TokenIds],
+        sets: &[&EncodedRows],
         budget: &Budget,
         mut follow: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Self, NotKept> {
         let mut offsets = vec![0];
-        for row in rows {
-            offsets.push(offsets[offsets.len() - 1] + constant.vectors(row) * encoder.config.hidden_size);
+        for set in sets {
+            for row in 0..set.len() {
+                let numbers = constant.vectors(set.tokens(row)) * encoder.config.hidden_size;
+                offsets.push(offsets[offsets.len() - 1] + numbers);
+            }
         }
-        let mut store = Store::new(offsets[rows.len()], budget)?;
+        let numbers = offsets[offsets.len() - 1];
+        let bytes = numbers as u64 * size_of::<f32>() as u64;
+        if bytes > budget.total_bytes {
+            return Err(NotKept::TooLarge { bytes, most: budget.total_bytes });
+        }
+        let mut store = Store::new(budget);
+        store.reserve(numbers)?;
         let mut done = 0;
-        for group in groups_by_tokens(rows, |tokens| tokens.ids.len()) {
-            store.append(&constant.compute(encoder, &PackedBatch::new(group.iter().copied())))?;
-            done += group.len();
-            if follow(done).is_break() {
-                return Err(NotKept::Ended);
+        for set in sets {
+            for rows in set.groups() {
+                done += rows.len();
+                let values = constant.compute(encoder, &set.batch(rows)?);
+                store.append(values.into_iter().map(f32::to_bits))?;
+                if follow(done).is_break() {
+                    return Err(NotKept::Ended);
+                }
             }
         }
         Ok(Self { offsets, store })
     }
 
-    /// The vectors of some rows one after another, `[vectors, hidden]`.
+    /// The vectors of some rows one after another, `[vectors, hidden]`; the rows of a set are counted after those of the
+    /// sets before it.
     /// # Errors
     /// If the temporary file cannot be read.
     /// # Panics
     /// If there is no such row.
-    pub fn read(&mut self, rows: impl Iterator<Item = usize>) -> io::Result<Vec<f32>> {
+    pub fn read(&self, rows: impl Iterator<Item = usize>) -> io::Result<Vec<f32>> {
         let mut values = Vec::new();
         for row in rows {
-            self.store.read(self.offsets[row]..self.offsets[row + 1], &mut values)?;
+            let words = self.store.read(self.offsets[row]..self.offsets[row + 1])?;
+            values.extend(words.map(f32::from_bits));
         }
         Ok(values)
-    }
-}
-
-/// Numbers one after another: the first in memory, the rest in a file.
-#[derive(Debug)]
-struct Store {
-    memory: Vec<f32>,
-    /// How many are held in memory.
-    capacity: usize,
-    file: Option<File>,
-}
-
-const NUMBER_BYTES: usize = size_of::<f32>();
-
-impl Store {
-    /// A store for so many numbers.
-    fn new(numbers: usize, budget: &Budget) -> Result<Self, NotKept> {
-        let bytes = numbers as u64 * NUMBER_BYTES as u64;
-        if bytes > budget.total_bytes {
-            return Err(NotKept::TooLarge { bytes, most: budget.total_bytes });
-        }
-        let capacity = (bytes.min(budget.memory_bytes) / NUMBER_BYTES as u64) as usize;
-        let file = match &budget.folder {
-            _ if capacity == numbers => None,
-            Some(folder) => Some(tempfile::tempfile_in(folder)?),
-            None => Some(tempfile::tempfile()?),
-        };
-        Ok(Self { memory: Vec::with_capacity(capacity), capacity, file })
-    }
-
-    fn append(&mut self, values: &[f32]) -> io::Result<()> {
-        let room = self.capacity - self.memory.len();
-        let (held, rest) = values.split_at(values.len().min(room));
-        self.memory.extend(held);
-        match &mut self.file {
-            Some(file) => {
-                file.write_all(&rest.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Appends a range to `values`.
-    fn read(&mut self, range: Range<usize>, values: &mut Vec<f32>) -> io::Result<()> {
-        let held = self.memory.len();
-        values.extend(&self.memory[range.start.min(held)..range.end.min(held)]);
-        let (start, end) = (range.start.max(held) - held, range.end.max(held) - held);
-        if let (Some(file), true) = (&mut self.file, start < end) {
-            let mut bytes = vec![0; (end - start) * NUMBER_BYTES];
-            file.seek(SeekFrom::Start(start as u64 * NUMBER_BYTES as u64))?;
-            file.read_exact(&mut bytes)?;
-            values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(store: &mut Store, range: Range<usize>) -> io::Result<Vec<f32>> {
-        let mut values = Vec::new();
-        store.read(range, &mut values).map(|()| values)
-    }
-
-    #[test]
-    fn a_file_that_has_shrunk_is_an_error_and_what_is_in_memory_is_still_read() {
-        let budget = Budget { memory_bytes: 8, ..Budget::default() };
-        let mut store = Store::new(4, &budget).expect("a temporary file");
-        store.append(&[1.0, 2.0, 3.0]).and_then(|()| store.append(&[4.0])).expect("four numbers are written");
-        assert_eq!(read(&mut store, 1..4).expect("all are there"), [2.0, 3.0, 4.0]);
-        store.file.as_ref().expect("two numbers lie in it").set_len(4).expect("it can be cut");
-        assert_eq!(read(&mut store, 0..3).expect("the third number is there"), [1.0, 2.0, 3.0]);
-        assert_eq!(
-            read(&mut store, 2..4).expect_err("the fourth is not").kind(),
-            io::ErrorKind::UnexpectedEof
-        );
     }
 }

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use grafter::data::{
-    Columns, DataError, Dataset, Format, LabelScheme, LabelUse, Source, Targets, TaskKind, TaskSpec, Warning,
+    Columns, DataError, Dataset, Format, LabelScheme, LabelUse, LabelledFile, LabelledRows, Source, Targets,
+    TaskKind, TaskSpec, Warning, blocks,
 };
 use tempfile::TempDir;
 
@@ -32,6 +33,8 @@ impl Files {
     fn assert_train_error(&self, source: &Source, kind: TaskKind, message: &str) -> Option<String> {
         let error = Dataset::read_train(source, kind).unwrap_err();
         assert_eq!(self.message(&error), message);
+        let streamed = LabelledFile::read_train(source, kind).unwrap_err();
+        assert_eq!(self.message(&streamed), message);
         error.hint()
     }
 
@@ -39,6 +42,8 @@ impl Files {
     fn assert_eval_error(&self, source: &Source, task: &TaskSpec, message: &str) -> Option<String> {
         let error = Dataset::read_eval(source, task).unwrap_err();
         assert_eq!(self.message(&error), message);
+        let streamed = LabelledFile::read_eval(source, task).unwrap_err();
+        assert_eq!(self.message(&streamed), message);
         error.hint()
     }
 }
@@ -170,6 +175,64 @@ fn the_format_comes_from_the_name_or_the_caller() {
     let missing = Source::new(files.0.path().join("none.csv"));
     let error = Dataset::read_train(&missing, CLASSES).unwrap_err();
     assert!(files.message(&error).starts_with("cannot open `none.csv`: "), "{error}");
+}
+
+#[test]
+fn an_unreadable_row_goes_before_a_label_that_is_none_of_the_task() {
+    let files = Files::new();
+    let train = files.write("train.csv", "text,label\na,high\nb,1\nc\n");
+    files.assert_train_error(&train, SCORES, "train.csv:4: expected 2 fields, found 1");
+    let task =
+        Dataset::read_train(&files.write("train.csv", "text,label\na,no\nb,yes\n"), CLASSES).unwrap().task;
+    let dev = files.write("dev.csv", "text,label\na,maybe\nb,never\nc\n");
+    files.assert_eval_error(&dev, &task, "dev.csv:4: expected 2 fields, found 1");
+    let dev = files.write("dev.csv", "text,label\na,maybe\nb,never\n");
+    files.assert_eval_error(&dev, &task, "dev.csv:2: unknown label `maybe`, expected one of `no`, `yes`");
+}
+
+#[test]
+fn a_file_is_read_again_and_again_as_it_is_in_memory() {
+    let files = Files::new();
+    let rows: String = (0..2500).map(|row| format!("text {row}\t{}\n", ["c", "a", "b"][row % 3])).collect();
+    let source = files.write("train.tsv", format!("text\tlabel\n{rows}"));
+    let held = Dataset::read_train(&source, CLASSES).unwrap();
+    let file = LabelledFile::read_train(&source, CLASSES).unwrap();
+    assert_eq!((file.task(), file.targets()), (&held.task, &held.targets));
+    assert!(matches!(file.targets(), Targets::Classes(classes) if classes[..4] == [2, 0, 1, 2]));
+    for _ in 0..2 {
+        let blocks: Vec<_> = blocks(file.read().unwrap()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(blocks.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 1024, 452]);
+        let read: Vec<_> = blocks.into_iter().flatten().map(|row| row.into_owned()).collect();
+        assert_eq!(read, held.rows);
+    }
+}
+
+#[test]
+fn a_file_that_changes_between_two_readings_is_an_error() {
+    let files = Files::new();
+    let source = files.write("train.csv", "text,label\na,no\nb,yes\n");
+    let file = LabelledFile::read_train(&source, CLASSES).unwrap();
+    assert_eq!(file.read().unwrap().count(), 2);
+    files.write("train.csv", "text,label\na,no\nb,yes\nc,no\n");
+    let error = file.read().unwrap().collect::<Result<Vec<_>, _>>().unwrap_err();
+    assert_eq!(files.message(&error), "train.csv: the file changed while it was read");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_is_read_twice_too() {
+    let files = Files::new();
+    let source = files.write("train.csv", "");
+    std::fs::remove_file(&source.path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&source.path).status().unwrap().success());
+    let path = source.path.clone();
+    let writer = std::thread::spawn(move || std::fs::write(path, "text,label\na,no\nb,yes\n").unwrap());
+    let file = LabelledFile::read_train(&source, CLASSES).unwrap();
+    writer.join().unwrap();
+    for _ in 0..2 {
+        let texts: Vec<String> = file.read().unwrap().map(|row| row.unwrap().text.clone()).collect();
+        assert_eq!(texts, ["a", "b"]);
+    }
 }
 
 /// Every TSV file of the shared data sets, if the folder is there: beside the repository, outside of it.

@@ -15,20 +15,22 @@ use grafter::adapter::{
     TaskParameters, WEIGHTS_FILE,
 };
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::data::{Dataset, Row, Source, TaskKind};
+use grafter::data::{Dataset, Row, Source, Targets, TaskKind};
 use grafter::digest::sha256_file;
+use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
-use grafter::eval::evaluate;
+use grafter::eval::{Answers, evaluate};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftOptions, Grafted, graft};
 use grafter::metrics::Scores;
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
 use grafter::random::Random;
+use grafter::store::Budget;
 use grafter::train::{
-    Ending, EvaluationReport, Example, StepReport, TrainData, TrainError, TrainObserver, TrainOptions,
-    TrainState, train,
+    Ending, EvaluationReport, StepReport, TrainData, TrainError, TrainObserver, TrainOptions, TrainState,
+    train,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -395,10 +397,11 @@ fn the_method_head_trains_the_head_alone() {
     assert_eq!(loaded.parameters().values(), grafted.adapter.parameters().values());
 }
 
+const NUMBERS: [(&str, &str); 5] =
+    [("one", "1000"), ("two", "2000"), ("three", "3000"), ("four", "4000"), ("five", "5000")];
+
 #[test]
 fn scores_come_back_in_their_unit() {
-    const NUMBERS: [(&str, &str); 5] =
-        [("one", "1000"), ("two", "2000"), ("three", "3000"), ("four", "4000"), ("five", "5000")];
     let rows = |count, seed| read(&decidable_by_a_word(count, 2, &NUMBERS, seed), TaskKind::Regression);
     let (train_rows, dev_rows) = (rows(320, 1), rows(40, 2));
     let grafted = graft(&MODEL, &train_rows, &dev_rows, &thorough(), &mut ()).unwrap();
@@ -433,6 +436,20 @@ fn grafted() -> (Grafted, Dataset) {
     let (train_rows, dev_rows) = opinions();
     let grafted = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut ()).unwrap();
     (grafted, dev_rows)
+}
+
+#[test]
+fn more_rows_than_are_scored_together_have_the_scores_of_all() {
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &NUMBERS, seed), TaskKind::Regression);
+    let grafted = graft(&MODEL, &rows(96, 1), &rows(32, 2), &options(), &mut ()).unwrap();
+    // Each row has an answer of its own: blocks out of order would be seen.
+    let many = rows(2_500, 3);
+    let logits = row_logits(&MODEL, &grafted.adapter, &many.rows).unwrap();
+    let task = &grafted.adapter.manifest().task;
+    let mut answers = Answers::to(&many.targets, task.scores);
+    logits.iter().for_each(|logits| answers.push(logits));
+    let expected = answers.scores(task, &many.targets).unwrap();
+    assert_eq!(evaluate(&MODEL, &grafted.adapter, &many).unwrap(), expected);
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
@@ -520,21 +537,29 @@ fn the_file_holds_the_names_and_shapes_of_the_list() {
 
 // ---------------------------------------------------------------------------------------------- ends of a run
 
+/// Rows of two classes in turns.
+fn encoded(rows: &[TokenIds]) -> EncodedRows {
+    let targets = Targets::Classes((0..rows.len()).map(|row| row % 2).collect());
+    let mut encoded = EncodedRows::new(targets, None, &Budget::default());
+    encoded.append(rows).unwrap();
+    encoded
+}
+
 /// Runs the bare loop on 32 rows in batches of 8 (4 steps an epoch), with the scores of the evaluations given.
 fn run_with_scores(
     options: &TrainOptions,
     scores: &[f64],
     recorder: &mut Recorder,
 ) -> Result<(TrainState, Ending), TrainError> {
-    let rows: Vec<Example> = (0..32)
-        .map(|row| Example { tokens: sequence(4 + row % 7, row as u64), target: Target::Class(row % 2) })
-        .collect();
+    let rows: Vec<TokenIds> = (0..32).map(|row| sequence(4 + row % 7, row as u64)).collect();
+    let (rows, dev) = (encoded(&rows), encoded(&rows[..8]));
     let rest = RefCell::new(scores.iter());
-    let score = |answers: &[Vec<f32>]| {
+    let score = |answers: &Answers| {
+        let Answers::Classes(answers) = answers else { panic!("classes are answered with classes") };
         assert_eq!(answers.len(), 8, "one answer for each dev row");
         *rest.borrow_mut().next().expect("no more evaluations than scores")
     };
-    let data = TrainData { train: &rows, dev: &rows[..8], score: &score };
+    let data = TrainData { train: &rows, dev: &dev, score: &score };
     train(MODEL.encoder(), &config(4, Pooling::Cls, 2), options, &data, recorder)
 }
 
@@ -549,6 +574,22 @@ fn short_run() -> TrainOptions {
 
 fn evaluated_at(recorder: &Recorder) -> Vec<u64> {
     recorder.evaluations.iter().map(|report| report.step).collect()
+}
+
+#[test]
+fn a_run_of_fewer_steps_ends_with_an_evaluation_and_the_schedule_with_it() {
+    let mut recorder = Recorder::default();
+    let options = TrainOptions { max_steps: Some(6), ..short_run() };
+    let (state, ending) = run_with_scores(&options, &[0.1; 2], &mut recorder).unwrap();
+    assert_eq!((state.step, ending), (6, Ending::Completed));
+    assert_eq!(evaluated_at(&recorder), [4, 6]);
+    assert!(recorder.steps.iter().all(|report| report.total_steps == 6));
+    let last = recorder.steps[5].learning_rate;
+    assert!(last < 0.3 * 1e-2, "{last} at the last step");
+    let mut whole = Recorder::default();
+    let options = TrainOptions { max_steps: Some(21), ..short_run() };
+    run_with_scores(&options, &[0.1; 5], &mut whole).unwrap();
+    assert_eq!(whole.steps.len(), 20, "no more than the epochs have");
 }
 
 #[test]
@@ -648,10 +689,9 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
 
 #[test]
 fn a_run_without_rows_is_an_error() {
-    let score = |_: &[Vec<f32>]| 0.0;
-    let row = [Example { tokens: sequence(3, 1), target: Target::Class(0) }];
-    let run = |train_rows: &[Example], dev: &[Example]| {
-        let data = TrainData { train: train_rows, dev, score: &score };
+    let row = [sequence(3, 1)];
+    let run = |train_rows: &[TokenIds], dev: &[TokenIds]| {
+        let data = TrainData { train: &encoded(train_rows), dev: &encoded(dev), score: &|_| 0.0 };
         let ended = train(MODEL.encoder(), &config(4, Pooling::Cls, 2), &short_run(), &data, &mut ());
         ended.unwrap_err().to_string()
     };
@@ -678,6 +718,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
         "`--adapt-from-layer` is 1, expected 0 with the method `head`, which adapts no layer"
     );
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
+    assert_eq!(message(&|o| o.train.max_steps = Some(0)), "`--max-steps` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.batch_size = 0), "`--batch-size` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.eval_every = Some(0)), "`--eval-every` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.learning_rate = Some(-1.0)), "`--lr` is -1, expected a number above 0");

@@ -10,16 +10,20 @@ use std::sync::LazyLock;
 
 use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
+use grafter::data::Targets;
+use grafter::encoded::EncodedRows;
 use grafter::encoder::EncoderDropout;
+use grafter::eval::Answers;
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::GraftOptions;
 use grafter::head;
 use grafter::model::Model;
 use grafter::predict::{Query, batch_logits, logits};
-use grafter::prefix::{Budget, Constant, NotKept, Prefix};
+use grafter::prefix::{Constant, NotKept, Prefix};
 use grafter::random::Random;
+use grafter::store::Budget;
 use grafter::train::{
-    Ending, EvaluationReport, Example, StepReport, TrainData, TrainError, TrainObserver, TrainOptions, train,
+    Ending, EvaluationReport, StepReport, TrainData, TrainError, TrainObserver, TrainOptions, train,
 };
 
 static MODEL: LazyLock<Model> = LazyLock::new(|| {
@@ -69,9 +73,16 @@ fn budgets() -> [Budget; 4] {
     [u64::MAX, 4_321, 3, 0].map(|memory_bytes| Budget { memory_bytes, ..Budget::default() })
 }
 
+/// Rows of three classes in turns, of which the first is `first`.
+fn encoded(rows: &[TokenIds], first: usize) -> EncodedRows {
+    let targets = Targets::Classes((first..first + rows.len()).map(|row| row % 3).collect());
+    let mut encoded = EncodedRows::new(targets, None, &Budget::default());
+    encoded.append(rows).unwrap();
+    encoded
+}
+
 fn compute(constant: Constant, rows: &[TokenIds], budget: &Budget) -> Result<Prefix, NotKept> {
-    let rows: Vec<&TokenIds> = rows.iter().collect();
-    Prefix::compute(MODEL.encoder(), constant, &rows, budget, |_| ControlFlow::Continue(()))
+    Prefix::compute(MODEL.encoder(), constant, &[&encoded(rows, 0)], budget, |_| ControlFlow::Continue(()))
 }
 
 #[test]
@@ -118,7 +129,7 @@ fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
             let (undropped, _) = engine.compute(encoder, &task, &batch, &targets, &EncoderDropout::none());
             assert_ne!(undropped, loss, "dropout acts above");
             for budget in budgets() {
-                let mut prefix = compute(constant, &rows, &budget).unwrap();
+                let prefix = compute(constant, &rows, &budget).unwrap();
                 let kept = prefix.read(0..rows.len()).unwrap();
                 let Constant::States(layer) = constant else {
                     assert_eq!(bits(&head::logits_of_pooled(&task, &kept)), bits(&whole));
@@ -162,7 +173,7 @@ fn rows_are_read_in_any_order() {
     for constant in [Constant::States(1), Constant::States(2), Constant::Pooled(Pooling::Mean)] {
         let expected = constant.compute(MODEL.encoder(), &PackedBatch::new(&picked));
         for budget in budgets() {
-            let mut prefix = compute(constant, &rows, &budget).unwrap();
+            let prefix = compute(constant, &rows, &budget).unwrap();
             assert_eq!(prefix.read(order.into_iter()).unwrap(), expected, "{constant:?} {budget:?}");
         }
     }
@@ -209,14 +220,14 @@ impl TrainObserver for Recorder {
 
 /// The numbers and the dev losses of a run with dropout.
 fn run(config: &AdapterConfig, budget: Budget, observer: &mut dyn TrainObserver) -> (Vec<f32>, f64) {
-    let rows: Vec<Example> = sequences(40)
-        .into_iter()
-        .enumerate()
-        .map(|(row, tokens)| Example { tokens, target: Target::Class(row % 3) })
-        .collect();
-    // By the first logit, so that an evaluation that mixes up rows shows.
-    let score = |answers: &[Vec<f32>]| answers.iter().map(|row| f64::from(row[0])).sum::<f64>();
-    let data = TrainData { train: &rows[..30], dev: &rows[30..], score: &score };
+    let rows = sequences(40);
+    let (train_rows, dev_rows) = (encoded(&rows[..30], 0), encoded(&rows[30..], 30));
+    // By the places of the answers, so that an evaluation that mixes up rows shows.
+    let score = |answers: &Answers| {
+        let Answers::Classes(answers) = answers else { panic!("classes are answered with classes") };
+        answers.iter().enumerate().map(|(row, class)| (row * class) as f64).sum()
+    };
+    let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let options = TrainOptions {
         epochs: Some(2),
         batch_size: 8,
@@ -273,7 +284,7 @@ fn a_run_can_be_ended_while_what_is_constant_is_computed() {
             unreachable!("the run has ended")
         }
     }
-    let rows = [Example { tokens: sequence(4, 1), target: Target::Class(0) }];
+    let rows = encoded(&[sequence(4, 1)], 0);
     let data = TrainData { train: &rows, dev: &rows, score: &|_| 0.0 };
     let options = GraftOptions::default().train;
     for config in [houlsby(1, Pooling::Mean), head_alone(Pooling::Mean)] {

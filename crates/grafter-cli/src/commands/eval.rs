@@ -1,6 +1,6 @@
 //! `grafter eval`: scores an adapter on a file of labelled text.
 
-use grafter::data::Dataset;
+use grafter::data::{LabelledFile, LabelledRows};
 use grafter::eval::evaluate;
 use grafter::metrics::Scores;
 use serde::Serialize;
@@ -22,15 +22,15 @@ struct Report<'a> {
 pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     // What needs no model first, so that a wrong path is told at once.
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
-    let data = Dataset::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
+    let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     let scores = evaluate(&model, &adapter, &data)?;
-    let labels = &manifest.task.labels;
+    let (rows, labels) = (data.targets().len(), &manifest.task.labels);
     if arguments.json {
-        print_json(&Report { rows: data.rows.len(), labels, scores: &scores })?;
+        print_json(&Report { rows, labels, scores: &scores })?;
     } else {
-        print(&format!("{}\n{}", counted(data.rows.len(), "row"), scores_table(&scores, labels)))?;
+        print(&format!("{}\n{}", counted(rows, "row"), scores_table(&scores, labels)))?;
     }
     Ok(Outcome::Done)
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::Dataset;
+use grafter::data::{LabelledFile, LabelledRows};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::train::{Ending, TrainError};
@@ -45,14 +45,14 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     adapter::check_target(&arguments.out, arguments.overwrite)?;
     refuse_log_in_adapter(&log, &arguments.out)?;
-    let train = Dataset::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
-    for warning in &train.warnings {
+    let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
+    for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
         if let Some(hint) = warning.hint() {
             tell(format_args!("hint: {hint}: pass `--task regression`"));
         }
     }
-    let dev = Dataset::read_eval(&arguments.rows.source(&arguments.dev), &train.task)?;
+    let dev = LabelledFile::read_eval(&arguments.rows.source(&arguments.dev), train.task())?;
     let model = open_model(&arguments.model.model, arguments.base)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
     options.train.budget.folder = Some(adapter::parent_of(&arguments.out).to_owned());
@@ -60,9 +60,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     options.check(&model)?;
     super::refuse_output(&log, "--log", &[&arguments.train, &arguments.dev])?;
     refuse_foreign_log(&log)?;
-    if let Some(parent) = log.parent() {
-        std::fs::create_dir_all(parent)
-            .map_err(|source| Failure::Write { path: parent.to_owned(), source })?;
+    // Temporary files lie beside the adapter's folder.
+    for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
     let mut progress = TrainProgress::new(metric, true, Some(&log));
     interrupt::listen();

@@ -1,16 +1,13 @@
-//! A whole labelled file in memory, read strictly: the first row that cannot be used is the error.
-//!
-//! A training file decides the task (label names, single texts or pairs); every other file is held to it. The kind of
-//! task is the caller's choice and never guessed from the labels, at most [`Warning`]ed about.
+//! A whole labelled file in memory, and what a labelled file tells. The kind of task is the caller's choice and never
+//! guessed from the labels, at most [`Warning`]ed about.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::labelled::{Told, read_eval, read_train};
 use super::labels::score;
-use super::{
-    DataError, LabelScheme, LabelSet, LabelUse, Row, RowError, RowErrorKind, RowReader, Source, TaskKind,
-};
+use super::{DataError, LabelScheme, LabelSet, LabelUse, Row, Source, TaskKind};
 
 /// What a training file fixes for every file after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,19 +111,9 @@ impl Dataset {
     /// # Errors
     /// The first row that cannot be used; no rows; all rows with the same label (or score).
     pub fn read_train(source: &Source, kind: TaskKind) -> Result<Self, DataError> {
-        let reader = source.open(LabelUse::Required)?;
-        let (file, pair) = (reader.file().clone(), reader.is_pair());
-        let (rows, pair) = collect(reader, &file, pair)?;
-        if let Some(label) = only_label(&rows, kind) {
-            return Err(DataError::OneLabel { file, label });
-        }
-        let scheme = match kind {
-            TaskKind::Classification => LabelScheme::Classes(classes(&file, rows.iter().map(label_of))?),
-            TaskKind::Regression => LabelScheme::Scores,
-        };
-        let targets = targets(&rows, &scheme, &file)?;
-        let warnings = warnings(&scheme, rows.len());
-        Ok(Self { file, task: TaskSpec { scheme, pair }, rows, targets, warnings })
+        let mut rows = Vec::new();
+        let told = read_train(source.open(LabelUse::Required)?, kind, |row| rows.push(row))?;
+        Ok(Self::new(told, rows))
     }
 
     /// Reads a file to evaluate on, whose rows must be examples of `task`.
@@ -135,71 +122,18 @@ impl Dataset {
     /// The first row that cannot be used or whose label the task does not know; no rows; pairs of texts where the
     /// task is on single texts, or the reverse.
     pub fn read_eval(source: &Source, task: &TaskSpec) -> Result<Self, DataError> {
-        let reader = source.open(LabelUse::Required)?;
-        let (file, pair) = (reader.file().clone(), reader.is_pair());
-        // Before the rows where possible: the header alone tells.
-        check_pair(&file, task.pair, pair)?;
-        let (rows, pair) = collect(reader, &file, pair)?;
-        check_pair(&file, task.pair, Some(pair))?;
-        let targets = targets(&rows, &task.scheme, &file)?;
-        Ok(Self { file, task: task.clone(), rows, targets, warnings: Vec::new() })
+        let mut rows = Vec::new();
+        let told = read_eval(source.open(LabelUse::Required)?, task, |row| rows.push(row))?;
+        Ok(Self::new(told, rows))
+    }
+
+    fn new(told: Told, rows: Vec<Row>) -> Self {
+        let Told { file, task, targets, warnings } = told;
+        Self { file, task, rows, targets, warnings }
     }
 }
 
-/// All rows, and whether they are pairs.
-fn collect<R: std::io::BufRead>(
-    reader: RowReader<R>,
-    file: &Arc<str>,
-    pair: Option<bool>,
-) -> Result<(Vec<Row>, bool), DataError> {
-    let rows = reader.collect::<Result<Vec<Row>, RowError>>()?;
-    let first = rows.first().ok_or_else(|| DataError::Empty { file: file.clone() })?;
-    let pair = pair.unwrap_or(first.text_b.is_some());
-    Ok((rows, pair))
-}
-
-fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Result<(), DataError> {
-    if found.is_some_and(|found| found != expected_pair) {
-        return Err(DataError::PairMismatch { file: file.clone(), expected_pair });
-    }
-    Ok(())
-}
-
-fn label_of(row: &Row) -> &str {
-    row.label.as_deref().unwrap_or_default()
-}
-
-/// The label of the first row if no other label, or no other score, occurs.
-fn only_label(rows: &[Row], kind: TaskKind) -> Option<String> {
-    let first = label_of(rows.first()?);
-    let same = |row: &Row| match kind {
-        TaskKind::Classification => label_of(row) == first,
-        // A label that is not a number differs, and is reported with its line later.
-        TaskKind::Regression => match (score(label_of(row)), score(first)) {
-            (Ok(a), Ok(b)) => a == b,
-            _ => false,
-        },
-    };
-    rows.iter().all(same).then(|| first.to_owned())
-}
-
-fn targets(rows: &[Row], scheme: &LabelScheme, file: &Arc<str>) -> Result<Targets, DataError> {
-    let place = |row: &Row, kind: RowErrorKind| RowError { file: file.clone(), line: row.line, kind };
-    Ok(match scheme {
-        LabelScheme::Classes(set) => Targets::Classes(
-            rows.iter()
-                .map(|row| set.class_of(label_of(row)).map_err(|kind| place(row, kind)))
-                .collect::<Result<_, RowError>>()?,
-        ),
-        LabelScheme::Scores => Targets::Scores(
-            rows.iter()
-                .map(|row| score(label_of(row)).map_err(|kind| place(row, kind)))
-                .collect::<Result<_, RowError>>()?,
-        ),
-    })
-}
-
-fn warnings(scheme: &LabelScheme, rows: usize) -> Vec<Warning> {
+pub(super) fn warnings(scheme: &LabelScheme, rows: usize) -> Vec<Warning> {
     match scheme {
         LabelScheme::Classes(set) if looks_like_scores(set.names().iter().map(String::as_str), rows) => {
             vec![Warning::LooksLikeRegression { labels: set.len(), rows }]

@@ -128,7 +128,7 @@ pub enum RowErrorKind {
         /// The label.
         label: String,
         /// The labels that are known, in their order.
-        known: Vec<String>,
+        known: Arc<[String]>,
     },
     /// A regression label that is not a finite number.
     #[error("label {} is not a finite number", quoted(label))]
@@ -320,6 +320,12 @@ pub enum DataError {
         /// Whether pairs were expected.
         expected_pair: bool,
     },
+    /// The file was read twice, and the second time it was another.
+    #[error("{file}: the file changed while it was read")]
+    Changed {
+        /// The file.
+        file: Arc<str>,
+    },
     /// A label set that names a class twice, or has fewer than two.
     #[error("label set {} must name at least two different classes", list(names))]
     BadLabelSet {
@@ -348,7 +354,11 @@ impl DataError {
             Self::TooManyLabels { .. } => {
                 Some("is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`".to_owned())
             }
-            Self::Open { .. } | Self::Empty { .. } | Self::OneLabel { .. } | Self::BadLabelSet { .. } => None,
+            Self::Open { .. }
+            | Self::Empty { .. }
+            | Self::OneLabel { .. }
+            | Self::Changed { .. }
+            | Self::BadLabelSet { .. } => None,
         }
     }
 }

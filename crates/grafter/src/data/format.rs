@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -91,14 +91,27 @@ impl Source {
     /// # Errors
     /// The file cannot be opened, its format is not known, or see [`RowReader::new`].
     pub fn open(&self, labels: LabelUse) -> Result<RowReader<BufReader<File>>, DataError> {
-        let format = match self.format {
-            Some(format) => format,
-            None => Format::for_path(&self.path)?,
-        };
-        let file =
-            File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })?;
+        self.reader(self.open_file()?, labels)
+    }
+
+    /// Opens the file, if it can be read as rows.
+    pub(super) fn open_file(&self) -> Result<File, DataError> {
+        self.told_format()?;
+        File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })
+    }
+
+    /// Reads the header of the file, which is open already.
+    pub(super) fn reader<R: Read>(
+        &self,
+        file: R,
+        labels: LabelUse,
+    ) -> Result<RowReader<BufReader<R>>, DataError> {
         let name = self.path.display().to_string();
         let options = ReadOptions { columns: self.columns.clone(), labels, ..ReadOptions::default() };
-        RowReader::new(BufReader::with_capacity(1 << 16, file), name, format, &options)
+        RowReader::new(BufReader::with_capacity(1 << 16, file), name, self.told_format()?, &options)
+    }
+
+    fn told_format(&self) -> Result<Format, DataError> {
+        self.format.map_or_else(|| Format::for_path(&self.path), Ok)
     }
 }

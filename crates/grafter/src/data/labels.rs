@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,8 @@ impl FromStr for TaskKind {
 /// The names of the classes; the place of a name is the class's index in logits and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelSet {
-    names: Vec<String>,
+    /// Shared with the errors that list them.
+    names: Arc<[String]>,
     index: HashMap<String, usize>,
 }
 
@@ -58,7 +60,7 @@ impl LabelSet {
         if names.len() < 2 || index.len() != names.len() {
             return Err(DataError::BadLabelSet { names });
         }
-        Ok(Self { names, index })
+        Ok(Self { names: names.into(), index })
     }
 
     /// The label set of a training file, whatever the order and the repetitions of its labels: numeric order if

@@ -1,8 +1,8 @@
 //! Labelled text files: the first room data passes through, from bytes to rows and targets.
 //!
-//! [`RowReader`] streams rows out of any `BufRead` and is what `predict` runs on; [`Dataset`] reads a whole
-//! labelled file strictly and is what `train` and `eval` run on; [`check_data`] reads everything it can and
-//! reports. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
+//! [`RowReader`] streams rows out of any `BufRead` and is what `predict` runs on; [`LabelledFile`] reads a labelled
+//! file strictly, without holding it, and is what `train` and `eval` run on; [`Dataset`] is such a file in memory;
+//! [`check_data`] reads everything it can and reports. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
 //! caller.
 
 mod check;
@@ -12,6 +12,7 @@ mod dataset;
 mod error;
 mod format;
 mod json;
+mod labelled;
 mod labels;
 mod lines;
 mod reader;
@@ -24,6 +25,7 @@ pub use columns::Columns;
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use format::{Format, Source};
+pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
 

@@ -10,34 +10,31 @@ mod state;
 pub use state::{Best, TrainState};
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::io;
+use std::ops::{ControlFlow, Range};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::adapter::{AdapterConfig, Method, TaskParameters};
-use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
+use crate::encoded::EncodedRows;
 use crate::encoder::{Encoder, EncoderDropout};
+use crate::eval::Answers;
 use crate::gradient::{GradientEngine, Target};
 use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
 use crate::predict::{are_numbers, batch_logits};
-use crate::prefix::{Budget, Constant, NotKept, Prefix};
-
-/// One encoded row and its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Example {
-    /// Token ids of the text or pair.
-    pub tokens: TokenIds,
-    /// What should be answered.
-    pub target: Target,
-}
+use crate::prefix::{Constant, NotKept, Prefix};
+use crate::store::Budget;
 
 /// Settings of a run that are not part of the adapter's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
     /// Passes over the training rows; if absent, see [`TrainOptions::epochs_for`].
     pub epochs: Option<u32>,
+    /// The run ends after so many steps at most; the learning rate falls to zero with them.
+    #[serde(default)]
+    pub max_steps: Option<u64>,
     /// Rows of one step.
     pub batch_size: usize,
     /// Largest learning rate; [`Method::default_learning_rate`] if absent.
@@ -58,7 +55,8 @@ pub struct TrainOptions {
     pub patience: Option<u32>,
     /// Decides initialisation, order and dropout.
     pub seed: u64,
-    /// How much is kept of what is constant below everything that trains; it changes no result and is not recorded.
+    /// How much is kept of the encoded rows, and of what is constant below everything that trains; it changes no result
+    /// and is not recorded.
     #[serde(skip)]
     pub budget: Budget,
 }
@@ -101,6 +99,9 @@ pub enum TrainError {
         /// NaN or infinite.
         loss: f64,
     },
+    /// The encoded rows cannot be read any more.
+    #[error("the temporary file of the encoded rows cannot be read: {0}")]
+    Rows(#[from] io::Error),
     /// The observer ended the run before the first evaluation.
     #[error("interrupted at step {step}, before the first evaluation")]
     Interrupted {
@@ -199,16 +200,16 @@ impl fmt::Display for Ending {
 /// What to train on and how to tell which parameters are best.
 pub struct TrainData<'a> {
     /// Rows to learn from.
-    pub train: &'a [Example],
+    pub train: &'a EncodedRows,
     /// Rows to choose by.
-    pub dev: &'a [Example],
-    /// Score of the logits of all dev rows, in their order; higher is better, NaN is worse than any number.
-    pub score: &'a dyn Fn(&[Vec<f32>]) -> f64,
+    pub dev: &'a EncodedRows,
+    /// Score of the answers to all dev rows, in their order; higher is better, NaN is worse than any number.
+    pub score: &'a dyn Fn(&Answers) -> f64,
 }
 
 /// A run from its beginning to its end; the best parameters are in the state that is returned.
 /// # Errors
-/// If there are no rows, or the run ends before the first evaluation.
+/// If there are no rows, they cannot be read, or the run ends before the first evaluation.
 pub fn train(
     encoder: &Encoder,
     config: &AdapterConfig,
@@ -228,8 +229,9 @@ pub fn train(
         Some(constant) => keep(encoder, constant, &options.budget, data, observer)?,
         None => None,
     };
-    let total_steps = steps_per_epoch(data.train.len(), options.batch_size)
+    let of_epochs = steps_per_epoch(data.train.len(), options.batch_size)
         * u64::from(options.epochs_for(data.train.len()));
+    let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
     let schedule = LinearSchedule {
         peak: options.learning_rate_for(config.method),
         warmup_steps: (options.warmup * total_steps as f64).round() as u64,
@@ -253,9 +255,9 @@ fn keep(
     data: &TrainData<'_>,
     observer: &mut dyn TrainObserver,
 ) -> Result<Option<Prefix>, TrainError> {
-    let rows: Vec<&TokenIds> = data.train.iter().chain(data.dev).map(|row| &row.tokens).collect();
-    let follow = |done| observer.prefix(done, rows.len());
-    match Prefix::compute(encoder, constant, &rows, budget, follow) {
+    let rows = data.train.len() + data.dev.len();
+    let follow = |done| observer.prefix(done, rows);
+    match Prefix::compute(encoder, constant, &[data.train, data.dev], budget, follow) {
         Ok(prefix) => Ok(Some(prefix)),
         Err(NotKept::Ended) => Err(TrainError::Interrupted { step: 0 }),
         Err(reason) => {
@@ -284,19 +286,17 @@ impl Run<'_> {
         let (options, rows) = (self.options, self.data.train.len());
         let mut order = state.epoch_order(options.seed, rows);
         while state.step < self.schedule.total_steps {
-            let report = self.step(&order, state, observer);
+            let report = self.step(&order, state, observer)?;
             if !report.loss.is_finite() || !report.grad_norm.is_finite() {
                 let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
                 return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
             }
             let interrupted = observer.step(&report).is_break();
             let epoch_ended = state.position == rows;
-            let due = match options.eval_every {
-                Some(every) => state.step.is_multiple_of(every) || state.step == self.schedule.total_steps,
-                None => epoch_ended,
-            };
+            let due = state.step == self.schedule.total_steps
+                || options.eval_every.map_or(epoch_ended, |every| state.step.is_multiple_of(every));
             if due {
-                let Some(report) = self.evaluate(report.epoch, state, observer) else {
+                let Some(report) = self.evaluate(report.epoch, state, observer)? else {
                     let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
                     return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
                 };
@@ -327,7 +327,7 @@ impl Run<'_> {
         rows: impl Iterator<Item = usize>,
         observer: &mut dyn TrainObserver,
     ) -> Option<Vec<f32>> {
-        match self.prefix.as_mut()?.read(rows) {
+        match self.prefix.as_ref()?.read(rows) {
             Ok(values) => Some(values),
             Err(error) => {
                 self.prefix = None;
@@ -342,17 +342,17 @@ impl Run<'_> {
         order: &[usize],
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
-    ) -> StepReport {
+    ) -> io::Result<StepReport> {
         let Self { encoder, options, schedule, .. } = *self;
         let rows = self.data.train;
         let end = (state.position + options.batch_size).min(rows.len());
         let picked = &order[state.position..end];
-        let targets: Vec<Target> = picked.iter().map(|row| rows[*row].target).collect();
+        let targets: Vec<Target> = picked.iter().map(|row| rows.target(*row)).collect();
         let dropout = match options.dropout {
             false => EncoderDropout::none(),
             true => EncoderDropout::training(&encoder.config, options.seed, state.step),
         };
-        let mut batch = PackedBatch::new(picked.iter().map(|row| &rows[*row].tokens));
+        let mut batch = rows.batch(picked.iter().copied())?;
         let mut tokens = batch.tokens();
         let kept = self.kept(picked.iter().copied(), observer);
         let task = &state.parameters;
@@ -384,7 +384,7 @@ impl Run<'_> {
         }
         state.position = end;
         state.step += 1;
-        StepReport {
+        Ok(StepReport {
             step: state.step,
             total_steps: schedule.total_steps,
             epoch: state.epoch + 1,
@@ -392,50 +392,51 @@ impl Run<'_> {
             grad_norm,
             learning_rate,
             tokens,
-        }
+        })
     }
 
-    /// Scores the current parameters; `None` if they answer with anything but numbers.
+    /// Scores the current parameters; `None` if they answer with anything but numbers. Of each row only the answer is
+    /// kept, and the sum of the losses.
     fn evaluate(
         &mut self,
         epoch: u32,
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
-    ) -> Option<EvaluationReport> {
-        let logits = self.dev_logits(&state.parameters, observer);
-        if !logits.iter().all(|logits| are_numbers(logits)) {
-            return None;
-        }
-        let score = (self.data.score)(&logits);
-        let loss = mean_loss(&logits, self.data.dev);
-        let best = state.record(score, loss);
-        Some(EvaluationReport { step: state.step, epoch, score, loss, best })
-    }
-
-    /// Logits of all dev rows, from what is kept of them.
-    fn dev_logits(&mut self, task: &TaskParameters, observer: &mut dyn TrainObserver) -> Vec<Vec<f32>> {
-        let (before, dev) = (self.data.train.len(), self.data.dev);
-        let tasks = vec![task; dev.len()];
-        let mut logits = Vec::with_capacity(dev.len());
-        for group in groups_by_tokens(dev, |row| row.tokens.ids.len()) {
-            let first = before + logits.len();
-            let batch = PackedBatch::new(group.iter().map(|row| &row.tokens));
-            let kept = self.kept(first..first + group.len(), observer);
-            logits.extend(match (Constant::of(task.layout()), kept) {
-                (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &pooled),
-                (Some(Constant::States(layer)), Some(states)) => {
-                    batch_logits(self.encoder, &batch.with_states(layer, states), &tasks[..group.len()])
+    ) -> io::Result<Option<EvaluationReport>> {
+        let dev = self.data.dev;
+        let mut answers = Answers::to(dev.targets(), dev.scale());
+        let (mut loss, mut d_logits) = (0.0, vec![0.0; state.parameters.layout().config().outputs]);
+        for rows in dev.groups() {
+            for (row, logits) in rows.clone().zip(self.dev_logits(rows, &state.parameters, observer)?) {
+                if !are_numbers(&logits) {
+                    return Ok(None);
                 }
-                _ => batch_logits(self.encoder, &batch, &tasks[..group.len()]),
-            });
+                loss += dev.target(row).loss(&logits, &mut d_logits);
+                answers.push(&logits);
+            }
         }
-        logits
+        let (score, loss) = ((self.data.score)(&answers), loss / dev.len() as f64);
+        let best = state.record(score, loss);
+        Ok(Some(EvaluationReport { step: state.step, epoch, score, loss, best }))
     }
-}
 
-/// Mean loss of the answers to all rows.
-fn mean_loss(logits: &[Vec<f32>], rows: &[Example]) -> f64 {
-    let losses =
-        logits.iter().zip(rows).map(|(logits, row)| row.target.loss(logits, &mut vec![0.0; logits.len()]));
-    losses.sum::<f64>() / rows.len() as f64
+    /// Logits of some dev rows, from what is kept of them.
+    fn dev_logits(
+        &mut self,
+        rows: Range<usize>,
+        task: &TaskParameters,
+        observer: &mut dyn TrainObserver,
+    ) -> io::Result<Vec<Vec<f32>>> {
+        let before = self.data.train.len();
+        let tasks = vec![task; rows.len()];
+        let batch = self.data.dev.batch(rows.clone())?;
+        let kept = self.kept(rows.map(|row| before + row), observer);
+        Ok(match (Constant::of(task.layout()), kept) {
+            (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &pooled),
+            (Some(Constant::States(layer)), Some(states)) => {
+                batch_logits(self.encoder, &batch.with_states(layer, states), &tasks)
+            }
+            _ => batch_logits(self.encoder, &batch, &tasks),
+        })
+    }
 }

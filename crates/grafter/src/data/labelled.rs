@@ -1,0 +1,300 @@
+//! Labelled rows one after another: of a file that is read anew for each pass and never held, or of a [`Dataset`].
+//!
+//! A file is read strictly: the first row that cannot be used is the error. A training file decides the task (label
+//! names, single texts or pairs); every other file is held to it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, Seek};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::dataset::{classes, warnings};
+use super::labels::score;
+use super::{
+    DataError, Dataset, LabelScheme, LabelUse, Row, RowError, RowErrorKind, RowReader, Source, Targets,
+    TaskKind, TaskSpec, Warning,
+};
+
+/// Rows in their order.
+pub type Rows<'a> = Box<dyn Iterator<Item = Result<Cow<'a, Row>, DataError>> + 'a>;
+
+/// Labelled rows whose task and targets are known, and which can be read again and again.
+pub trait LabelledRows {
+    /// The file's name, as messages give it.
+    fn file(&self) -> &Arc<str>;
+    /// What the rows are examples of.
+    fn task(&self) -> &TaskSpec;
+    /// The target of each row.
+    fn targets(&self) -> &Targets;
+    /// Reads the rows from the first on.
+    ///
+    /// # Errors
+    /// If the file cannot be read again; the rows themselves are errors if it has changed.
+    fn read(&self) -> Result<Rows<'_>, DataError>;
+}
+
+impl LabelledRows for Dataset {
+    fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    fn task(&self) -> &TaskSpec {
+        &self.task
+    }
+
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    fn read(&self) -> Result<Rows<'_>, DataError> {
+        Ok(Box::new(self.rows.iter().map(|row| Ok(Cow::Borrowed(row)))))
+    }
+}
+
+/// Rows that are in memory as text together, and their bytes: a block ends with the row that reaches either.
+const BLOCK_ROWS: usize = 1024;
+const BLOCK_BYTES: usize = 16 << 20;
+
+/// Reads rows in blocks of at most 1,024, fewer where they are long: as much text as is in memory together.
+///
+/// # Errors
+/// The blocks are errors where the rows are.
+pub fn blocks(rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row>>, DataError>> {
+    let mut rows = rows;
+    std::iter::from_fn(move || {
+        let (mut block, mut bytes) = (Vec::new(), 0);
+        while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES {
+            match rows.next() {
+                Some(Ok(row)) => {
+                    bytes += row.text.len() + row.text_b.as_ref().map_or(0, String::len);
+                    block.push(row);
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        (!block.is_empty()).then_some(Ok(block))
+    })
+}
+
+/// A labelled file that was read once, for its task and its targets, and is read again for its texts.
+#[derive(Debug)]
+pub struct LabelledFile {
+    /// What the first reading told.
+    told: Told,
+    source: Source,
+    input: File,
+    stamp: (u64, Option<SystemTime>),
+}
+
+impl LabelledFile {
+    /// Reads a file to train on, whose labels define the task.
+    ///
+    /// # Errors
+    /// As of [`Dataset::read_train`].
+    pub fn read_train(source: &Source, kind: TaskKind) -> Result<Self, DataError> {
+        Self::open(source, |reader| read_train(reader, kind, drop))
+    }
+
+    /// Reads a file to evaluate on, whose rows must be examples of `task`.
+    ///
+    /// # Errors
+    /// As of [`Dataset::read_eval`].
+    pub fn read_eval(source: &Source, task: &TaskSpec) -> Result<Self, DataError> {
+        Self::open(source, |reader| read_eval(reader, task, drop))
+    }
+
+    /// What may not be meant.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.told.warnings
+    }
+
+    fn open(
+        source: &Source,
+        read: impl FnOnce(RowReader<io::BufReader<&File>>) -> Result<Told, DataError>,
+    ) -> Result<Self, DataError> {
+        let mut input = source.open_file()?;
+        let failed = |error| DataError::Open { path: source.path.clone(), source: error };
+        if !input.metadata().map_err(failed)?.is_file() {
+            input = copy_of(input).map_err(failed)?;
+        }
+        let stamp = stamp(&input).map_err(failed)?;
+        let told = read(source.reader(&input, LabelUse::Required)?)?;
+        Ok(Self { told, source: source.clone(), input, stamp })
+    }
+
+    fn check_unchanged(&self) -> Result<(), DataError> {
+        match stamp(&self.input) {
+            Ok(stamp) if stamp == self.stamp => Ok(()),
+            _ => Err(DataError::Changed { file: self.told.file.clone() }),
+        }
+    }
+}
+
+/// What a pipe gives can be read only once.
+fn copy_of(mut pipe: File) -> io::Result<File> {
+    let mut copy = tempfile::tempfile()?;
+    io::copy(&mut pipe, &mut copy)?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
+/// What tells that a file was written to.
+fn stamp(file: &File) -> io::Result<(u64, Option<SystemTime>)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+impl LabelledRows for LabelledFile {
+    fn file(&self) -> &Arc<str> {
+        &self.told.file
+    }
+
+    fn task(&self) -> &TaskSpec {
+        &self.told.task
+    }
+
+    fn targets(&self) -> &Targets {
+        &self.told.targets
+    }
+
+    fn read(&self) -> Result<Rows<'_>, DataError> {
+        let mut input = &self.input;
+        input.rewind().map_err(|source| DataError::Open { path: self.source.path.clone(), source })?;
+        let rows = self.source.reader(input, LabelUse::Required)?;
+        let rows = rows.map(|row| row.map(Cow::Owned).map_err(DataError::from));
+        let end = std::iter::once_with(|| self.check_unchanged()).filter_map(Result::err).map(Err);
+        Ok(Box::new(rows.chain(end)))
+    }
+}
+
+/// What a file tells beside its rows.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub file: Arc<str>,
+    pub task: TaskSpec,
+    pub targets: Targets,
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads a file to train on; each row is passed to `keep`.
+pub(super) fn read_train<R: BufRead>(
+    reader: RowReader<R>,
+    kind: TaskKind,
+    keep: impl FnMut(Row),
+) -> Result<Told, DataError> {
+    let file = reader.file().clone();
+    let (pair, scheme, targets) = match kind {
+        TaskKind::Classification => train_classes(reader, keep)?,
+        TaskKind::Regression => train_scores(reader, keep)?,
+    };
+    let warnings = warnings(&scheme, targets.len());
+    Ok(Told { file, task: TaskSpec { scheme, pair }, targets, warnings })
+}
+
+/// Whether rows are pairs, and their classes, which have their order when all labels are known.
+fn train_classes<R: BufRead>(
+    reader: RowReader<R>,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets), DataError> {
+    let file = reader.file().clone();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut targets = Vec::new();
+    let (pair, _) = read_all(reader, keep, |label| {
+        let next = seen.len();
+        targets.push(match seen.get(label) {
+            Some(class) => *class,
+            None => *seen.entry(label.to_owned()).or_insert(next),
+        });
+        Ok(())
+    })?;
+    if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
+        return Err(DataError::OneLabel { file, label: label.clone() });
+    }
+    let set = classes(&file, seen.keys().map(String::as_str))?;
+    let mut places = vec![0; seen.len()];
+    for (label, class) in &seen {
+        places[*class] = set.index_of(label).expect("the set is of these labels");
+    }
+    targets.iter_mut().for_each(|class| *class = places[*class]);
+    Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets)))
+}
+
+/// Whether rows are pairs, and their scores.
+fn train_scores<R: BufRead>(
+    reader: RowReader<R>,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets), DataError> {
+    let file = reader.file().clone();
+    let (mut first, mut targets) = (None, Vec::new());
+    let (pair, bad_label) = read_all(reader, keep, |label| {
+        targets.push(score(label)?);
+        first.get_or_insert_with(|| label.to_owned());
+        Ok(())
+    })?;
+    bad_label.map_or(Ok(()), Err)?;
+    if let Some(label) = first.filter(|_| targets.iter().all(|score| *score == targets[0])) {
+        return Err(DataError::OneLabel { file, label });
+    }
+    Ok((pair, LabelScheme::Scores, Targets::Scores(targets)))
+}
+
+/// Reads a file to evaluate on; each row is passed to `keep`.
+pub(super) fn read_eval<R: BufRead>(
+    reader: RowReader<R>,
+    task: &TaskSpec,
+    keep: impl FnMut(Row),
+) -> Result<Told, DataError> {
+    let file = reader.file().clone();
+    // Before the rows where possible: the header alone tells.
+    check_pair(&file, task.pair, reader.is_pair())?;
+    let mut targets = match &task.scheme {
+        LabelScheme::Classes(_) => Targets::Classes(Vec::new()),
+        LabelScheme::Scores => Targets::Scores(Vec::new()),
+    };
+    let (pair, bad_label) = read_all(reader, keep, |label| {
+        match (&task.scheme, &mut targets) {
+            (LabelScheme::Classes(set), Targets::Classes(classes)) => classes.push(set.class_of(label)?),
+            (_, Targets::Scores(scores)) => scores.push(score(label)?),
+            (LabelScheme::Scores, Targets::Classes(_)) => unreachable!("targets are of the task's kind"),
+        }
+        Ok(())
+    })?;
+    check_pair(&file, task.pair, Some(pair))?;
+    bad_label.map_or(Ok(()), Err)?;
+    Ok(Told { file, task: task.clone(), targets, warnings: Vec::new() })
+}
+
+fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Result<(), DataError> {
+    if found.is_some_and(|found| found != expected_pair) {
+        return Err(DataError::PairMismatch { file: file.clone(), expected_pair });
+    }
+    Ok(())
+}
+
+/// Whether rows are pairs, and the first label that `take` refuses, after which it gets none; a row that cannot be read at
+/// all goes before it.
+fn read_all<R: BufRead>(
+    reader: RowReader<R>,
+    mut keep: impl FnMut(Row),
+    mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
+) -> Result<(bool, Option<RowError>), DataError> {
+    let (file, mut pair) = (reader.file().clone(), reader.is_pair());
+    let (mut rows, mut bad_label) = (0_usize, None);
+    for row in reader {
+        let row = row?;
+        rows += 1;
+        pair.get_or_insert(row.text_b.is_some());
+        if bad_label.is_none() {
+            let taken = take(row.label.as_deref().unwrap_or_default());
+            bad_label = taken.err().map(|kind| RowError { file: file.clone(), line: row.line, kind });
+        }
+        keep(row);
+    }
+    match pair {
+        Some(pair) if rows > 0 => Ok((pair, bad_label)),
+        _ => Err(DataError::Empty { file }),
+    }
+}
