@@ -3,6 +3,8 @@
 //!
 //! Weights are stored `[outputs, inputs]`, row-major, as in PyTorch checkpoints.
 
+use std::sync::OnceLock;
+
 use crate::gemm::{Matrix, MatrixMut, Start, matmul, matmul_packed};
 use crate::packed::PackedMatrix;
 use crate::quantised::{QuantisedMatrix, matmul_quantised};
@@ -29,12 +31,13 @@ enum ForwardWeight {
 
 /// A linear layer of the frozen base. It has no gradient of its weight to give: the type says so.
 ///
-/// The weight is kept twice, once for each pass, laid out for the kernel when the model is read: it never changes.
+/// The weight is laid out for the kernel of the forward pass when the model is read, and a second time for that of the
+/// backward pass when there is one: it never changes, and where only answers are asked for, once is enough.
 #[derive(Clone, Debug)]
 pub struct FrozenLinear {
     forward: ForwardWeight,
-    /// `[outputs, inputs]`, read by the backward pass: of an 8-bit layer, the numbers that the quantised ones stand for.
-    backward: PackedMatrix,
+    /// `[outputs, inputs]`, of an 8-bit layer the numbers that the quantised ones stand for; see `Self::transposed`.
+    backward: OnceLock<PackedMatrix>,
     bias: Vec<f32>,
     inputs: usize,
 }
@@ -46,18 +49,13 @@ impl FrozenLinear {
     /// If the lengths do not fit.
     pub fn new(weight: &[f32], bias: Vec<f32>, inputs: usize, precision: Precision) -> Self {
         let outputs = bias.len();
-        let (forward, backward) = match precision {
+        let forward = match precision {
             Precision::F32 => {
-                let weight = Matrix::new(weight, outputs, inputs);
-                (ForwardWeight::F32(PackedMatrix::new(weight.transposed())), PackedMatrix::new(weight))
+                ForwardWeight::F32(PackedMatrix::new(Matrix::new(weight, outputs, inputs).transposed()))
             }
-            Precision::Int8 => {
-                let quantised = QuantisedMatrix::new(weight, outputs, inputs);
-                let backward = PackedMatrix::new(Matrix::new(&quantised.dequantised(), outputs, inputs));
-                (ForwardWeight::Int8(quantised), backward)
-            }
+            Precision::Int8 => ForwardWeight::Int8(QuantisedMatrix::new(weight, outputs, inputs)),
         };
-        Self { forward, backward, bias, inputs }
+        Self { forward, backward: OnceLock::new(), bias, inputs }
     }
 
     /// Length of an input row.
@@ -70,13 +68,23 @@ impl FrozenLinear {
         self.bias.len()
     }
 
-    /// All f32 numbers as they lie in memory, to be digested.
+    /// The weight as the backward pass reads it, made from that of the forward pass on first use.
+    fn transposed(&self) -> &PackedMatrix {
+        self.backward.get_or_init(|| match &self.forward {
+            ForwardWeight::F32(weight) => weight.transposed(),
+            ForwardWeight::Int8(weight) => {
+                PackedMatrix::new(Matrix::new(&weight.dequantised(), self.outputs(), self.inputs()))
+            }
+        })
+    }
+
+    /// All f32 numbers as they lie in memory, those of the backward pass included, to be digested.
     pub fn numbers(&self) -> [&[f32]; 3] {
         let forward = match &self.forward {
             ForwardWeight::F32(weight) => weight.numbers(),
             ForwardWeight::Int8(weight) => weight.scales(),
         };
-        [forward, self.backward.numbers(), &self.bias]
+        [forward, self.transposed().numbers(), &self.bias]
     }
 
     /// All 8-bit numbers as they lie in memory, to be digested; none of an f32 layer.
@@ -109,7 +117,7 @@ impl FrozenLinear {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let tokens = d_y.len() / outputs;
         let d_y = Matrix::new(d_y, tokens, outputs);
-        matmul_packed(MatrixMut::new(d_x, tokens, inputs), d_y, &self.backward, start);
+        matmul_packed(MatrixMut::new(d_x, tokens, inputs), d_y, self.transposed(), start);
     }
 }
 
@@ -227,6 +235,7 @@ mod tests {
             let mut y = vec![0.0; tokens * outputs];
             layer.forward(&x, &mut y);
             assert_close("output", &y, &exact(&weight64, &bias64, &x64), TOLERANCE, TOLERANCE);
+            assert!(layer.backward.get().is_none(), "nothing is laid out for a pass that does not come");
 
             let mut d_x = vec![1.0; tokens * inputs];
             layer.backward(&d_y, &mut d_x, Start::Result);

@@ -1,6 +1,6 @@
 //! The right operand of a product, laid out for the kernel: in panels of as many columns as the kernel takes at a time.
 //!
-//! A frozen weight is laid out once, when the model is read; a general GEMM does it in every call, since it cannot know
+//! A frozen weight is laid out once for each pass; a general GEMM does it in every call, since it cannot know
 //! that one of its operands never changes. Other operands are laid out for the product at hand ([`crate::gemm`]).
 
 use crate::matrix::{Lines, Matrix};
@@ -46,6 +46,24 @@ impl PackedMatrix {
                 Lines::Columns { data, stride } => pack_columns(&data[from * stride..], stride, width, panel),
             }
         }
+    }
+
+    /// The same matrix with rows and columns exchanged, laid out anew.
+    pub fn transposed(&self) -> Self {
+        let (inner, columns) = (self.columns, self.inner);
+        let mut panels = vec![[0.0; PANEL]; columns.div_ceil(PANEL) * inner];
+        for (panel, lines) in panels.chunks_exact_mut(inner.max(1)).enumerate() {
+            let from = panel * PANEL;
+            let width = PANEL.min(columns - from);
+            for (source, lines) in self.panels().zip(lines.chunks_mut(PANEL)) {
+                for (column, row) in source[from..][..width].iter().enumerate() {
+                    for (line, value) in lines.iter_mut().zip(row) {
+                        line[column] = *value;
+                    }
+                }
+            }
+        }
+        Self { inner, columns, panels }
     }
 
     /// Rows and columns.
@@ -104,6 +122,9 @@ mod tests {
             {
                 packed.pack(matrix);
                 assert_eq!(packed.shape(), (inner, columns));
+                let transposed = packed.transposed();
+                assert_eq!(transposed.shape(), (columns, inner));
+                assert_eq!(transposed.numbers(), PackedMatrix::new(matrix.transposed()).numbers());
                 for (index, value) in packed.numbers().iter().enumerate() {
                     let row = index / PANEL % inner;
                     let column = index / PANEL / inner * PANEL + index % PANEL;

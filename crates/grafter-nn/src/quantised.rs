@@ -9,7 +9,9 @@
 //! have no order of summation, and what is done in f32 before and after is done element by element without fused
 //! operations.
 
-use crate::simd::{lane_max, lane_sum, vectorised};
+use std::cell::RefCell;
+
+use crate::simd::{LANES, vectorised};
 
 /// Columns of a panel: two registers of AVX-512.
 const PANEL: usize = 32;
@@ -25,6 +27,11 @@ const MOST_INNER: usize = i32::MAX as usize / (255 * 127);
 const ROUND: f32 = 12_582_912.0;
 /// A row or column whose numbers lie closer to zero than this is quantised as zeros: its scale would be denormal.
 const SMALLEST: f32 = 1e-30;
+
+thread_local! {
+    /// The quantised rows of the product at hand.
+    static LEFT: RefCell<QuantisedRows> = RefCell::default();
+}
 
 /// `DEPTH` elements of each column of a panel.
 type Group = [[i8; DEPTH]; PANEL];
@@ -54,19 +61,12 @@ impl QuantisedMatrix {
         let depth = inputs.div_ceil(DEPTH);
         let mut groups = vec![[[0; DEPTH]; PANEL]; outputs.div_ceil(PANEL) * depth];
         let (mut scales, mut sums) = (Vec::with_capacity(outputs), Vec::with_capacity(outputs));
+        let mut integers = vec![[0; DEPTH]; depth];
         for (output, row) in weight.chunks_exact(inputs).enumerate() {
-            let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            let not_finite = row.iter().map(|value| value * 0.0).sum::<f32>();
-            let inverse = if largest < SMALLEST { 0.0 } else { 127.0 / largest };
-            let mut sum = 0;
-            for (input, value) in row.iter().enumerate() {
-                // A cast from float saturates, and turns NaN into 0; the scale is NaN then.
-                let quantised = (value * inverse).round_ties_even() as i8;
-                groups[output / PANEL * depth + input / DEPTH][output % PANEL][input % DEPTH] = quantised;
-                sum += i32::from(quantised);
-            }
-            scales.push(largest / 127.0 + not_finite);
-            sums.push(sum);
+            scales.push(quantise_weights(row, &mut integers.as_flattened_mut()[..inputs]));
+            sums.push(integers.as_flattened().iter().map(|integer| i32::from(*integer)).sum());
+            let panel = &mut groups[output / PANEL * depth..][..depth];
+            panel.iter_mut().zip(&integers).for_each(|(group, integers)| group[output % PANEL] = *integers);
         }
         Self { inputs, outputs, groups, scales, sums }
     }
@@ -130,28 +130,60 @@ fn multiply(result: &mut [f32], left: &[f32], weight: &QuantisedMatrix, bias: &[
     assert_eq!(result.len(), rows * outputs, "a result of {rows} x {outputs}");
     assert_eq!(bias.len(), outputs, "a bias");
     let depth = inputs.div_ceil(DEPTH);
-    let group_rows = (GROUP_BYTES / (depth * DEPTH)).max(1).next_multiple_of(ROWS).min(rows.max(1));
-    let mut bytes = vec![[0; DEPTH]; group_rows * depth];
-    let mut scales = vec![RowScale::default(); group_rows];
-    for (left, result) in left.chunks(group_rows * inputs).zip(result.chunks_mut(group_rows * outputs)) {
-        let rows = left.len() / inputs;
-        for (row, left) in left.chunks_exact(inputs).enumerate() {
-            scales[row] = quantise(left, &mut bytes.as_flattened_mut()[row * depth * DEPTH..][..inputs]);
+    let group_rows = (GROUP_BYTES / (depth * DEPTH)).max(1).next_multiple_of(ROWS);
+    LEFT.with_borrow_mut(|quantised| {
+        for (left, result) in left.chunks(group_rows * inputs).zip(result.chunks_mut(group_rows * outputs)) {
+            quantised.quantise(left, inputs);
+            multiply_group(result, quantised, weight, bias, kernel);
         }
-        let blocks = rows.div_ceil(ROWS);
-        for (panel, groups) in weight.groups.chunks_exact(depth).enumerate() {
-            for block in 0..blocks {
-                let rows = block * rows / blocks..(block + 1) * rows / blocks;
-                let block = Block {
-                    left: &bytes[rows.start * depth..rows.end * depth],
-                    rows: &scales[rows.clone()],
-                    groups,
-                    from: panel * PANEL,
-                    weight,
-                    bias,
-                };
-                kernel(&block, &mut result[rows.start * outputs..rows.end * outputs]);
-            }
+    });
+}
+
+/// As many rows as the second cache keeps beside a panel.
+fn multiply_group(
+    result: &mut [f32],
+    left: &QuantisedRows,
+    weight: &QuantisedMatrix,
+    bias: &[f32],
+    kernel: Kernel,
+) {
+    let (outputs, depth) = (weight.outputs, weight.inputs.div_ceil(DEPTH));
+    let rows = left.scales.len();
+    let blocks = rows.div_ceil(ROWS);
+    for (panel, groups) in weight.groups.chunks_exact(depth).enumerate() {
+        for block in 0..blocks {
+            let rows = block * rows / blocks..(block + 1) * rows / blocks;
+            let block = Block {
+                left: &left.bytes[rows.start * depth..rows.end * depth],
+                rows: &left.scales[rows.clone()],
+                groups,
+                from: panel * PANEL,
+                weight,
+                bias,
+            };
+            kernel(&block, &mut result[rows.start * outputs..rows.end * outputs]);
+        }
+    }
+}
+
+/// Some quantised rows, in memory that the thread keeps.
+#[derive(Default)]
+struct QuantisedRows {
+    /// `[rows, depth]`; what fills a row up is multiplied with zeros.
+    bytes: Vec<[u8; DEPTH]>,
+    /// `[rows]`
+    scales: Vec<RowScale>,
+}
+
+impl QuantisedRows {
+    /// # Shapes
+    /// left `[rows, inputs]`
+    fn quantise(&mut self, left: &[f32], inputs: usize) {
+        let depth = inputs.div_ceil(DEPTH);
+        self.bytes.resize(left.len() / inputs * depth, [0; DEPTH]);
+        self.scales.clear();
+        for (left, bytes) in left.chunks_exact(inputs).zip(self.bytes.chunks_exact_mut(depth)) {
+            self.scales.push(quantise(left, &mut bytes.as_flattened_mut()[..inputs]));
         }
     }
 }
@@ -159,9 +191,7 @@ fn multiply(result: &mut [f32], left: &[f32], weight: &QuantisedMatrix, bias: &[
 vectorised! {
     /// Quantises one row. The bytes are `x / scale + zero`, rounded to the nearest integer, ties to even.
     fn quantise(row: &[f32], bytes: &mut [u8]) -> RowScale {
-        let highest = lane_max(row).max(0.0);
-        let lowest = -lane_max_of_negated(row).max(0.0);
-        let not_finite = lane_sum(row.len(), |index| row[index] * 0.0);
+        let Range { lowest, highest, not_finite } = range(row);
         // Divided before the subtraction, which could overflow.
         let scale = highest / 255.0 - lowest / 255.0;
         let inverse = if scale < SMALLEST { 0.0 } else { 1.0 / scale };
@@ -176,16 +206,49 @@ vectorised! {
     }
 }
 
-/// Largest `-x`, as [`lane_max`].
-#[inline(always)]
-fn lane_max_of_negated(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; crate::simd::LANES];
-    for block in values.chunks(crate::simd::LANES) {
-        for (lane, value) in lanes.iter_mut().zip(block) {
-            *lane = if -value > *lane { -value } else { *lane };
+vectorised! {
+    /// Quantises the weights of one output; returns the scale. The integers are `w / scale`, rounded as in [`quantise`].
+    fn quantise_weights(row: &[f32], integers: &mut [i8]) -> f32 {
+        let Range { lowest, highest, not_finite } = range(row);
+        let largest = highest.max(-lowest);
+        let inverse = if largest < SMALLEST { 0.0 } else { 127.0 / largest };
+        for (integer, value) in integers.iter_mut().zip(row) {
+            let value = value * inverse;
+            // Of NaN anything would do, since the scale is NaN, but the integers' sum must fit.
+            let value = if value.abs() < 127.5 { value } else { 0.0 };
+            *integer = (value + ROUND).to_bits() as i8;
         }
+        largest / 127.0 + not_finite
     }
-    lane_max(&lanes)
+}
+
+/// The numbers of a row, with 0 beside them.
+struct Range {
+    lowest: f32,
+    highest: f32,
+    /// 0, or NaN where a number is not finite.
+    not_finite: f32,
+}
+
+/// In one pass; the order does not matter to a largest number, and a sum of zeros has none.
+#[inline(always)]
+fn range(row: &[f32]) -> Range {
+    let (mut lowest, mut highest, mut not_finite) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+    let mut take = |lane: usize, value: f32| {
+        lowest[lane] = if value < lowest[lane] { value } else { lowest[lane] };
+        highest[lane] = if value > highest[lane] { value } else { highest[lane] };
+        not_finite[lane] += value * 0.0;
+    };
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    for block in blocks {
+        block.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
+    }
+    rest.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
+    Range {
+        lowest: lowest.into_iter().fold(0.0, f32::min),
+        highest: highest.into_iter().fold(0.0, f32::max),
+        not_finite: not_finite.into_iter().sum(),
+    }
 }
 
 /// At most [`ROWS`] quantised rows and one panel.
@@ -203,6 +266,14 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// Scales, sums and bias of the panel's columns; `None` where the panel is filled up.
+    #[inline(always)]
+    fn whole_panel(&self) -> Option<(&[f32; PANEL], &[i32; PANEL], &[f32; PANEL])> {
+        let Self { weight, from, .. } = *self;
+        let scales = weight.scales[from..].first_chunk()?;
+        Some((scales, weight.sums[from..].first_chunk()?, self.bias[from..].first_chunk()?))
+    }
+
     /// Turns the integer sums into the result.
     #[inline(always)]
     fn finish(&self, sums: &[[i32; PANEL]], result: &mut [f32]) {
@@ -238,48 +309,93 @@ vectorised! {
 
 #[cfg(target_arch = "x86_64")]
 fn compute_vnni(block: &Block<'_>, result: &mut [f32]) {
-    use std::arch::x86_64::{
-        __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512,
-        _mm512_storeu_si512,
-    };
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn run<const ROWS: usize>(block: &Block<'_>, result: &mut [f32]) {
-        let depth = block.groups.len();
-        let rows: [&[[u8; DEPTH]]; ROWS] =
-            std::array::from_fn(|row| &block.left[row * depth..(row + 1) * depth]);
-        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
-        for (k, group) in block.groups.iter().enumerate() {
-            let group: *const __m512i = group.as_ptr().cast();
-            // SAFETY: a group is 128 bytes, two registers; the loads need no alignment.
-            let right = unsafe { [_mm512_loadu_si512(group), _mm512_loadu_si512(group.add(1))] };
-            for row in 0..ROWS {
-                let left = _mm512_set1_epi32(i32::from_le_bytes(rows[row][k]));
-                sums[row][0] = _mm512_dpbusd_epi32(sums[row][0], left, right[0]);
-                sums[row][1] = _mm512_dpbusd_epi32(sums[row][1], left, right[1]);
-            }
-        }
-        let mut out = [[0i32; PANEL]; ROWS];
-        for (out, sums) in out.iter_mut().zip(&sums) {
-            let out: *mut __m512i = out.as_mut_ptr().cast();
-            // SAFETY: a row of sums is 32 numbers of 4 bytes, two registers; the stores need no alignment.
-            unsafe {
-                _mm512_storeu_si512(out, sums[0]);
-                _mm512_storeu_si512(out.add(1), sums[1]);
-            }
-        }
-        block.finish(&out, result);
-    }
     macro_rules! of_rows {
         ($($number:literal)*) => {
             match block.rows.len() {
                 // SAFETY: `kernel` gives this function only where the CPU has the instructions.
-                $($number => unsafe { run::<$number>(block, result) },)*
+                $($number => unsafe { vnni::run::<$number>(block, result) },)*
                 rows => unreachable!("a block of {rows} rows"),
             }
         };
     }
     of_rows!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// The kernel for AVX-512 VNNI, where two registers hold a group and 24 the sums from the first product to the result.
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use std::arch::x86_64::{
+        __m512, __m512i, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi32,
+    };
+
+    use super::{Block, PANEL, RowScale};
+
+    /// One block.
+    /// # Panics
+    /// If the left operand or the result ends too early.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn run<const ROWS: usize>(block: &Block<'_>, result: &mut [f32]) {
+        let depth = block.groups.len();
+        assert_eq!(block.left.len(), ROWS * depth, "rows of {depth} groups");
+        let left: *const i32 = block.left.as_ptr().cast();
+        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        for (k, group) in block.groups.iter().enumerate() {
+            let right = integers(group);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: an element of `left`, which has `ROWS * depth`; an unaligned read of its 4 bytes.
+                let left = _mm512_set1_epi32(unsafe { left.add(row * depth + k).read_unaligned() });
+                sums[0] = _mm512_dpbusd_epi32(sums[0], left, right[0]);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], left, right[1]);
+            }
+        }
+        finish(block, sums, result);
+    }
+
+    /// [`Block::finish`] from the registers, where the panel is not filled up.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn finish<const ROWS: usize>(block: &Block<'_>, sums: [[__m512i; 2]; ROWS], result: &mut [f32]) {
+        let Some((scales, column_sums, bias)) = block.whole_panel() else {
+            let mut out = [[0i32; PANEL]; ROWS];
+            for (out, sums) in out.iter_mut().zip(sums) {
+                let out: *mut __m512i = out.as_mut_ptr().cast();
+                // SAFETY: a row of sums is 32 numbers of 4 bytes, two registers; the stores need no alignment.
+                unsafe {
+                    _mm512_storeu_si512(out, sums[0]);
+                    _mm512_storeu_si512(out.add(1), sums[1]);
+                }
+            }
+            return block.finish(&out, result);
+        };
+        let (scales, column_sums, bias) = (floats(scales), integers(column_sums), floats(bias));
+        for (row, (sums, RowScale { scale, zero })) in sums.into_iter().zip(block.rows).enumerate() {
+            let (scale, zero) = (_mm512_set1_ps(*scale), _mm512_set1_epi32(*zero));
+            let result = &mut result[row * block.weight.outputs + block.from..][..PANEL];
+            for half in 0..2 {
+                let sum = _mm512_sub_epi32(sums[half], _mm512_mullo_epi32(zero, column_sums[half]));
+                let scale = _mm512_mul_ps(scale, scales[half]);
+                let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias[half]);
+                // SAFETY: one of the two halves of a panel's row.
+                unsafe { _mm512_storeu_ps(result.as_mut_ptr().add(half * PANEL / 2), value) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn floats(row: &[f32; PANEL]) -> [__m512; 2] {
+        // SAFETY: two halves of a panel's row.
+        unsafe { [_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(PANEL / 2))] }
+    }
+
+    /// A panel's row of elements of 4 bytes: integers, or a group.
+    #[target_feature(enable = "avx512f")]
+    fn integers<T>(row: &[T; PANEL]) -> [__m512i; 2] {
+        const { assert!(size_of::<T>() == 4) };
+        let row: *const __m512i = row.as_ptr().cast();
+        // SAFETY: the row is 128 bytes, two registers; the loads need no alignment.
+        unsafe { [_mm512_loadu_si512(row), _mm512_loadu_si512(row.add(1))] }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::linear::{FrozenLinear, Precision};
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use thiserror::Error;
 
@@ -99,15 +100,25 @@ pub fn read_encoder(folder: &Path) -> Result<Encoder, CheckpointError> {
 /// # Errors
 /// As [`read_encoder`].
 pub fn read_encoder_in(folder: &Path, precision: BasePrecision) -> Result<Encoder, CheckpointError> {
-    let config = EncoderConfig::read(&folder.join("config.json"))?;
+    read_weights(folder, EncoderConfig::read(&folder.join("config.json"))?, precision)
+}
+
+/// Reads `model.safetensors` of a folder whose `config.json` was read.
+/// # Errors
+/// As [`read_encoder`].
+pub(crate) fn read_weights(
+    folder: &Path,
+    config: EncoderConfig,
+    precision: BasePrecision,
+) -> Result<Encoder, CheckpointError> {
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|error| CheckpointError::Format { path: path.clone(), reason: error.to_string() })?;
     let prefix = if tensors.names().iter().any(|name| name.starts_with("bert.")) { "bert." } else { "" };
     let reader = Reader { path: &path, tensors, prefix, precision };
-    let sha256 = sha256_hex(&bytes);
-    reader.encoder(config, sha256)
+    let (encoder, sha256) = rayon::join(|| reader.encoder(config), || sha256_hex(&bytes));
+    Ok(Encoder { weights_sha256: sha256, ..encoder? })
 }
 
 /// One open checkpoint.
@@ -121,7 +132,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn encoder(&self, config: EncoderConfig, weights_sha256: String) -> Result<Encoder, CheckpointError> {
+    /// The encoder, without the digest of its file.
+    fn encoder(&self, config: EncoderConfig) -> Result<Encoder, CheckpointError> {
         let hidden = config.hidden_size;
         let embedding = FrozenEmbedding {
             words: self.tensor("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
@@ -133,14 +145,25 @@ impl Reader<'_> {
         };
         let embeddings_layer_norm = self.layer_norm("embeddings.LayerNorm", hidden)?;
         let layers = (0..config.num_hidden_layers)
+            .into_par_iter()
             .map(|layer| self.layer(&config, layer))
+            // Of several errors the first layer's is told, whichever thread finds its own first.
+            .collect::<Vec<_>>()
+            .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
         // Checkpoints saved without a pooler serve every task that pools by the mean.
         let has_pooler = self.tensors.tensor(&format!("{}pooler.dense.weight", self.prefix)).is_ok();
         let pooler =
             has_pooler.then(|| self.linear("pooler.dense", hidden, hidden, Precision::F32)).transpose()?;
-        let precision = self.precision;
-        Ok(Encoder { config, embedding, embeddings_layer_norm, layers, pooler, weights_sha256, precision })
+        Ok(Encoder {
+            config,
+            embedding,
+            embeddings_layer_norm,
+            layers,
+            pooler,
+            weights_sha256: String::new(),
+            precision: self.precision,
+        })
     }
 
     fn layer(&self, config: &EncoderConfig, layer: usize) -> Result<EncoderLayer, CheckpointError> {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::checkpoint::{CheckpointError, read_encoder_in};
-use crate::encoder::{BasePrecision, Encoder};
+use crate::checkpoint::{CheckpointError, read_weights};
+use crate::encoder::{BasePrecision, Encoder, EncoderConfig};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a folder could not be read as a model.
@@ -40,9 +40,11 @@ impl Model {
     /// # Errors
     /// As [`Model::read`].
     pub fn read_in(folder: &Path, name: &str, precision: BasePrecision) -> Result<Self, ModelError> {
-        let encoder = read_encoder_in(folder, precision)?;
-        let tokenizer = Tokenizer::read(folder, encoder.config.vocab_size)?;
-        Ok(Self { name: name.to_owned(), encoder, tokenizer })
+        let config = EncoderConfig::read(&folder.join("config.json"))?;
+        let vocabulary = config.vocab_size;
+        let (encoder, tokenizer) =
+            rayon::join(|| read_weights(folder, config, precision), || Tokenizer::read(folder, vocabulary));
+        Ok(Self { name: name.to_owned(), encoder: encoder?, tokenizer: tokenizer? })
     }
 
     /// What people call the model.

@@ -113,7 +113,8 @@ impl Encoder {
         embedding + norm(&self.embeddings_layer_norm) + layers + self.pooler.as_ref().map_or(0, linear)
     }
 
-    /// SHA-256 over the numbers in memory, to prove that a run left them as they were.
+    /// SHA-256 over the numbers in memory, to prove that a run left them as they were. It is over what either pass reads, so
+    /// it lays out what the backward pass reads if no backward pass did.
     pub fn digest_in_memory(&self) -> String {
         let mut numbers: Vec<&[f32]> =
             vec![&self.embedding.words, &self.embedding.positions, &self.embedding.types];
