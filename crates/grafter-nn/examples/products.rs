@@ -1,5 +1,5 @@
 //! GFLOP/s of one thread on the products of a MiniLM encoder, `x · weightᵀ`: with the weight laid out for the kernel once,
-//! or anew in every product, and by the `gemm` crate for comparison.
+//! anew in every product, or quantised once to 8 bits, and by the `gemm` crate for comparison.
 //!
 //!     cargo run --release -p grafter-nn --example products
 
@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul, matmul_packed};
 use grafter_nn::packed::PackedMatrix;
+use grafter_nn::quantised::{QuantisedMatrix, matmul_quantised};
 
 /// Rounds of one product; the median is shown.
 const ROUNDS: usize = 61;
 
 fn main() {
-    println!("tokens  inputs  outputs     packed once   packed anew   gemm crate");
+    println!("tokens  inputs  outputs     packed once   packed anew   gemm crate   in 8 bits");
     for tokens in [12, 48, 96, 192, 512] {
         for (inputs, outputs) in [(384, 64), (384, 384), (384, 1152), (384, 1536), (1536, 384)] {
             let x = vec![0.5; tokens * inputs];
@@ -22,17 +23,21 @@ fn main() {
             let left = Matrix::new(&x, tokens, inputs);
             let right = Matrix::new(&weight, outputs, inputs).transposed();
             let packed = PackedMatrix::new(right);
+            let quantised = QuantisedMatrix::new(&weight, outputs, inputs);
+            let bias = vec![0.5; outputs];
             let rate = |seconds: f64| 2.0 * (tokens * inputs * outputs) as f64 / seconds / 1e9;
             let once = median(|| {
                 matmul_packed(MatrixMut::new(&mut y, tokens, outputs), left, &packed, Start::Zero);
             });
             let anew = median(|| matmul(MatrixMut::new(&mut y, tokens, outputs), left, right, Start::Zero));
             let of_crate = median(|| by_crate(&x, &weight, &mut y, [tokens, inputs, outputs]));
+            let in_8_bits = median(|| matmul_quantised(&mut y, &x, &quantised, &bias));
             println!(
-                "{tokens:6}  {inputs:6}  {outputs:7}   {:13.1} {:13.1} {:12.1}",
+                "{tokens:6}  {inputs:6}  {outputs:7}   {:13.1} {:13.1} {:12.1} {:11.1}",
                 rate(once),
                 rate(anew),
-                rate(of_crate)
+                rate(of_crate),
+                rate(in_8_bits)
             );
             black_box(&y);
         }
