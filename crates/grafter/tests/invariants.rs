@@ -15,7 +15,7 @@ use grafter::adapter::{
     TaskParameters, WEIGHTS_FILE,
 };
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::data::{Dataset, Row, Source, Targets, TaskKind};
+use grafter::data::{Dataset, LabelledFile, LabelledRows, Row, Source, Targets, TaskKind};
 use grafter::digest::sha256_file;
 use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
@@ -184,6 +184,31 @@ fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
         let other_seed = adapter_files(method, layer, 2, 8);
         assert!(one.0 != other_seed.0, "another seed gives other numbers");
     }
+}
+
+#[test]
+fn rows_in_memory_and_rows_read_from_files_give_the_same_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, count, seed| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, decidable_by_a_word(count, 2, &OPINIONS, seed)).unwrap();
+        Source::new(path)
+    };
+    let (train_file, dev_file) = (file("train.tsv", 96, 1), file("dev.tsv", 32, 2));
+    let (train_rows, dev_rows) = opinions();
+    let expected = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut ()).unwrap();
+    let train_file = LabelledFile::read_train(&train_file, TaskKind::Classification).unwrap();
+    let dev_file = LabelledFile::read_eval(&dev_file, train_file.task()).unwrap();
+    // All tokens in memory, and the most of them in a temporary file.
+    for memory_bytes in [u64::MAX, 1_000] {
+        let mut options = options();
+        options.train.budget.memory_bytes = memory_bytes;
+        let grafted = graft(&MODEL, &train_file, &dev_file, &options, &mut ()).unwrap();
+        assert_eq!(grafted.adapter.manifest().task, expected.adapter.manifest().task);
+        assert_eq!(grafted.adapter.parameters().values(), expected.adapter.parameters().values());
+    }
+    let in_memory = evaluate(&MODEL, &expected.adapter, &dev_rows).unwrap();
+    assert_eq!(evaluate(&MODEL, &expected.adapter, &dev_file).unwrap(), in_memory);
 }
 
 // --------------------------------------------------------------------------------------- in a batch as alone

@@ -61,8 +61,7 @@ const BLOCK_BYTES: usize = 16 << 20;
 ///
 /// # Errors
 /// The blocks are errors where the rows are.
-pub fn blocks(rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row>>, DataError>> {
-    let mut rows = rows;
+pub fn blocks(mut rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row>>, DataError>> {
     std::iter::from_fn(move || {
         let (mut block, mut bytes) = (Vec::new(), 0);
         while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES {
