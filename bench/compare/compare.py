@@ -210,9 +210,9 @@ class Work:
 
 
 def contenders(model, rows, arguments):
-    """Those that were asked for; sorting changes nothing where all rows are of one length."""
-    uniform = len({len(row["ids"]) for row in rows}) == 1
-    redundant = lambda c: uniform and any(
+    """Those that were asked for; sorting changes nothing where all rows are of one length or in one batch."""
+    unsorted = len({len(row["ids"]) for row in rows}) == 1 or len(rows) <= ROWS
+    redundant = lambda c: unsorted and any(
         c != other and (c.program, c.flags) == (other.program, other.flags) and not other.sorted_rows for other in PEERS
     )
     wanted = lambda c: c.name in arguments.engines and (c.large or model == SMALL)

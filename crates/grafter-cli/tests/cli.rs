@@ -1104,12 +1104,12 @@ fn an_input_that_breaks_is_an_error_and_not_a_row() {
 #[test]
 fn check_data_names_what_training_would_stop_at() {
     let place = Place::new();
-    let rows: String = (0..5000).map(|row| format!("text {row},label{row}\n")).collect();
+    let rows: String = (0..20_000).map(|row| format!("text {row},label{row}\n")).collect();
     place.write("train.csv", format!("text,label\n{rows}"));
     let done = place.run(&["check-data", "--train=train.csv", "--max-length=32", "--json"]);
     assert_eq!(done.code, Some(1));
     let report = done.json();
     assert_eq!(report["usable"], false);
     let problems = report["problems"].to_string();
-    assert!(problems.contains("5000") && problems.contains("4096"), "{problems}");
+    assert!(problems.contains("20000") && problems.contains("16384"), "{problems}");
 }

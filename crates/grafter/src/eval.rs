@@ -30,7 +30,7 @@ pub enum EvalError {
     Metric(#[from] MetricError),
 }
 
-/// What the metrics need of the logits of some rows, in the order of the rows. The logits need not be kept: with 4,096
+/// What the metrics need of the logits of some rows, in the order of the rows. The logits need not be kept: with 10,000
 /// labels those of a row take 16 kB.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answers {

@@ -76,7 +76,7 @@ impl fmt::Display for Warning {
 }
 
 /// More different labels than this are no classes: the label column is likely another one.
-pub const MAX_CLASSES: usize = 4096;
+pub const MAX_CLASSES: usize = 16_384;
 
 /// The classes that a training file's labels make.
 pub(super) fn classes<'a>(
