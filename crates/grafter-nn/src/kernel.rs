@@ -189,7 +189,7 @@ fn baseline<const BY_COLUMNS: bool>(rows: usize, block: &Block<'_>, result: &mut
 
 /// The kernel for AVX-512, where two registers hold a panel's row and 24 hold the sums from the first product to the
 /// result. It is written with intrinsics, since the compiler takes the sums of a loop over arrays through memory once
-/// more before they reach the result, which cost 4 % of a pass.
+/// more before they reach the result, which cost 1 to 3 % of a pass.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
