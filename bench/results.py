@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs grafter with its defaults on real data sets, three seeds each, and writes docs/results.md.
+"""Runs grafter with its defaults on real data sets, three seeds each, then with each base, and writes docs/results.md.
 
     cargo build --release
     python3 bench/results.py --data DIR                 # runs what is missing, then writes the page
@@ -38,6 +38,10 @@ SETS = [
 ]
 METHODS = {"houlsby": [], "head": ["--method", "head"]}
 
+# The sets on which adapters are trained and scored on each base, and each both ways.
+BASES = ["f32", "int8"]
+BASE_SETS = ["mrpc", "rte", "stsb", "trec6"]
+
 
 # One single-threaded run beside another uses two cores better than two threads of one run, and gives the same bytes.
 THREADS = ["--threads", "1"]
@@ -56,12 +60,21 @@ def shown(command):
     return " ".join(["grafter", *command[1:]])
 
 
+def train_command(grafter, folder, out, seed, flags):
+    command = [str(grafter), "train", "--train", str(folder / "train.tsv"), "--dev", str(folder / "dev.tsv")]
+    return command + ["--out", str(out), "--seed", str(seed), "--json", *flags]
+
+
+def score(grafter, out, rows, metric, flags):
+    command = [str(grafter), "eval", "--adapter", str(out), "--data", str(rows), "--json", *flags, *THREADS]
+    return metric_of(run(command)["scores"], metric)
+
+
 def one_run(grafter, program, data, name, metric, flags, method, seed):
     folder = data / name
     with tempfile.TemporaryDirectory() as scratch:
         out = pathlib.Path(scratch) / "adapter"
-        train = [str(grafter), "train", "--train", str(folder / "train.tsv"), "--dev", str(folder / "dev.tsv")]
-        train += ["--out", str(out), "--seed", str(seed), "--json", *flags, *METHODS[method]]
+        train = train_command(grafter, folder, out, seed, flags + METHODS[method])
         result = run(train + THREADS)
         record = {
             "set": name,
@@ -80,17 +93,37 @@ def one_run(grafter, program, data, name, metric, flags, method, seed):
         }
         test = folder / "test.tsv"
         if test.exists():
-            scores = run([str(grafter), "eval", "--adapter", str(out), "--data", str(test), "--json", *THREADS])["scores"]
-            record["test"] = metric_of(scores, metric.replace("-", "_"))
-        command = shown(train).replace(str(data), "DATA").replace(str(out), "OUT")
-        record["command"] = command
+            record["test"] = score(grafter, out, test, metric, [])
+        record["command"] = shown(train).replace(str(data), "DATA").replace(str(out), "OUT")
         return record
 
 
+def one_run_on_both_bases(grafter, program, data, name, metric, flags, trained_on, seed):
+    """Adapters trained on one base, scored on each."""
+    folder = data / name
+    with tempfile.TemporaryDirectory() as scratch:
+        out = pathlib.Path(scratch) / "adapter"
+        train = train_command(grafter, folder, out, seed, [*flags, "--base", trained_on])
+        run(train + THREADS)
+        parts = [part for part in ("dev", "test") if (folder / f"{part}.tsv").exists()]
+        return {
+            "set": name,
+            "trained_on": trained_on,
+            "seed": seed,
+            "metric": metric,
+            "scored_on": {
+                base: {part: score(grafter, out, folder / f"{part}.tsv", metric, ["--base", base]) for part in parts}
+                for base in BASES
+            },
+            "program": program,
+            "command": shown(train).replace(str(data), "DATA").replace(str(out), "OUT"),
+        }
+
+
 def records():
-    if not RECORDS.exists():
-        return []
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    """The runs with the defaults, and the runs on both bases."""
+    rows = [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
+    return [row for row in rows if "method" in row], [row for row in rows if "trained_on" in row]
 
 
 def cell(values):
@@ -121,39 +154,82 @@ def table(rows):
     return "\n".join(lines)
 
 
-def write_page(rows):
-    text = PAGE.read_text()
-    before, rest = text.split("<!-- table -->\n", 1)
-    _, after = rest.split("<!-- end of table -->", 1)
+def table_of_bases(rows):
+    """Beside each mean, how far it is from adapters trained and scored in f32."""
+    lines = ["| set, metric | seeds | part | trained on | scored on f32 | scored on int8 |", "|---|---|---|---|---|---|"]
+    metrics = {name: metric for name, metric, _, _ in SETS}
+    for name in BASE_SETS:
+        of = {base: [row for row in rows if (row["set"], row["trained_on"]) == (name, base)] for base in BASES}
+        seeds = sorted(set.intersection(*({row["seed"] for row in of[base]} for base in BASES)))
+        if not seeds:
+            continue
+        for part in of["f32"][0]["scored_on"]["f32"]:
+            scores = {
+                (trained, scored): [row["scored_on"][scored][part] for row in of[trained] if row["seed"] in seeds]
+                for trained in BASES
+                for scored in BASES
+            }
+            reference = 100 * statistics.mean(scores["f32", "f32"])
+            for trained in BASES:
+                cells = [cell(scores[trained, "f32"]), cell(scores[trained, "int8"])]
+                for index, scored in enumerate(BASES):
+                    if (trained, scored) != ("f32", "f32"):
+                        cells[index] += f" ({100 * statistics.mean(scores[trained, scored]) - reference:+.1f})"
+                lines.append(
+                    f"| {name}, {metrics[name]} | {', '.join(map(str, seeds))} | {part} | {trained} | {cells[0]} | {cells[1]} |"
+                )
+    return "\n".join(lines)
+
+
+def between(text, name, body):
+    """`text` with `body` between the marks of the part `name`."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = text.split(begin, 1)
+    _, after = rest.split(end, 1)
+    return f"{before}{begin}{body}\n{end}{after}"
+
+
+def write_page(rows, rows_of_bases):
     commands = "\n".join(row["command"] for row in rows if row["seed"] == 1)
     builds = len({row["program"] for row in rows})
     note = "All runs are of one build." if builds == 1 else f"The runs are of {builds} builds, see `program` in the records."
-    body = f"{table(rows)}\n\n{note} The commands of seed 1; the other seeds differ in `--seed` alone (each run had one thread):\n\n```sh\n{commands}\n```\n"
-    PAGE.write_text(f"{before}<!-- table -->\n{body}<!-- end of table -->{after}")
+    body = f"{table(rows)}\n\n{note} The commands of seed 1; the other seeds differ in `--seed` alone (each run had one thread):\n\n```sh\n{commands}\n```"
+    text = between(PAGE.read_text(), "table", body)
+    PAGE.write_text(between(text, "table of bases", table_of_bases(rows_of_bases)))
 
 
 def run_missing(arguments):
     """Several runs at a time; each is recorded when it ends."""
     program = hashlib.sha256(arguments.grafter.read_bytes()).hexdigest()
-    earlier = records()
-    done = {(row["set"], row["method"], row["seed"]) for row in earlier}
-    wanted = [
-        (name, metric, flags, method, seed)
+    with_defaults, on_bases = (
+        [(row["set"], row[key], row["seed"]) for row in rows]
+        for rows, key in zip(records(), ("method", "trained_on"), strict=True)
+    )
+    runs = [
+        (one_run, (name, metric, flags, method, seed))
         for seed in (1, 2, 3)
         for name, metric, flags, seeds in SETS
         for method in METHODS
-        if seed in seeds and (name, method, seed) not in done
+        if seed in seeds and (name, method, seed) not in with_defaults
+    ]
+    runs += [
+        (one_run_on_both_bases, (name, metric, flags, base, seed))
+        for seed in (1, 2, 3)
+        for name, metric, flags, _ in SETS
+        for base in BASES
+        if name in BASE_SETS and (name, base, seed) not in on_bases
     ]
     recording = threading.Lock()
 
     def task(run_):
-        record = one_run(arguments.grafter, program, arguments.data, *run_)
+        function, details = run_
+        record = function(arguments.grafter, program, arguments.data, *details)
         with recording, RECORDS.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        print(record["set"], record["method"], record["seed"], record["metric"], f"{record['dev']:.4f}", flush=True)
+        print(record["command"], record.get("scored_on", record.get("dev")), flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for _ in pool.map(task, wanted):
+        for _ in pool.map(task, runs):
             pass
 
 
@@ -166,7 +242,7 @@ def main():
     arguments = parser.parse_args()
     if not arguments.table_only:
         run_missing(arguments)
-    write_page(records())
+    write_page(*records())
 
 
 if __name__ == "__main__":

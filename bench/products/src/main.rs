@@ -1,7 +1,7 @@
 //! GFLOP/s of one thread on the products of a MiniLM encoder, `x · weightᵀ`: with the weight laid out for the kernel once,
 //! anew in every product, or quantised once to 8 bits, and by the `gemm` crate for comparison.
 //!
-//!     cargo run --release -p grafter-nn --example products
+//!     cargo run --release --manifest-path bench/products/Cargo.toml
 
 use std::hint::black_box;
 use std::time::Instant;
