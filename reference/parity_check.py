@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from transformers.models.bert.modeling_bert import BertSelfOutput
+
 from parity_model import ADAPTER, bare_bert, run
 
 # Written out from the formulas, not looked up by name: a wrong entry in `NON_LINEARITY` shows here.
@@ -20,8 +22,8 @@ ACTIVATION = {
 }
 
 
-def check_formula(model, batch, activation: str) -> float:
-    """Each sub-layer equals `LN(x + h + up(act(down(h))))` written by hand.
+def check_formula(model, batch, method: str, activation: str) -> float:
+    """Each sub-layer equals the method's formula (see `parity_model.py`) written by hand.
 
     Returns the least magnitude that a ReLU of this model reads on a real token (infinity without a ReLU).
     """
@@ -41,18 +43,23 @@ def check_formula(model, batch, activation: str) -> float:
     assert len(seen) == 2 * len(model.bert.encoder.layer)
     for block, ctx, x, out in seen:
         h = ctx @ block.dense.weight.T + block.dense.bias
-        adapter = block.adapters[ADAPTER]
-        down, up = adapter.adapter_down[0], adapter.adapter_up
-        z = h @ down.weight.T + down.bias
-        s = x + h + ACTIVATION[activation](z) @ up.weight.T + up.bias
-        centred = s - s.mean(-1, keepdim=True)
-        rstd = (centred.square().mean(-1, keepdim=True) + block.LayerNorm.eps).rsqrt()
-        want = centred * rstd * block.LayerNorm.weight + block.LayerNorm.bias
-        worst = (want - out).abs().max().item()
-        assert worst < 1e-11, f"AdapterHub does not compute LN(x + h + adapter(h)): off by {worst}"
-        if activation == "relu":
-            kinks.append(z[real])
+        s = x + h
+        if method == "houlsby" or method == "pfeiffer" and not isinstance(block, BertSelfOutput):
+            adapter = block.adapters[ADAPTER]
+            down, up = adapter.adapter_down[0], adapter.adapter_up
+            z = (layer_norm(s, block.LayerNorm) if method == "pfeiffer" else h) @ down.weight.T + down.bias
+            s = s + ACTIVATION[activation](z) @ up.weight.T + up.bias
+            if activation == "relu":
+                kinks.append(z[real])
+        worst = (layer_norm(s, block.LayerNorm) - out).abs().max().item()
+        assert worst < 1e-11, f"a sub-layer does not compute the formula of {method}: off by {worst}"
     return min((z.abs().min().item() for z in kinks), default=math.inf)
+
+
+def layer_norm(s, module):
+    centred = s - s.mean(-1, keepdim=True)
+    rstd = (centred.square().mean(-1, keepdim=True) + module.eps).rsqrt()
+    return centred * rstd * module.weight + module.bias
 
 
 def check_zero_adapters(model, batch, config, weights) -> float:

@@ -1,4 +1,4 @@
-"""The reference model: Hugging Face BERT with AdapterHub's Houlsby adapters, a linear head, and the ten optimiser steps.
+"""The reference model: Hugging Face BERT, AdapterHub's adapters where the method has them, a head, ten optimiser steps.
 
 Sits below `parity.py`, which names the cases and writes the files. Nothing here reads or writes a file.
 
@@ -9,6 +9,8 @@ What AdapterHub computes (`adapters` 1.3.0, `methods/modeling.py` and `methods/b
                 stochastic_depth=0.0; adapter_residual_before_ln=False adds h once, after that: h + a
   post_forward  original_ln_after=True: LayerNorm(h + a + x)
 so with mh_adapter=True and output_adapter=True each layer is exactly `LN(x + h + up(act(down(h))))`, twice.
+Pfeiffer's (`SeqBnConfig`) has output_adapter=True alone and original_ln_before=True: the adapter reads `LN(h + x)`, its own residual
+is still h, and the same LayerNorm follows, so the feed-forward block is `LN(x + h + up(act(down(LN(x + h)))))`.
 `parity_check.py` recomputes this by hand from hooks and refuses to go on if it is not so.
 """
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 
 import adapters
 import torch
-from adapters import DoubleSeqBnConfig
+from adapters import DoubleSeqBnConfig, SeqBnConfig
 from torch import nn
 from transformers import BertConfig, BertModel, get_linear_schedule_with_warmup
 
@@ -79,37 +81,34 @@ def bare_bert(config: BertConfig, weights: dict) -> BertModel:
     return model.eval()
 
 
-class ReferenceModel(nn.Module):
-    """Frozen BERT, Houlsby adapters, all LayerNorms trained, one linear head on the pooled output."""
+def adapter_config(method: str, hidden: int, bottleneck: int, activation: str):
+    """AdapterHub's configuration, every key that changes the function written out."""
+    shared = dict(
+        non_linearity=NON_LINEARITY[activation],
+        # AdapterHub takes int(hidden // reduction_factor); the half keeps rounding away from m.
+        reduction_factor=hidden / (bottleneck + 0.5),
+        output_adapter=True, original_ln_after=True, residual_before_ln=True, adapter_residual_before_ln=False,
+        ln_before=False, ln_after=False, scaling=1.0, use_gating=False, is_parallel=False, dropout=0.0,
+    )  # fmt: skip
+    if method == "pfeiffer":
+        return SeqBnConfig(mh_adapter=False, original_ln_before=True, **shared)
+    return DoubleSeqBnConfig(mh_adapter=True, original_ln_before=False, **shared)
 
-    def __init__(self, config, weights, task_tensors, *, bottleneck, activation, task, pooling):
+
+class ReferenceModel(nn.Module):
+    """BERT of which a method's list trains, with that method's adapters, and one linear head on the pooled output."""
+
+    def __init__(self, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling):
         super().__init__()
         # Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
         config._attn_implementation = "eager"
         self.bert = bare_bert(config, weights)
-        adapters.init(self.bert)
-        self.bert.add_adapter(
-            ADAPTER,
-            config=DoubleSeqBnConfig(
-                mh_adapter=True,
-                output_adapter=True,
-                non_linearity=NON_LINEARITY[activation],
-                # AdapterHub takes int(hidden // reduction_factor); the half keeps rounding away from m.
-                reduction_factor=config.hidden_size / (bottleneck + 0.5),
-                original_ln_before=False,
-                original_ln_after=True,
-                residual_before_ln=True,
-                adapter_residual_before_ln=False,
-                ln_before=False,
-                ln_after=False,
-                scaling=1.0,
-                use_gating=False,
-                is_parallel=False,
-                dropout=0.0,
-            ),
-            set_active=True,
-        )
-        assert self.bert.active_adapters is not None
+        self.method = method
+        if method in ("houlsby", "pfeiffer"):
+            adapters.init(self.bert)
+            added = adapter_config(method, config.hidden_size, bottleneck, activation)
+            self.bert.add_adapter(ADAPTER, config=added, set_active=True)
+            assert self.bert.active_adapters is not None
         labels, hidden = task_tensors["head.weight"].shape
         self.head = nn.Linear(hidden, labels)
         self.task, self.pooling = task, pooling
@@ -120,7 +119,7 @@ class ReferenceModel(nn.Module):
         """Freezes all, then unfreezes and fills what trains; returns our name -> parameter, sorted by name."""
         for parameter in self.parameters():
             parameter.requires_grad = False
-        ours = trained_names(self.bert.config.num_hidden_layers)
+        ours = trained_names(self.method, self.bert.config.num_hidden_layers, self.pooling)
         theirs = dict(self.named_parameters())
         trained = {name: theirs[path] for name, path in sorted(ours.items())}
         assert trained.keys() == task_tensors.keys(), trained.keys() ^ task_tensors.keys()
@@ -128,8 +127,14 @@ class ReferenceModel(nn.Module):
             assert parameter.shape == task_tensors[name].shape, name
             parameter.data.copy_(task_tensors[name])
             parameter.requires_grad = True
-        # Nothing that AdapterHub added, and no LayerNorm, may be left out of the list.
-        left = [n for n, p in theirs.items() if not p.requires_grad and ("adapter" in n or "LayerNorm" in n)]
+        # Nothing that AdapterHub added may be left out of the list, no LayerNorm where they are trained, and nothing at all
+        # of a network that is trained as a whole (but a pooler that is not read).
+        wanted = {"houlsby": ("adapter", "LayerNorm"), "layernorm": ("LayerNorm",), "bias": ("bias",), "full": ("",)}
+        unread = "bert.pooler" if self.pooling == "mean" else "-"
+        left = [
+            n for n, p in theirs.items()
+            if not p.requires_grad and any(part in n for part in wanted.get(self.method, ("adapter",))) and unread not in n
+        ]  # fmt: skip
         assert not left, left
         return trained
 
@@ -150,22 +155,42 @@ class ReferenceModel(nn.Module):
         return Output(out.hidden_states, pooled, logits, loss)
 
 
-def trained_names(layers: int) -> dict:
+def trained_names(method: str, layers: int, pooling: str) -> dict:
     """Our name -> the parameter's path in `ReferenceModel`. Everything is stored `[out, in]` on both sides."""
-    names = {"head.weight": "head.weight", "head.bias": "head.bias"}
-    for end in ("weight", "bias"):
-        names[f"embeddings.layer_norm.{end}"] = f"bert.embeddings.LayerNorm.{end}"
-        for i in range(layers):
-            for ours, theirs in (("attention", "attention.output"), ("feed_forward", "output")):
-                mine, path = f"layer.{i}.{ours}", f"bert.encoder.layer.{i}.{theirs}"
-                names[f"{mine}.layer_norm.{end}"] = f"{path}.LayerNorm.{end}"
-                names[f"{mine}.adapter.down.{end}"] = f"{path}.adapters.{ADAPTER}.adapter_down.0.{end}"
-                names[f"{mine}.adapter.up.{end}"] = f"{path}.adapters.{ADAPTER}.adapter_up.{end}"
-    return names
+    names = {"head": "head"}
+    norms, projections, adapted = {"embeddings.layer_norm": "bert.embeddings.LayerNorm"}, {}, {}
+    for i in range(layers):
+        mine, theirs = f"layer.{i}", f"bert.encoder.layer.{i}"
+        for ours, path in (("attention", "attention.output"), ("feed_forward", "output")):
+            norms[f"{mine}.{ours}.layer_norm"] = f"{theirs}.{path}.LayerNorm"
+            if method == "houlsby" or method == "pfeiffer" and ours == "feed_forward":
+                adapted[f"{mine}.{ours}.adapter.down"] = f"{theirs}.{path}.adapters.{ADAPTER}.adapter_down.0"
+                adapted[f"{mine}.{ours}.adapter.up"] = f"{theirs}.{path}.adapters.{ADAPTER}.adapter_up"
+        for part in ("query", "key", "value"):
+            projections[f"{mine}.attention.{part}"] = f"{theirs}.attention.self.{part}"
+        projections[f"{mine}.attention.output"] = f"{theirs}.attention.output.dense"
+        projections[f"{mine}.feed_forward.intermediate"] = f"{theirs}.intermediate.dense"
+        projections[f"{mine}.feed_forward.output"] = f"{theirs}.output.dense"
+    pooler = {"pooler": "bert.pooler.dense"} if pooling == "cls" else {}
+    ends = ("weight", "bias")
+    if method in ("houlsby", "layernorm"):
+        names |= norms
+    if method in ("full", "bias"):
+        names |= norms | projections | pooler
+    if method.startswith("top-"):
+        upper = {f"layer.{i}" for i in range(layers - int(method.removeprefix("top-")), layers)}
+        names |= {n: p for n, p in (norms | projections).items() if ".".join(n.split(".")[:2]) in upper} | pooler
+    both = {f"{name}.{end}": f"{path}.{end}" for name, path in (names | adapted).items() for end in ends}
+    if method == "bias":
+        both = {n: p for n, p in both.items() if n.endswith(".bias") or n.startswith("head.")}
+    if method == "full":
+        for mine, theirs in (("words", "word"), ("positions", "position"), ("types", "token_type")):
+            both[f"embeddings.{mine}.weight"] = f"bert.embeddings.{theirs}_embeddings.weight"
+    return both
 
 
 def decays(name: str) -> bool:
-    """Weight decay acts on the adapters' and the head's matrices; never on a bias or a LayerNorm."""
+    """Weight decay acts on matrices and embeddings; never on a bias or a LayerNorm."""
     return name.endswith(".weight") and ".layer_norm." not in name
 
 

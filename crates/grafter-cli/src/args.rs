@@ -159,7 +159,8 @@ pub struct Train {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training", allow_negative_numbers = true)]
 pub struct TrainingArgs {
-    /// What trains: houlsby (adapters, layer normalisations, head) or head
+    /// What trains, beside the head: houlsby (two adapters a layer and the layer normalisations), pfeiffer (one adapter a
+    /// layer), full (all of the encoder), top-N (its N upper layers), layernorm, bias, or head (nothing)
     #[arg(long, default_value_t = GraftOptions::default().method)]
     pub method: Method,
 
@@ -201,7 +202,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
     pub batch_size: usize,
 
-    /// Largest learning rate; 0.001, or 0.01 for the head alone, if absent
+    /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
 

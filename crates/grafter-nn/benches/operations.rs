@@ -12,7 +12,7 @@ use grafter_nn::activation::Activation;
 use grafter_nn::adapter::{self, AdapterCache, AdapterGradients, AdapterInputs, AdapterWeights};
 use grafter_nn::attention::{self, AttentionShape, probability_count};
 use grafter_nn::dropout::{Dropout, DropoutKey};
-use grafter_nn::embedding::FrozenEmbedding;
+use grafter_nn::embedding::{self, FrozenEmbedding};
 use grafter_nn::gemm::Start;
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
 use grafter_nn::linear::{FrozenLinear, Precision};
@@ -163,7 +163,7 @@ fn others(criterion: &mut Criterion) {
     let (dropout, key) = (Dropout::new(0.1), DropoutKey::new(1));
     bench(criterion, "dropout/apply", x.len(), || dropout.apply(key, &mut y));
     let words = 30_522;
-    let embedding = FrozenEmbedding {
+    let frozen = FrozenEmbedding {
         words: numbers(words * HIDDEN),
         positions: numbers(TOKENS * HIDDEN),
         types: numbers(2 * HIDDEN),
@@ -172,7 +172,7 @@ fn others(criterion: &mut Criterion) {
     let ids: Vec<u32> = (0..TOKENS).map(|token| (token * 7_919 % words) as u32).collect();
     let types = vec![0; TOKENS];
     bench(criterion, "embedding/forward", x.len(), || {
-        embedding.forward_sequence(&ids, &types, &mut y);
+        embedding::forward_sequence(frozen.tables(), &ids, &types, &mut y);
     });
     let mut mean = vec![0.0; HIDDEN];
     bench(criterion, "pooling/mean", x.len(), || pooling::mean_forward(&x, &mut mean));

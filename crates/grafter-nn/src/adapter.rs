@@ -83,10 +83,17 @@ pub struct AdapterCache<'a> {
 /// # Shapes
 /// x, y `[tokens, hidden]`
 pub fn forward(weights: AdapterWeights<'_>, x: &[f32], cache: AdapterCache<'_>, y: &mut [f32]) {
+    forward_branch(weights, x, cache, y);
+    residual::add(x, y);
+}
+
+/// [`forward`] without its skip, where the skip starts at another place: `y = up · act(down · x + down_bias) + up_bias`.
+/// # Shapes
+/// x, y `[tokens, hidden]`
+pub fn forward_branch(weights: AdapterWeights<'_>, x: &[f32], cache: AdapterCache<'_>, y: &mut [f32]) {
     linear::forward(weights.down, x, cache.before);
     weights.activation.forward(cache.before, cache.after);
     linear::forward(weights.up, cache.after, y);
-    residual::add(x, y);
 }
 
 /// What [`backward`] reads of the forward pass.
@@ -110,12 +117,36 @@ pub fn backward(
     d_bottleneck: &mut [f32],
     gradients: AdapterGradients<'_>,
 ) {
-    linear::backward_input(weights.up.weight, d, d_bottleneck, weights.up.bias.len(), Start::Zero);
-    linear::backward_weights(inputs.after, d, gradients.up);
-    weights.activation.backward(inputs.before, d_bottleneck);
-    linear::backward_weights(inputs.x, d_bottleneck, gradients.down);
+    backward_to_bottleneck(weights, inputs, d, d_bottleneck, gradients);
     // The skip: d already holds d_y, which is one part of d_x.
     linear::backward_input(weights.down.weight, d_bottleneck, d, weights.bottleneck(), Start::Result);
+}
+
+/// The backward pass of [`forward_branch`]: adds the gradients of the weights and writes d_x.
+/// # Shapes
+/// d_y, d_x `[tokens, hidden]`; d_bottleneck (scratch) `[tokens, bottleneck]`
+pub fn backward_branch(
+    weights: AdapterWeights<'_>,
+    inputs: AdapterInputs<'_>,
+    (d_y, d_x): (&[f32], &mut [f32]),
+    d_bottleneck: &mut [f32],
+    gradients: AdapterGradients<'_>,
+) {
+    backward_to_bottleneck(weights, inputs, d_y, d_bottleneck, gradients);
+    linear::backward_input(weights.down.weight, d_bottleneck, d_x, weights.bottleneck(), Start::Zero);
+}
+
+fn backward_to_bottleneck(
+    weights: AdapterWeights<'_>,
+    inputs: AdapterInputs<'_>,
+    d_y: &[f32],
+    d_bottleneck: &mut [f32],
+    gradients: AdapterGradients<'_>,
+) {
+    linear::backward_input(weights.up.weight, d_y, d_bottleneck, weights.up.bias.len(), Start::Zero);
+    linear::backward_weights(inputs.after, d_y, gradients.up);
+    weights.activation.backward(inputs.before, d_bottleneck);
+    linear::backward_weights(inputs.x, d_bottleneck, gradients.down);
 }
 
 #[cfg(test)]
@@ -175,6 +206,23 @@ mod tests {
             let expected =
                 central_differences(&block64, |b| weighted_sum(&exact(b, &x64, hidden, bottleneck), &d_y));
             assert_close("gradients", &d_block, &expected, TOLERANCE, TOLERANCE);
+
+            // Without the skip: less x forward, less d_y backward, and the same gradients.
+            let (mut before, mut after) = (before.clone(), after.clone());
+            let mut branch = vec![0.0; x.len()];
+            let cache = AdapterCache { before: &mut before, after: &mut after };
+            forward_branch(weights, &x, cache, &mut branch);
+            let expected: Vec<f64> = exact(&block64, &x64, hidden, bottleneck);
+            let expected: Vec<f64> = expected.iter().zip(&x64).map(|(y, x)| y - x).collect();
+            assert_close("branch", &branch, &expected, TOLERANCE, TOLERANCE);
+            let (mut d_x, mut d_again) = (vec![f32::NAN; x.len()], vec![0.0; block.len()]);
+            let gradients = AdapterGradients::split(&mut d_again, hidden);
+            let inputs = AdapterInputs { x: &x, before: &before, after: &after };
+            backward_branch(weights, inputs, (&d_y, &mut d_x), &mut scratch, gradients);
+            let with_skip: Vec<f64> =
+                d_x.iter().zip(&d_y).map(|(x, y)| f64::from(*x) + f64::from(*y)).collect();
+            assert_close("d_x and skip", &d, &with_skip, TOLERANCE, TOLERANCE);
+            assert_eq!(d_again, d_block);
         }
     }
 

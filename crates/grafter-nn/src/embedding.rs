@@ -1,7 +1,11 @@
-//! Sum of word, position and token-type embeddings (Devlin et al. 2018, figure 2). All three tables are frozen, so
-//! there is no backward pass here: the gradient ends at the layer normalisation above.
+//! Sum of word, position and token-type embeddings (Devlin et al. 2018, figure 2).
+//!
+//! The tables are the frozen base's own, or those of a task that trains all of the encoder; the gradient of a row of a
+//! table is the sum of the gradients of the tokens that read it.
 
-/// The three tables of a BERT encoder.
+use std::ops::Range;
+
+/// The three tables of a BERT encoder, as the frozen base holds them.
 #[derive(Clone, Debug)]
 pub struct FrozenEmbedding {
     /// `[vocabulary, hidden]`
@@ -15,55 +19,137 @@ pub struct FrozenEmbedding {
 }
 
 impl FrozenEmbedding {
-    /// `y[t] = words[ids[t]] + positions[t] + types[type_ids[t]]` for the tokens of one sequence.
-    /// # Shapes
-    /// ids, type_ids `[length]`, y `[length, hidden]`
-    /// # Panics
-    /// If an id lies outside its table or the sequence is longer than the table of positions.
-    pub fn forward_sequence(&self, ids: &[u32], type_ids: &[u32], y: &mut [f32]) {
-        let hidden = self.hidden;
-        assert_eq!(ids.len(), type_ids.len(), "embedding: type ids");
-        assert_eq!(y.len(), ids.len() * hidden, "embedding: output");
-        let row = |table: &'_ [f32], index: usize| -> std::ops::Range<usize> {
-            let range = index * hidden..(index + 1) * hidden;
-            assert!(range.end <= table.len(), "embedding: row {index} of {}", table.len() / hidden);
-            range
-        };
-        for (position, (y, (id, type_id))) in
-            y.chunks_exact_mut(hidden).zip(ids.iter().zip(type_ids)).enumerate()
-        {
-            let word = &self.words[row(&self.words, *id as usize)];
-            let place = &self.positions[row(&self.positions, position)];
-            let kind = &self.types[row(&self.types, *type_id as usize)];
-            for index in 0..hidden {
-                y[index] = word[index] + kind[index] + place[index];
-            }
+    /// The tables as the operation takes them.
+    pub fn tables(&self) -> EmbeddingTables<'_> {
+        let Self { words, positions, types, hidden } = self;
+        EmbeddingTables { words, positions, types, hidden: *hidden }
+    }
+}
+
+/// The three tables of a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingTables<'a> {
+    /// `[vocabulary, hidden]`
+    pub words: &'a [f32],
+    /// `[positions, hidden]`
+    pub positions: &'a [f32],
+    /// `[types, hidden]`
+    pub types: &'a [f32],
+    /// Features of one embedding.
+    pub hidden: usize,
+}
+
+/// Where the gradients of the three tables are added; the shapes of [`EmbeddingTables`].
+#[derive(Debug)]
+pub struct EmbeddingGradients<'a> {
+    /// `[vocabulary, hidden]`
+    pub words: &'a mut [f32],
+    /// `[positions, hidden]`
+    pub positions: &'a mut [f32],
+    /// `[types, hidden]`
+    pub types: &'a mut [f32],
+    /// Features of one embedding.
+    pub hidden: usize,
+}
+
+/// The place of a row of a table.
+fn row(table: &[f32], hidden: usize, index: usize) -> Range<usize> {
+    let range = index * hidden..(index + 1) * hidden;
+    assert!(range.end <= table.len(), "embedding: row {index} of {}", table.len() / hidden);
+    range
+}
+
+/// `y[t] = words[ids[t]] + types[type_ids[t]] + positions[t]` for the tokens of one sequence.
+/// # Shapes
+/// ids, type_ids `[length]`, y `[length, hidden]`
+/// # Panics
+/// If an id lies outside its table or the sequence is longer than the table of positions.
+pub fn forward_sequence(tables: EmbeddingTables<'_>, ids: &[u32], type_ids: &[u32], y: &mut [f32]) {
+    let hidden = tables.hidden;
+    assert_eq!(ids.len(), type_ids.len(), "embedding: type ids");
+    assert_eq!(y.len(), ids.len() * hidden, "embedding: output");
+    for (position, (y, (id, type_id))) in y.chunks_exact_mut(hidden).zip(ids.iter().zip(type_ids)).enumerate()
+    {
+        let word = &tables.words[row(tables.words, hidden, *id as usize)];
+        let place = &tables.positions[row(tables.positions, hidden, position)];
+        let kind = &tables.types[row(tables.types, hidden, *type_id as usize)];
+        for index in 0..hidden {
+            y[index] = word[index] + kind[index] + place[index];
         }
+    }
+}
+
+/// Adds each token's gradient to the three rows that [`forward_sequence`] read, token by token.
+/// # Shapes
+/// ids, type_ids `[length]`, d_y `[length, hidden]`
+/// # Panics
+/// As [`forward_sequence`].
+pub fn backward_sequence(ids: &[u32], type_ids: &[u32], d_y: &[f32], gradients: &mut EmbeddingGradients<'_>) {
+    let hidden = gradients.hidden;
+    assert_eq!(ids.len(), type_ids.len(), "embedding: type ids");
+    assert_eq!(d_y.len(), ids.len() * hidden, "embedding: gradient");
+    let add = |table: &mut [f32], index: usize, d_y: &[f32]| {
+        let range = row(table, hidden, index);
+        table[range].iter_mut().zip(d_y).for_each(|(sum, d)| *sum += d);
+    };
+    for (position, (d_y, (id, type_id))) in d_y.chunks_exact(hidden).zip(ids.iter().zip(type_ids)).enumerate()
+    {
+        add(gradients.words, *id as usize, d_y);
+        add(gradients.positions, position, d_y);
+        add(gradients.types, *type_id as usize, d_y);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Random, assert_close, central_differences, weighted_sum, widen};
+
+    const TABLES: EmbeddingTables<'_> = EmbeddingTables {
+        words: &[1.0, 2.0, 3.0, 4.0],
+        positions: &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0],
+        types: &[0.5, 0.25, 100.0, 200.0],
+        hidden: 2,
+    };
 
     #[test]
     fn adds_the_three_rows() {
-        let embedding = FrozenEmbedding {
-            words: vec![1.0, 2.0, 3.0, 4.0],
-            positions: vec![10.0, 20.0, 30.0, 40.0, 50.0, 60.0],
-            types: vec![0.5, 0.25, 100.0, 200.0],
-            hidden: 2,
-        };
         let mut y = vec![0.0; 6];
-        embedding.forward_sequence(&[1, 0, 1], &[0, 0, 1], &mut y);
+        forward_sequence(TABLES, &[1, 0, 1], &[0, 0, 1], &mut y);
         assert_eq!(y, [13.5, 24.25, 31.5, 42.25, 153.0, 264.0]);
     }
 
     #[test]
     #[should_panic(expected = "row 2 of 2")]
     fn refuses_an_id_outside_its_table() {
-        let embedding =
-            FrozenEmbedding { words: vec![0.0; 4], positions: vec![0.0; 4], types: vec![0.0; 2], hidden: 2 };
-        embedding.forward_sequence(&[2], &[0], &mut [0.0; 2]);
+        forward_sequence(TABLES, &[2], &[0], &mut [0.0; 2]);
+    }
+
+    #[test]
+    fn backward_equals_central_differences() {
+        let (ids, type_ids, hidden) = ([3, 0, 3, 1], [0, 1, 1, 0], 5);
+        let sizes = [4 * hidden, 6 * hidden, 2 * hidden];
+        let mut random = Random::new(31);
+        let tables = random.normals(sizes.iter().sum());
+        let d_y = random.normals(ids.len() * hidden);
+        let exact = |tables: &[f64]| {
+            let (words, rest) = tables.split_at(sizes[0]);
+            let (positions, types) = rest.split_at(sizes[1]);
+            let mut y = Vec::new();
+            for (t, (id, type_id)) in ids.iter().zip(type_ids).enumerate() {
+                for h in 0..hidden {
+                    let (word, kind) = (*id as usize * hidden + h, type_id as usize * hidden + h);
+                    y.push(words[word] + positions[t * hidden + h] + types[kind]);
+                }
+            }
+            weighted_sum(&y, &d_y)
+        };
+        let mut d_tables = vec![0.5; tables.len()];
+        let (words, rest) = d_tables.split_at_mut(sizes[0]);
+        let (positions, types) = rest.split_at_mut(sizes[1]);
+        backward_sequence(&ids, &type_ids, &d_y, &mut EmbeddingGradients { words, positions, types, hidden });
+        let mut expected = central_differences(&widen(&tables), exact);
+        expected.iter_mut().for_each(|value| *value += 0.5);
+        assert_close("gradients", &d_tables, &expected, 1e-6, 1e-6);
     }
 }

@@ -95,18 +95,38 @@ impl FrozenLinear {
         }
     }
 
+    /// The bias `[outputs]`.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// The weight `[outputs, inputs]`; of an 8-bit layer the numbers that the quantised ones stand for.
+    pub fn weight(&self) -> Vec<f32> {
+        match &self.forward {
+            ForwardWeight::F32(weight) => weight.columns(),
+            ForwardWeight::Int8(weight) => weight.dequantised(),
+        }
+    }
+
     /// `y = x · weightᵀ + bias`
     /// # Shapes
     /// x `[tokens, inputs]`, y `[tokens, outputs]`
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
+        self.forward_with_bias(&self.bias, x, y);
+    }
+
+    /// [`FrozenLinear::forward`] with a bias that a task brings.
+    /// # Shapes
+    /// bias `[outputs]`, x `[tokens, inputs]`, y `[tokens, outputs]`
+    pub fn forward_with_bias(&self, bias: &[f32], x: &[f32], y: &mut [f32]) {
         match &self.forward {
             ForwardWeight::F32(weight) => {
                 let (inputs, outputs) = (self.inputs(), self.outputs());
                 let tokens = x.len() / inputs;
                 let x = Matrix::new(x, tokens, inputs);
-                matmul_packed(MatrixMut::new(y, tokens, outputs), x, weight, Start::Row(&self.bias));
+                matmul_packed(MatrixMut::new(y, tokens, outputs), x, weight, Start::Row(bias));
             }
-            ForwardWeight::Int8(weight) => matmul_quantised(y, x, weight, &self.bias),
+            ForwardWeight::Int8(weight) => matmul_quantised(y, x, weight, bias),
         }
     }
 
@@ -181,16 +201,29 @@ pub fn backward_input(weight: &[f32], d_y: &[f32], d_x: &mut [f32], outputs: usi
 /// # Shapes
 /// x `[tokens, inputs]`, d_y `[tokens, outputs]`
 pub fn backward_weights(x: &[f32], d_y: &[f32], gradients: LinearGradients<'_>) {
-    let outputs = gradients.bias.len();
-    let inputs = gradients.weight.len() / outputs;
+    backward_weight(x, d_y, gradients.weight, gradients.bias.len());
+    backward_bias(d_y, gradients.bias);
+}
+
+/// `d_weight += d_yᵀ · x`
+/// # Shapes
+/// x `[tokens, inputs]`, d_y `[tokens, outputs]`, d_weight `[outputs, inputs]`
+pub fn backward_weight(x: &[f32], d_y: &[f32], d_weight: &mut [f32], outputs: usize) {
+    let inputs = d_weight.len() / outputs;
     let tokens = d_y.len() / outputs;
     matmul(
-        MatrixMut::new(gradients.weight, outputs, inputs),
+        MatrixMut::new(d_weight, outputs, inputs),
         Matrix::new(d_y, tokens, outputs).transposed(),
         Matrix::new(x, tokens, inputs),
         Start::Result,
     );
-    add_column_sums(d_y, gradients.bias);
+}
+
+/// `d_bias += Σ d_y` over the tokens.
+/// # Shapes
+/// d_y `[tokens, outputs]`, d_bias `[outputs]`
+pub fn backward_bias(d_y: &[f32], d_bias: &mut [f32]) {
+    add_column_sums(d_y, d_bias);
 }
 
 vectorised! {
@@ -235,6 +268,10 @@ mod tests {
             let mut y = vec![0.0; tokens * outputs];
             layer.forward(&x, &mut y);
             assert_close("output", &y, &exact(&weight64, &bias64, &x64), TOLERANCE, TOLERANCE);
+            assert_eq!((layer.weight(), layer.bias()), (weight.clone(), &bias[..]));
+            let mut by_hand = vec![0.0; tokens * outputs];
+            forward(LinearWeights { weight: &weight, bias: &bias }, &x, &mut by_hand);
+            assert_eq!(by_hand, y, "a trained layer with the same numbers gives the same bits");
             assert!(layer.backward.get().is_none(), "nothing is laid out for a pass that does not come");
 
             let mut d_x = vec![1.0; tokens * inputs];

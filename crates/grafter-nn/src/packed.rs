@@ -66,6 +66,16 @@ impl PackedMatrix {
         Self { inner, columns, panels }
     }
 
+    /// The numbers column by column, `[columns, inner]`, as they were before they were laid out.
+    pub fn columns(&self) -> Vec<f32> {
+        let mut numbers = Vec::with_capacity(self.inner * self.columns);
+        for column in 0..self.columns {
+            let panel = &self.panels[column / PANEL * self.inner..][..self.inner];
+            numbers.extend(panel.iter().map(|row| row[column % PANEL]));
+        }
+        numbers
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         (self.inner, self.columns)
@@ -125,6 +135,9 @@ mod tests {
                 let transposed = packed.transposed();
                 assert_eq!(transposed.shape(), (columns, inner));
                 assert_eq!(transposed.numbers(), PackedMatrix::new(matrix.transposed()).numbers());
+                let by_columns = (0..columns).flat_map(|j| (0..inner).map(move |i| (i, j)));
+                let expected: Vec<f32> = by_columns.map(|(i, j)| matrix.element(i, j)).collect();
+                assert_eq!(packed.columns(), expected);
                 for (index, value) in packed.numbers().iter().enumerate() {
                     let row = index / PANEL % inner;
                     let column = index / PANEL / inner * PANEL + index % PANEL;

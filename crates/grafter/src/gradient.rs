@@ -6,6 +6,7 @@
 
 use std::sync::Mutex;
 
+use grafter_nn::embedding::{self, EmbeddingGradients};
 use grafter_nn::{loss, residual};
 use rayon::prelude::*;
 
@@ -43,20 +44,33 @@ struct Workspace {
     head: HeadActivations,
 }
 
-/// Chunks whose gradients are held at the same time; more than processors, so that all have work, and few enough that
-/// the memory of a step does not grow with its batch.
+/// Chunks whose gradients are held at the same time, at most; more than processors, so that all have work, and few
+/// enough that the memory of a step does not grow with its batch.
 const GROUP_CHUNKS: usize = 32;
+
+/// Numbers that these gradients have together, at most, where that leaves one chunk for each thread: 256 MiB. How the
+/// chunks are grouped changes no result, since they are added one by one in their order.
+const GROUP_NUMBERS: usize = 1 << 26;
 
 /// Numbers whose gradients one thread adds, chunk by chunk in their order.
 const SUM_BLOCK: usize = 1 << 14;
+
+/// The gradients of one chunk.
+#[derive(Debug, Default)]
+struct ChunkGradients {
+    /// In the order of the task's list, up to the tables of the embeddings.
+    dense: Vec<f32>,
+    /// Of each token's sum of embeddings, `[tokens, hidden]`; empty where the tables are not trained.
+    embeddings: Vec<f32>,
+}
 
 /// Computes losses and gradients, reusing its buffers from step to step.
 #[derive(Debug, Default)]
 pub struct GradientEngine {
     /// At most one workspace for each thread that ever ran at the same time.
     workspaces: Mutex<Vec<Workspace>>,
-    /// One flat vector for each chunk of a group.
-    chunk_gradients: Vec<Vec<f32>>,
+    /// One for each chunk of a group.
+    chunk_gradients: Vec<ChunkGradients>,
     total: Vec<f32>,
 }
 
@@ -76,21 +90,22 @@ impl GradientEngine {
     ) -> (f64, &mut [f32]) {
         assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
         let chunks = batch.chunks();
-        let numbers = task.values().len();
-        let held = chunks.len().min(GROUP_CHUNKS);
+        let dense = task.layout().dense_len();
+        let within_memory = (GROUP_NUMBERS / dense).max(rayon::current_num_threads());
+        let held = chunks.len().min(GROUP_CHUNKS).min(within_memory);
         if self.chunk_gradients.len() < held {
-            self.chunk_gradients.resize_with(held, Vec::new);
+            self.chunk_gradients.resize_with(held, ChunkGradients::default);
         }
         self.total.clear();
-        self.total.resize(numbers, 0.0);
+        self.total.resize(task.values().len(), 0.0);
         let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
         let workspaces = &self.workspaces;
         let mut losses: Vec<f64> = Vec::with_capacity(chunks.len());
-        for group in chunks.chunks(GROUP_CHUNKS) {
+        for group in chunks.chunks(held.max(1)) {
             losses.par_extend(group.par_iter().zip(&mut self.chunk_gradients).with_max_len(1).map(
                 |(chunk, gradients)| {
-                    gradients.clear();
-                    gradients.resize(numbers, 0.0);
+                    gradients.dense.clear();
+                    gradients.dense.resize(dense, 0.0);
                     let mut workspace = take(workspaces);
                     let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
                     let loss = pass.run(chunk, targets, &mut workspace, gradients);
@@ -99,10 +114,15 @@ impl GradientEngine {
                 },
             ));
             let parts = &self.chunk_gradients[..group.len()];
-            self.total.par_chunks_mut(SUM_BLOCK).enumerate().for_each(|(block, total)| {
+            self.total[..dense].par_chunks_mut(SUM_BLOCK).enumerate().for_each(|(block, total)| {
                 let range = block * SUM_BLOCK..block * SUM_BLOCK + total.len();
-                parts.iter().for_each(|gradients| residual::add(&gradients[range.clone()], total));
+                parts.iter().for_each(|gradients| residual::add(&gradients.dense[range.clone()], total));
             });
+            if let Some(mut tables) = task.layout().table_gradients(&mut self.total) {
+                for (chunk, gradients) in group.iter().zip(parts) {
+                    add_to_tables(chunk, &gradients.embeddings, &mut tables);
+                }
+            }
         }
         (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
     }
@@ -134,6 +154,15 @@ impl GradientEngine {
     }
 }
 
+/// Adds the gradients of a chunk's tokens to the rows that they read, in the order of the tokens.
+fn add_to_tables(chunk: &Chunk<'_>, embeddings: &[f32], tables: &mut EmbeddingGradients<'_>) {
+    let hidden = tables.hidden;
+    for range in chunk.ranges() {
+        let d_y = &embeddings[range.start * hidden..range.end * hidden];
+        embedding::backward_sequence(&chunk.ids[range.clone()], &chunk.type_ids[range], d_y, tables);
+    }
+}
+
 fn take(workspaces: &Mutex<Vec<Workspace>>) -> Workspace {
     workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop().unwrap_or_default()
 }
@@ -158,7 +187,7 @@ impl Pass<'_> {
         chunk: &Chunk<'_>,
         targets: &[Target],
         workspace: &mut Workspace,
-        gradients: &mut [f32],
+        gradients: &mut ChunkGradients,
     ) -> f64 {
         let Self { encoder, task, dropout, scale } = *self;
         let Workspace { activations, head } = workspace;
@@ -168,10 +197,15 @@ impl Pass<'_> {
         head::forward(encoder, task, chunk, 0..chunk.sequences(), activations.hidden(), dropout, head);
         let loss = losses(task.layout().config().outputs, targets, scale, head);
         if trains_encoder {
-            head::backward(encoder, task, chunk, dropout, head, gradients, activations.d_hidden_mut());
-            encoder.backward(chunk, task, dropout, activations, gradients);
+            let dense = &mut gradients.dense;
+            head::backward(encoder, task, chunk, dropout, head, dense, activations.d_hidden_mut());
+            encoder.backward(chunk, task, dropout, activations, dense);
+            gradients.embeddings.clear();
+            if task.layout().trains_tables() {
+                gradients.embeddings.extend_from_slice(activations.d_hidden());
+            }
         } else {
-            head::backward_weights(task, head, gradients);
+            head::backward_weights(task, head, &mut gradients.dense);
         }
         loss
     }

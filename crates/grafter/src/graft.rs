@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, Manifest, Method, Pooling,
-    ScoreScale, TaskParameters, TaskRecord, TrainingRecord, weights_digest,
+    ScoreScale, TaskParameters, TaskRecord, TrainingRecord, UnfitLayers, weights_digest,
 };
 use crate::data::{DataError, LabelledRows, Targets, blocks};
 use crate::encoded::EncodedRows;
@@ -294,8 +294,9 @@ impl GraftOptions {
             return wrong("--pooling", "cls".to_owned(), "mean, since the model has no pooler".to_owned());
         }
         let layers = model.encoder().config.num_hidden_layers;
-        if let Err(expected) = self.config(1).check_adapt_from_layer(layers) {
-            return wrong("--adapt-from-layer", self.adapt_from_layer.to_string(), expected);
+        if let Err(UnfitLayers { field, found, expected }) = self.config(1).check_layers(layers) {
+            let option = if field == "method" { "--method" } else { "--adapt-from-layer" };
+            return wrong(option, found, expected);
         }
         let at_least_one = [
             ("--bottleneck", self.bottleneck),

@@ -1,7 +1,8 @@
 //! From the last hidden states to logits: pooling, the frozen pooler, dropout, and the task's linear head.
 //!
 //! `logits = W · dropout(pooled) + b`, where `pooled` is `tanh(pooler · h[CLS])` or the mean of the hidden states
-//! (Devlin et al. 2018, section 3; Houlsby et al. 2019 keep BERT's head). The pooler is used and never trained.
+//! (Devlin et al. 2018, section 3; Houlsby et al. 2019 keep BERT's head). The pooler is the encoder's; only a task that
+//! trains the encoder's own numbers has one of its own.
 
 use std::ops::Range;
 
@@ -10,9 +11,9 @@ use grafter_nn::gemm::Start;
 use grafter_nn::linear::FrozenLinear;
 use grafter_nn::{linear, pooling};
 
-use crate::adapter::{Pooling, TaskParameters};
+use crate::adapter::{Pooling, TaskParameters, Tuned};
 use crate::batch::Chunk;
-use crate::encoder::{DropoutPlace, Encoder, EncoderDropout};
+use crate::encoder::{DropoutPlace, Encoder, EncoderDropout, projection};
 
 /// Buffers of the head for some sequences of a chunk.
 #[derive(Debug, Default)]
@@ -60,14 +61,34 @@ pub fn forward(
     head: &mut HeadActivations,
 ) {
     let first = chunk.first_sequence + sequences.start;
-    pool(encoder, task.layout().config().pooling, chunk, sequences, hidden_states, head);
+    pool(encoder, Reading::of(task), chunk, sequences, hidden_states, head);
     forward_pooled(task, first, dropout, head);
 }
 
-/// What the head reads of some sequences, left in [`HeadActivations::pooled`]; no task changes it.
+/// How a task reads the last hidden states.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Which of them.
+    pub pooling: Pooling,
+    /// What the task has of the pooler.
+    pub pooler: Tuned<'a>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(task: &'a TaskParameters) -> Self {
+        Self { pooling: task.layout().config().pooling, pooler: task.pooler() }
+    }
+
+    /// With the encoder's pooler.
+    pub fn frozen(pooling: Pooling) -> Self {
+        Self { pooling, pooler: Tuned::default() }
+    }
+}
+
+/// What the head reads of some sequences, left in [`HeadActivations::pooled`].
 pub fn pool(
     encoder: &Encoder,
-    pooling: Pooling,
+    reading: Reading<'_>,
     chunk: &Chunk<'_>,
     sequences: Range<usize>,
     hidden_states: &[f32],
@@ -80,14 +101,14 @@ pub fn pool(
     for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences) {
         let tokens = chunk.range(sequence);
         let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
-        match pooling {
+        match reading.pooling {
             Pooling::Cls => pooling::first_forward(states, row),
             Pooling::Mean => pooling::mean_forward(states, row),
         }
     }
-    match pooling {
+    match reading.pooling {
         Pooling::Cls => {
-            pooler(encoder).forward(&head.taken, &mut head.pooled);
+            projection::forward(pooler(encoder), reading.pooler, &head.taken, &mut head.pooled);
             tanh_in_place(&mut head.pooled);
         }
         Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
@@ -138,7 +159,10 @@ pub fn backward(
     match task.layout().config().pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
-            pooler(encoder).backward(&head.d_pooled, &mut head.d_taken, Start::Zero);
+            let (pooler, trained) = (pooler(encoder), task.layout().pooler_gradients(gradients));
+            projection::backward_weights(pooler, &head.taken, &head.d_pooled, trained);
+            let d_taken = (&mut head.d_taken[..], Start::Zero);
+            projection::backward_input(pooler, task.pooler(), &head.d_pooled, d_taken);
         }
         Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
     }

@@ -17,7 +17,7 @@ use crate::batch::PackedBatch;
 use crate::encoded::EncodedRows;
 use crate::encoder::Encoder;
 use crate::encoder::activations::Activations;
-use crate::head::{self, HeadActivations};
+use crate::head::{self, HeadActivations, Reading};
 use crate::store::{Budget, Store};
 
 /// What of a text is constant for a task.
@@ -33,8 +33,8 @@ impl Constant {
     /// What a task leaves constant, or `None` where it trains the first layer or the embeddings.
     pub fn of(layout: &TaskLayout) -> Option<Self> {
         match layout.lowest_trained() {
-            Lowest::Embeddings | Lowest::Layer(0) => None,
-            Lowest::Layer(layer) => Some(Self::States(layer)),
+            Lowest::Embeddings | Lowest::Layer(0, _) => None,
+            Lowest::Layer(layer, _) => Some(Self::States(layer)),
             Lowest::Head => Some(Self::Pooled(layout.config().pooling)),
         }
     }
@@ -54,7 +54,9 @@ impl Constant {
                 }
                 Self::Pooled(pooling) => {
                     encoder.forward_below(encoder.config.num_hidden_layers, chunk, activations);
-                    head::pool(encoder, pooling, chunk, 0..chunk.sequences(), activations.hidden(), head);
+                    let sequences = 0..chunk.sequences();
+                    let reading = Reading::frozen(pooling);
+                    head::pool(encoder, reading, chunk, sequences, activations.hidden(), head);
                     head.pooled().to_vec()
                 }
             })

@@ -270,7 +270,7 @@ fn a_field_that_is_missing_or_unknown() {
     });
     assert!(message.contains("missing field `max_length`"), "{message}");
     let message = described(|json| json["adapter"]["method"] = json!("lora"));
-    assert!(message.contains("unknown variant `lora`, expected `houlsby` or `head`"), "{message}");
+    assert!(message.contains("unknown method `lora`; known: houlsby, pfeiffer, full, "), "{message}");
     let message = described(|json| json["adapter"]["pooling"] = json!("max"));
     assert!(message.contains("unknown variant `max`"), "{message}");
     let message = described(|json| json["adapter"]["bottleneck"] = json!(-4));
@@ -343,7 +343,11 @@ fn a_lowest_layer_that_the_encoder_does_not_have() {
         json["adapter"]["adapt_from_layer"] = json!(1);
     });
     let expected = "`DIR/adapter/adapter.json`: `adapter.adapt_from_layer` is 1, expected 0 with the method `head`, which \
-                    adapts no layer";
+                    has no adapters";
+    assert_eq!(message, expected);
+    let message = described(|json| json["adapter"]["method"] = json!("top-3"));
+    let expected =
+        "`DIR/adapter/adapter.json`: `adapter.method` is top-3, expected top-1 to top-2 with this model";
     assert_eq!(message, expected);
 }
 

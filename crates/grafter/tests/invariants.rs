@@ -146,6 +146,18 @@ impl TrainObserver for Recorder {
     }
 }
 
+/// Every method on the tiny model, which has two layers.
+const METHODS: [Method; 8] = [
+    Method::Houlsby,
+    Method::Pfeiffer,
+    Method::Full,
+    Method::TopLayers(1),
+    Method::TopLayers(2),
+    Method::LayerNorm,
+    Method::Bias,
+    Method::Head,
+];
+
 // ---------------------------------------------------------------------------------------------- the same bytes
 
 /// `adapter.safetensors` and `adapter.json` of a run on so many threads.
@@ -174,7 +186,8 @@ fn adapter_files(method: Method, adapt_from_layer: usize, threads: usize, seed: 
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
-    for (method, layer) in [(Method::Houlsby, 0), (Method::Houlsby, 1), (Method::Head, 0)] {
+    let adapted_from_1 = [(Method::Houlsby, 1), (Method::Pfeiffer, 1)];
+    for (method, layer) in METHODS.map(|method| (method, 0)).into_iter().chain(adapted_from_1) {
         let one = adapter_files(method, layer, 1, 7);
         for threads in [2, 4] {
             let several = adapter_files(method, layer, threads, 7);
@@ -358,12 +371,9 @@ fn training_reaches_every_dev_row_of_a_separable_task_and_leaves_the_encoder_alo
 
 #[test]
 fn what_trains_is_the_list_and_every_gradient_of_it() {
-    for (method, pooling) in [
-        (Method::Houlsby, Pooling::Cls),
-        (Method::Houlsby, Pooling::Mean),
-        (Method::Head, Pooling::Cls),
-        (Method::Head, Pooling::Mean),
-    ] {
+    for (method, pooling) in
+        METHODS.into_iter().flat_map(|method| [(method, Pooling::Cls), (method, Pooling::Mean)])
+    {
         let config = AdapterConfig { method, ..config(4, pooling, 3) };
         let task = TaskParameters::initialise(&config, MODEL.encoder(), 0.1, 5);
         let list = task.layout().list();
@@ -740,7 +750,7 @@ fn options_out_of_range_are_refused_by_their_flag() {
     );
     assert_eq!(
         message(&|o| (o.method, o.adapt_from_layer) = (Method::Head, 1)),
-        "`--adapt-from-layer` is 1, expected 0 with the method `head`, which adapts no layer"
+        "`--adapt-from-layer` is 1, expected 0 with the method `head`, which has no adapters"
     );
     assert_eq!(message(&|o| o.train.epochs = Some(0)), "`--epochs` is 0, expected 1 or more");
     assert_eq!(message(&|o| o.train.max_steps = Some(0)), "`--max-steps` is 0, expected 1 or more");

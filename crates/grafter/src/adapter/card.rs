@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::config::{AdapterConfig, Method};
+use super::config::AdapterConfig;
 use super::manifest::Manifest;
+use super::method::Method;
 use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
@@ -60,15 +61,14 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
 fn training_section(manifest: &Manifest) -> String {
     let (training, adapter) = (&manifest.training, &manifest.adapter);
     let options = &training.options;
-    let form = match adapter.method {
-        Method::Houlsby => {
-            let from = match adapter.adapt_from_layer {
-                0 => String::new(),
-                layer => format!("from layer {layer} (counted from 0), "),
-            };
-            format!("{from}bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation)
-        }
-        Method::Head => String::new(),
+    let form = if adapter.method.has_adapters() {
+        let from = match adapter.adapt_from_layer {
+            0 => String::new(),
+            layer => format!("from layer {layer} (counted from 0), "),
+        };
+        format!("{from}bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation)
+    } else {
+        String::new()
     };
     format!(
         "## Training\n\n{} training rows, {} epochs, batches of {}, learning rate {}, method {}, {form}{} pooling, at most \
@@ -104,6 +104,29 @@ fn source(adapter: &AdapterConfig) -> &'static str {
             "## Source\n\nAfter N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
              adapters after the attention and after the feed-forward network of the upper layers, their layer \
              normalisations tuned, and a head; the layers below are as they were."
+        }
+        Method::Pfeiffer => {
+            "## Source\n\nJ. Pfeiffer et al., *AdapterFusion: Non-Destructive Task Composition for Transfer Learning*, EACL \
+             2021: one bottleneck adapter a layer, after the feed-forward network, and a head. The layer normalisations \
+             are the encoder's."
+        }
+        Method::Full => {
+            "## Source\n\nJ. Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language \
+             Understanding*, NAACL 2019: every number of the encoder was trained, and a head. This folder holds them all; \
+             the encoder that it was trained on stays as it is."
+        }
+        Method::TopLayers(_) => {
+            "## Source\n\nAfter N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019, section 3.4: \
+             the uppermost layers were trained, and a head. This folder holds all numbers of these layers; the layers below \
+             are the encoder's."
+        }
+        Method::LayerNorm => {
+            "## Source\n\nN. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019, section 3.4: the \
+             layer normalisations alone were trained, and a head."
+        }
+        Method::Bias => {
+            "## Source\n\nE. Ben Zaken et al., *BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked \
+             Language-models*, ACL 2022: the biases of the encoder were trained, and a head."
         }
         Method::Head => "A linear head on the frozen encoder; nothing else was trained.",
     }

@@ -6,25 +6,7 @@ use std::str::FromStr;
 use grafter_nn::activation::Activation;
 use serde::{Deserialize, Serialize};
 
-/// Which parameters a task trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Two bottleneck adapters a layer, every layer normalisation, and the head (Houlsby et al. 2019).
-    Houlsby,
-    /// The head alone, on the frozen encoder.
-    Head,
-}
-
-impl Method {
-    /// The largest learning rate of a run that names none; how it was chosen is in `docs/results.md`.
-    pub fn default_learning_rate(self) -> f64 {
-        match self {
-            Self::Houlsby => 1e-3,
-            Self::Head => 1e-2,
-        }
-    }
-}
+use super::method::Method;
 
 /// The non-linearity of an adapter. `gelu` is the erf form; the tanh form is `gelu-tanh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +70,6 @@ macro_rules! names {
     };
 }
 
-names!(Method, "method", "houlsby" => Houlsby, "head" => Head);
 names!(AdapterActivation, "activation", "relu" => Relu, "gelu" => Gelu, "gelu-tanh" => GeluTanh, "silu" => Silu);
 names!(Pooling, "pooling", "cls" => Cls, "mean" => Mean);
 
@@ -97,12 +78,13 @@ names!(Pooling, "pooling", "cls" => Cls, "mean" => Mean);
 pub struct AdapterConfig {
     /// Which parameters are trained.
     pub method: Method,
-    /// Width of the adapters; unused by [`Method::Head`].
+    /// Width of the adapters; unused by a method without them.
     pub bottleneck: usize,
     /// Non-linearity of the adapters.
     pub activation: AdapterActivation,
-    /// The lowest layer, counted from 0, with adapters and tuned layer normalisations. At 0 the layer normalisation of the
-    /// embeddings is tuned too; above it all below is the bare encoder. 0 with [`Method::Head`].
+    /// The lowest layer, counted from 0, with adapters and, of [`Method::Houlsby`], tuned layer normalisations. At 0 the
+    /// layer normalisation of the embeddings is tuned too; above it all below is the bare encoder. 0 of a method
+    /// without adapters.
     #[serde(default)]
     pub adapt_from_layer: usize,
     /// What the head reads.
@@ -111,18 +93,50 @@ pub struct AdapterConfig {
     pub outputs: usize,
 }
 
+/// A setting that does not fit an encoder of so many layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfitLayers {
+    /// The field, as `adapter.json` names it.
+    pub field: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it may be.
+    pub expected: String,
+}
+
 impl AdapterConfig {
-    /// Checks the lowest adapted layer against an encoder of `layers` layers.
-    /// # Errors
-    /// What it may be, if it is not that.
-    pub fn check_adapt_from_layer(&self, layers: usize) -> Result<(), String> {
-        let last = layers.saturating_sub(1);
+    /// The lowest of `layers` layers in which anything is trained; their number if there is none.
+    pub fn first_trained_layer(&self, layers: usize) -> usize {
         match self.method {
-            Method::Houlsby if self.adapt_from_layer > last => Err(format!("0 to {last} with this model")),
-            Method::Head if self.adapt_from_layer > 0 => {
-                Err("0 with the method `head`, which adapts no layer".to_owned())
+            Method::Houlsby | Method::Pfeiffer => self.adapt_from_layer,
+            Method::TopLayers(top) => layers.saturating_sub(top),
+            Method::Full | Method::LayerNorm | Method::Bias => 0,
+            Method::Head => layers,
+        }
+    }
+
+    /// Checks the lowest adapted layer, or how many of the upper layers are trained, against an encoder of `layers` layers.
+    /// # Errors
+    /// If it does not have such layers.
+    pub fn check_layers(&self, layers: usize) -> Result<(), UnfitLayers> {
+        let last = layers.saturating_sub(1);
+        let adapt_from = |expected: String| {
+            let found = self.adapt_from_layer.to_string();
+            Err(UnfitLayers { field: "adapt_from_layer", found, expected })
+        };
+        match self.method {
+            method if method.has_adapters() && self.adapt_from_layer > last => {
+                adapt_from(format!("0 to {last} with this model"))
             }
-            Method::Houlsby | Method::Head => Ok(()),
+            method if !method.has_adapters() && self.adapt_from_layer > 0 => {
+                adapt_from(format!("0 with the method `{method}`, which has no adapters"))
+            }
+            Method::TopLayers(top) if top > layers => Err(UnfitLayers {
+                field: "method",
+                found: self.method.to_string(),
+                expected: format!("top-1 to top-{layers} with this model"),
+            }),
+            _ => Ok(()),
         }
     }
 }

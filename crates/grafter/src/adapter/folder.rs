@@ -11,9 +11,10 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::error::AdapterError;
+use super::list::ParameterList;
 use super::manifest::{BaseRecord, FORMAT_VERSION, Manifest};
-use super::parameters::{ParameterList, TaskLayout, TaskParameters};
-use super::{AdapterConfig, Method, Pooling, card};
+use super::parameters::{TaskLayout, TaskParameters};
+use super::{AdapterConfig, Method, Pooling, UnfitLayers, card};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
 use crate::durable::sync_folder;
@@ -135,13 +136,12 @@ impl Adapter {
                 expected: "mean, since the model has no pooler".to_owned(),
             });
         }
-        if let Err(expected) = manifest.adapter.check_adapt_from_layer(config.num_hidden_layers) {
-            return Err(AdapterError::Inconsistent {
-                path: folder.join(MANIFEST_FILE),
-                field: "`adapter.adapt_from_layer`",
-                found: manifest.adapter.adapt_from_layer.to_string(),
-                expected,
-            });
+        if let Err(UnfitLayers { field, found, expected }) =
+            manifest.adapter.check_layers(config.num_hidden_layers)
+        {
+            let field = if field == "method" { "`adapter.method`" } else { "`adapter.adapt_from_layer`" };
+            let path = folder.join(MANIFEST_FILE);
+            return Err(AdapterError::Inconsistent { path, field, found, expected });
         }
         let parameters = read_weights(folder, &manifest, config)?;
         if manifest.trained_parameters != parameters.values().len() {
@@ -288,7 +288,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     {
         return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
     }
-    if manifest.adapter.method == Method::Houlsby && manifest.adapter.bottleneck == 0 {
+    if manifest.adapter.method.has_adapters() && manifest.adapter.bottleneck == 0 {
         return wrong("`adapter.bottleneck`", "0".to_owned(), "1 or more".to_owned());
     }
     Ok(manifest)
@@ -368,12 +368,10 @@ fn read_weights(
 /// Bytes that the numbers of an adapter take at least; `None` if that is beyond counting.
 fn needed_bytes(adapter: &AdapterConfig, encoder: &EncoderConfig) -> Option<usize> {
     let hidden = encoder.hidden_size;
-    let one = match adapter.method {
-        Method::Houlsby => adapter.bottleneck.checked_mul(2 * hidden)?,
-        Method::Head => 0,
-    };
+    let one = if adapter.method.has_adapters() { adapter.bottleneck.checked_mul(2 * hidden)? } else { 0 };
     let adapted = encoder.num_hidden_layers.checked_sub(adapter.adapt_from_layer)?;
-    let adapters = one.checked_mul(2 * adapted)?;
+    let sites = if adapter.method == Method::Houlsby { 2 } else { 1 };
+    let adapters = one.checked_mul(sites * adapted)?;
     adapters.checked_add(adapter.outputs.checked_mul(hidden)?)?.checked_mul(size_of::<f32>())
 }
 

@@ -4,12 +4,16 @@ mod card;
 mod config;
 mod error;
 mod folder;
+mod list;
 mod manifest;
+mod method;
 mod parameters;
 
-pub use config::{AdapterActivation, AdapterConfig, Method, Pooling};
+pub use config::{AdapterActivation, AdapterConfig, Pooling, UnfitLayers};
 pub use error::AdapterError;
 pub(crate) use folder::weights_digest;
 pub use folder::{Adapter, CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, check_target, parent_of, read_manifest};
+pub use list::{Lowest, ParameterList, ParameterSpec, Place, Projection, Role, Site};
 pub use manifest::{BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord};
-pub use parameters::{Lowest, ParameterList, ParameterSpec, Role, Site, TaskLayout, TaskParameters};
+pub use method::Method;
+pub use parameters::{TaskLayout, TaskParameters, Tuned, TunedGradients};

@@ -1,166 +1,133 @@
-//! What trains is a list of names, in one place.
+//! The trained numbers of one task, and where each of them stands.
 //!
-//! [`ParameterList::new`] writes the list for a method. The trained numbers are one flat `f32` vector in the list's
-//! order, and so are their gradients and the optimiser's moments; the adapter file and the parameter count come from
-//! the same list. [`TaskLayout`] finds each number's place by its exact name once, so that a pass never looks up a
-//! name. Another method is another list: where a name is absent, the frozen encoder's own number is used.
+//! [`TaskLayout`] finds the place of every trained tensor in the flat vector by its exact name once, so that a pass never
+//! looks up a name. [`TaskParameters`] holds the numbers.
 
 use std::ops::Range;
 
 use grafter_nn::adapter::{AdapterGradients, AdapterWeights};
+use grafter_nn::embedding::{EmbeddingGradients, EmbeddingTables};
 use grafter_nn::layer_norm::LayerNormWeights;
-use grafter_nn::linear::{LinearGradients, LinearWeights};
+use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 
-use super::config::{AdapterConfig, Method};
-use crate::encoder::{Encoder, EncoderConfig};
+use super::config::AdapterConfig;
+use super::list::{
+    EMBEDDINGS_LAYER_NORM, HEAD, Lowest, POOLER, ParameterList, Place, Projection, Role, Site, TABLES,
+};
+use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
 
-/// One trained tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterSpec {
-    /// Its name in the adapter file.
-    pub name: String,
-    /// `[outputs, inputs]` of a weight, `[features]` of a bias, scale or shift.
-    pub shape: Vec<usize>,
-    /// Its place in the flat vector.
-    pub range: Range<usize>,
-    /// What it is, which decides how it begins and whether weight decay acts on it.
-    pub role: Role,
+/// What a task brings of a module that the encoder has: its own weight, its own bias, both, or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tuned<'a> {
+    /// `[outputs, inputs]` of a linear layer, the scale `[hidden]` of a layer normalisation.
+    pub weight: Option<&'a [f32]>,
+    /// The bias, or the shift of a layer normalisation.
+    pub bias: Option<&'a [f32]>,
 }
 
-/// What a trained tensor is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A projection of an adapter.
-    AdapterWeight,
-    /// The head's matrix.
-    HeadWeight,
-    /// Scale or shift of a layer normalisation; begins as the encoder's.
-    LayerNorm,
-    /// A bias of an adapter or of the head; begins at zero.
-    Bias,
-}
-
-impl Role {
-    /// Weight decay acts on matrices only, as in the original BERT code.
-    pub fn decays(self) -> bool {
-        matches!(self, Self::AdapterWeight | Self::HeadWeight)
+impl<'a> Tuned<'a> {
+    /// Whether the encoder's own numbers are used.
+    pub fn is_nothing(&self) -> bool {
+        self.weight.is_none() && self.bias.is_none()
     }
-}
 
-/// The two places in a layer where an adapter is grafted and a layer normalisation follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
-    /// After the attention's output projection.
-    Attention = 0,
-    /// After the feed-forward network's second projection.
-    FeedForward = 1,
-}
-
-impl Site {
-    /// Both sites in the order of the forward pass.
-    pub const ALL: [Self; 2] = [Self::Attention, Self::FeedForward];
-
-    fn prefix(self, layer: usize) -> String {
-        match self {
-            Self::Attention => format!("layer.{layer}.attention"),
-            Self::FeedForward => format!("layer.{layer}.feed_forward"),
+    /// The layer normalisation with these numbers, and the encoder's where there are none.
+    pub fn layer_norm(self, frozen: LayerNormWeights<'a>) -> LayerNormWeights<'a> {
+        LayerNormWeights {
+            weight: self.weight.unwrap_or(frozen.weight),
+            bias: self.bias.unwrap_or(frozen.bias),
         }
     }
 }
 
-const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
-const HEAD: &str = "head";
-
-/// The names, shapes and places of everything that a task trains.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterList {
-    specs: Vec<ParameterSpec>,
+/// Where the gradients of a module are added, of what of it is trained.
+#[derive(Debug)]
+pub struct TunedGradients<'a> {
+    /// As [`Tuned::weight`].
+    pub weight: Option<&'a mut [f32]>,
+    /// As [`Tuned::bias`].
+    pub bias: Option<&'a mut [f32]>,
 }
 
-impl ParameterList {
-    /// The list of a method on an encoder.
-    pub fn new(config: &AdapterConfig, encoder: &EncoderConfig) -> Self {
-        let mut list = Self { specs: Vec::new() };
-        let hidden = encoder.hidden_size;
-        if config.method == Method::Houlsby {
-            if config.adapt_from_layer == 0 {
-                list.push_layer_norm(EMBEDDINGS_LAYER_NORM, hidden);
+/// The places of [`Tuned`]; a bias stands directly after its weight.
+#[derive(Clone, Debug, Default)]
+struct Slots {
+    weight: Option<Range<usize>>,
+    bias: Option<Range<usize>>,
+}
+
+impl Slots {
+    /// Of the parts of one module.
+    fn of(list: &ParameterList, prefix: &str, parts: &[&str]) -> Self {
+        let names = |end: &str| parts.iter().map(|part| format!("{prefix}{part}.{end}")).collect::<Vec<_>>();
+        let slots = Self { weight: list.block(&names("weight")), bias: list.block(&names("bias")) };
+        if let (Some(weight), Some(bias)) = (&slots.weight, &slots.bias) {
+            assert_eq!(weight.end, bias.start, "a bias stands after its weight");
+        }
+        slots
+    }
+
+    fn is_empty(&self) -> bool {
+        self.weight.is_none() && self.bias.is_none()
+    }
+
+    fn read<'a>(&self, values: &'a [f32]) -> Tuned<'a> {
+        let part = |range: &Option<Range<usize>>| range.clone().map(|range| &values[range]);
+        Tuned { weight: part(&self.weight), bias: part(&self.bias) }
+    }
+
+    fn write<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        match (self.weight.clone(), self.bias.clone()) {
+            (Some(weight), Some(bias)) => {
+                let (weight, bias) = flat[weight.start..bias.end].split_at_mut(weight.len());
+                TunedGradients { weight: Some(weight), bias: Some(bias) }
             }
-            for layer in config.adapt_from_layer..encoder.num_hidden_layers {
-                for site in Site::ALL {
-                    let prefix = site.prefix(layer);
-                    list.push_adapter(&format!("{prefix}.adapter"), hidden, config.bottleneck);
-                    list.push_layer_norm(&format!("{prefix}.layer_norm"), hidden);
-                }
-            }
+            (weight, None) => TunedGradients { weight: weight.map(|range| &mut flat[range]), bias: None },
+            (None, bias) => TunedGradients { weight: None, bias: bias.map(|range| &mut flat[range]) },
         }
-        list.push(format!("{HEAD}.weight"), vec![config.outputs, hidden], Role::HeadWeight);
-        list.push(format!("{HEAD}.bias"), vec![config.outputs], Role::Bias);
-        list
     }
-
-    /// The trained tensors in the order of the flat vector.
-    pub fn specs(&self) -> &[ParameterSpec] {
-        &self.specs
-    }
-
-    /// How many numbers are trained.
-    pub fn len(&self) -> usize {
-        self.specs.last().map_or(0, |spec| spec.range.end)
-    }
-
-    /// Whether nothing is trained.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn push(&mut self, name: String, shape: Vec<usize>, role: Role) {
-        let start = self.len();
-        let range = start..start + shape.iter().product::<usize>();
-        self.specs.push(ParameterSpec { name, shape, range, role });
-    }
-
-    /// Weight and bias stand together, so that one slice holds both (see [`LayerNormWeights::split`]).
-    fn push_layer_norm(&mut self, name: &str, hidden: usize) {
-        self.push(format!("{name}.weight"), vec![hidden], Role::LayerNorm);
-        self.push(format!("{name}.bias"), vec![hidden], Role::LayerNorm);
-    }
-
-    /// The four tensors stand together in the order of [`AdapterWeights::split`].
-    fn push_adapter(&mut self, name: &str, hidden: usize, bottleneck: usize) {
-        self.push(format!("{name}.down.weight"), vec![bottleneck, hidden], Role::AdapterWeight);
-        self.push(format!("{name}.down.bias"), vec![bottleneck], Role::Bias);
-        self.push(format!("{name}.up.weight"), vec![hidden, bottleneck], Role::AdapterWeight);
-        self.push(format!("{name}.up.bias"), vec![hidden], Role::Bias);
-    }
-
-    /// The place of several tensors that stand together, or `None` if the first is not in the list.
-    fn block(&self, prefix: &str, names: &[&str]) -> Option<Range<usize>> {
-        let first = self.specs.iter().position(|spec| spec.name == format!("{prefix}.{}", names[0]))?;
-        let specs = &self.specs[first..first + names.len()];
-        for (spec, name) in specs.iter().zip(names) {
-            assert_eq!(spec.name, format!("{prefix}.{name}"), "the tensors of a block stand together");
-        }
-        Some(specs[0].range.start..specs[names.len() - 1].range.end)
-    }
-}
-
-/// The lowest place in the network where something is trained; the backward pass stops there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lowest {
-    /// The layer normalisation of the embeddings.
-    Embeddings,
-    /// A layer.
-    Layer(usize),
-    /// Nothing of the encoder: the head only.
-    Head,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SiteSlots {
     adapter: Option<Range<usize>>,
-    layer_norm: Option<Range<usize>>,
+    layer_norm: Slots,
+}
+
+#[derive(Clone, Debug)]
+struct LayerSlots {
+    sites: [SiteSlots; 2],
+    projections: [Slots; 4],
+}
+
+impl LayerSlots {
+    fn new(list: &ParameterList, layer: usize) -> Self {
+        let site = |site: Site| {
+            let prefix = site.prefix(layer);
+            let names = ["down.weight", "down.bias", "up.weight", "up.bias"];
+            SiteSlots {
+                adapter: list.block(&names.map(|name| format!("{prefix}.adapter.{name}"))),
+                layer_norm: Slots::of(list, &format!("{prefix}."), &["layer_norm"]),
+            }
+        };
+        let projection = |projection: Projection| {
+            Slots::of(list, &format!("{}.", projection.site().prefix(layer)), projection.parts())
+        };
+        Self { sites: Site::ALL.map(site), projections: Projection::ALL.map(projection) }
+    }
+
+    /// The lowest place where something is trained.
+    fn lowest(&self) -> Option<Place> {
+        let sites = Site::ALL.into_iter().filter(|site| {
+            let slots = &self.sites[*site as usize];
+            slots.adapter.is_some() || !slots.layer_norm.is_empty()
+        });
+        let projections = Projection::ALL
+            .into_iter()
+            .filter(|projection| !self.projections[*projection as usize].is_empty());
+        sites.map(Place::from).chain(projections.map(Place::from)).min()
+    }
 }
 
 /// Where the numbers of each place in the network stand in the flat vector.
@@ -169,30 +136,45 @@ pub struct TaskLayout {
     config: AdapterConfig,
     list: ParameterList,
     hidden: usize,
-    embeddings_layer_norm: Option<Range<usize>>,
-    sites: Vec<[SiteSlots; 2]>,
+    embeddings_layer_norm: Slots,
+    layers: Vec<LayerSlots>,
+    pooler: Slots,
     head: Range<usize>,
+    /// The tables of the embeddings, one after another, at the end of the flat vector.
+    tables: Option<[Range<usize>; 3]>,
+    lowest: Lowest,
 }
 
 impl TaskLayout {
     /// The layout of a task's parameters on an encoder.
     pub fn new(config: &AdapterConfig, encoder: &EncoderConfig) -> Self {
         let list = ParameterList::new(config, encoder);
-        let slots = |layer: usize, site: Site| SiteSlots {
-            adapter: list.block(
-                &format!("{}.adapter", site.prefix(layer)),
-                &["down.weight", "down.bias", "up.weight", "up.bias"],
-            ),
-            layer_norm: list.block(&format!("{}.layer_norm", site.prefix(layer)), &["weight", "bias"]),
+        let embeddings_layer_norm = Slots::of(&list, EMBEDDINGS_LAYER_NORM, &[""]);
+        let layers: Vec<LayerSlots> =
+            (0..encoder.num_hidden_layers).map(|layer| LayerSlots::new(&list, layer)).collect();
+        let tables = TABLES.map(|name| list.block(&[format!("{name}.weight")]));
+        let tables = match tables {
+            [Some(words), Some(positions), Some(types)] => Some([words, positions, types]),
+            _ => None,
         };
-        let sites =
-            (0..encoder.num_hidden_layers).map(|layer| Site::ALL.map(|site| slots(layer, site))).collect();
+        let in_layers =
+            || layers.iter().enumerate().find_map(|(layer, slots)| Some((layer, slots.lowest()?)));
+        let lowest = match in_layers() {
+            _ if tables.is_some() || !embeddings_layer_norm.is_empty() => Lowest::Embeddings,
+            Some((layer, place)) => Lowest::Layer(layer, place),
+            None => Lowest::Head,
+        };
         Self {
             config: config.clone(),
             hidden: encoder.hidden_size,
-            embeddings_layer_norm: list.block(EMBEDDINGS_LAYER_NORM, &["weight", "bias"]),
-            sites,
-            head: list.block(HEAD, &["weight", "bias"]).expect("every method trains the head"),
+            embeddings_layer_norm,
+            layers,
+            pooler: Slots::of(&list, POOLER, &[""]),
+            head: list
+                .block(&["weight", "bias"].map(|end| format!("{HEAD}.{end}")))
+                .expect("every method trains the head"),
+            tables,
+            lowest,
             list,
         }
     }
@@ -214,25 +196,38 @@ impl TaskLayout {
 
     /// Where the backward pass may stop.
     pub fn lowest_trained(&self) -> Lowest {
-        if self.embeddings_layer_norm.is_some() {
-            return Lowest::Embeddings;
-        }
-        let trained = |slots: &SiteSlots| slots.adapter.is_some() || slots.layer_norm.is_some();
-        self.sites.iter().position(|layer| layer.iter().any(trained)).map_or(Lowest::Head, Lowest::Layer)
+        self.lowest
+    }
+
+    /// Whether something is trained below a place of a layer, so that the gradient has to go on.
+    pub fn trains_below(&self, layer: usize, place: impl Into<Place>) -> bool {
+        self.lowest < Lowest::Layer(layer, place.into())
     }
 
     /// How many layers lie below everything that is trained: the hidden states that enter the next one, or the head, are
     /// constants of a text.
     pub fn frozen_layers(&self) -> usize {
-        match self.lowest_trained() {
+        match self.lowest {
             Lowest::Embeddings => 0,
-            Lowest::Layer(layer) => layer,
-            Lowest::Head => self.sites.len(),
+            Lowest::Layer(layer, _) => layer,
+            Lowest::Head => self.layers.len(),
         }
     }
 
-    fn site(&self, layer: usize, site: Site) -> &SiteSlots {
-        &self.sites[layer][site as usize]
+    /// The numbers of the flat vector before the tables of the embeddings, whose gradients are sparse: a batch reads few
+    /// of their rows.
+    pub fn dense_len(&self) -> usize {
+        self.tables.as_ref().map_or(self.list.len(), |[words, ..]| words.start)
+    }
+
+    /// Whether the tables of the embeddings are trained.
+    pub fn trains_tables(&self) -> bool {
+        self.tables.is_some()
+    }
+
+    /// Whether the weight of a linear layer is trained, so that its input has to be kept.
+    pub fn trains_weight(&self, layer: usize, projection: Projection) -> bool {
+        self.layers[layer].projections[projection as usize].weight.is_some()
     }
 
     /// Where the gradients of one adapter are added, if it is trained.
@@ -242,28 +237,46 @@ impl TaskLayout {
         layer: usize,
         site: Site,
     ) -> Option<AdapterGradients<'a>> {
-        let range = self.site(layer, site).adapter.clone()?;
+        let range = self.layers[layer].sites[site as usize].adapter.clone()?;
         Some(AdapterGradients::split(&mut flat[range], self.hidden))
     }
 
-    /// Where the gradients of one layer normalisation are added (scale, shift), if it is trained.
+    /// Where the gradients of one layer normalisation are added.
     pub fn layer_norm_gradients<'a>(
         &self,
         flat: &'a mut [f32],
         layer: usize,
         site: Site,
-    ) -> Option<(&'a mut [f32], &'a mut [f32])> {
-        let range = self.site(layer, site).layer_norm.clone()?;
-        Some(flat[range].split_at_mut(self.hidden))
+    ) -> TunedGradients<'a> {
+        self.layers[layer].sites[site as usize].layer_norm.write(flat)
     }
 
-    /// Where the gradients of the embeddings' layer normalisation are added, if it is trained.
-    pub fn embeddings_layer_norm_gradients<'a>(
+    /// Where the gradients of a linear layer are added.
+    pub fn projection_gradients<'a>(
         &self,
         flat: &'a mut [f32],
-    ) -> Option<(&'a mut [f32], &'a mut [f32])> {
-        let range = self.embeddings_layer_norm.clone()?;
-        Some(flat[range].split_at_mut(self.hidden))
+        layer: usize,
+        projection: Projection,
+    ) -> TunedGradients<'a> {
+        self.layers[layer].projections[projection as usize].write(flat)
+    }
+
+    /// Where the gradients of the embeddings' layer normalisation are added.
+    pub fn embeddings_layer_norm_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        self.embeddings_layer_norm.write(flat)
+    }
+
+    /// Where the gradients of the tables of the embeddings are added, if they are trained.
+    pub fn table_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<EmbeddingGradients<'a>> {
+        let [words, positions, types] = self.tables.as_ref()?;
+        let (words, rest) = flat[words.start..types.end].split_at_mut(words.len());
+        let (positions, types) = rest.split_at_mut(positions.len());
+        Some(EmbeddingGradients { words, positions, types, hidden: self.hidden })
+    }
+
+    /// Where the gradients of the pooler are added.
+    pub fn pooler_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        self.pooler.write(flat)
     }
 
     /// Where the gradients of the head are added.
@@ -283,33 +296,22 @@ pub struct TaskParameters {
 const HEAD_INIT_STD: f32 = 0.02;
 
 impl TaskParameters {
-    /// Near-identity beginning: adapters from a normal distribution cut at two standard deviations, biases zero,
-    /// layer normalisations as the encoder has them (Houlsby et al. 2019, sections 2.1 and 3.6).
+    /// Near-identity beginning: adapters from a normal distribution cut at two standard deviations, their biases zero,
+    /// what the encoder has as it has it (Houlsby et al. 2019, sections 2.1 and 3.6).
     pub fn initialise(config: &AdapterConfig, encoder: &Encoder, init_std: f32, seed: u64) -> Self {
         let layout = TaskLayout::new(config, &encoder.config);
         let mut values = vec![0.0; layout.list.len()];
-        for (index, spec) in layout.list.specs.iter().enumerate() {
+        for (index, spec) in layout.list.specs().iter().enumerate() {
             let std = match spec.role {
                 Role::AdapterWeight => init_std,
                 Role::HeadWeight => HEAD_INIT_STD,
-                Role::LayerNorm | Role::Bias => continue,
+                Role::Bias | Role::EncoderVector | Role::EncoderMatrix => continue,
             };
             // One stream a tensor, so that a tensor's beginning does not depend on what stands before it.
             let mut random = Random::new(seed).stream(index as u64);
             values[spec.range.clone()].iter_mut().for_each(|value| *value = random.truncated_normal() * std);
         }
-        let mut copy = |range: &Option<Range<usize>>, norm: &crate::encoder::FrozenLayerNorm| {
-            if let Some(range) = range {
-                let (weight, bias) = values[range.clone()].split_at_mut(norm.weight.len());
-                weight.copy_from_slice(&norm.weight);
-                bias.copy_from_slice(&norm.bias);
-            }
-        };
-        copy(&layout.embeddings_layer_norm, &encoder.embeddings_layer_norm);
-        for (layer, slots) in encoder.layers.iter().zip(&layout.sites) {
-            copy(&slots[Site::Attention as usize].layer_norm, &layer.attention_layer_norm);
-            copy(&slots[Site::FeedForward as usize].layer_norm, &layer.output_layer_norm);
-        }
+        copy_encoder(&layout, encoder, &mut values);
         Self { layout, values }
     }
 
@@ -338,24 +340,77 @@ impl TaskParameters {
 
     /// The adapter of a place, if the task has one there.
     pub fn adapter(&self, layer: usize, site: Site) -> Option<AdapterWeights<'_>> {
-        let range = self.layout.site(layer, site).adapter.clone()?;
+        let range = self.layout.layers[layer].sites[site as usize].adapter.clone()?;
         let activation = self.layout.config.activation.operation();
         Some(AdapterWeights::split(&self.values[range], self.layout.hidden, activation))
     }
 
-    /// The tuned layer normalisation of a place, if the task has one there.
-    pub fn layer_norm(&self, layer: usize, site: Site) -> Option<LayerNormWeights<'_>> {
-        let range = self.layout.site(layer, site).layer_norm.clone()?;
-        Some(LayerNormWeights::split(&self.values[range]))
+    /// What the task has of the layer normalisation of a place.
+    pub fn layer_norm(&self, layer: usize, site: Site) -> Tuned<'_> {
+        self.layout.layers[layer].sites[site as usize].layer_norm.read(&self.values)
     }
 
-    /// The tuned layer normalisation of the embeddings, if the task has one.
-    pub fn embeddings_layer_norm(&self) -> Option<LayerNormWeights<'_>> {
-        Some(LayerNormWeights::split(&self.values[self.layout.embeddings_layer_norm.clone()?]))
+    /// What the task has of a linear layer.
+    pub fn projection(&self, layer: usize, projection: Projection) -> Tuned<'_> {
+        self.layout.layers[layer].projections[projection as usize].read(&self.values)
+    }
+
+    /// What the task has of the layer normalisation of the embeddings.
+    pub fn embeddings_layer_norm(&self) -> Tuned<'_> {
+        self.layout.embeddings_layer_norm.read(&self.values)
+    }
+
+    /// The tables of the embeddings, if the task has its own.
+    pub fn tables(&self) -> Option<EmbeddingTables<'_>> {
+        let [words, positions, types] = self.layout.tables.as_ref()?;
+        let table = |range: &Range<usize>| &self.values[range.clone()];
+        Some(EmbeddingTables {
+            words: table(words),
+            positions: table(positions),
+            types: table(types),
+            hidden: self.layout.hidden,
+        })
+    }
+
+    /// What the task has of the pooler.
+    pub fn pooler(&self) -> Tuned<'_> {
+        self.layout.pooler.read(&self.values)
     }
 
     /// The head.
     pub fn head(&self) -> LinearWeights<'_> {
         LinearWeights::split(&self.values[self.layout.head.clone()], self.layout.config.outputs)
+    }
+}
+
+/// Fills what begins as the encoder's.
+fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
+    let mut norm = |slots: &Slots, frozen: &FrozenLayerNorm| {
+        let TunedGradients { weight, bias } = slots.write(values);
+        weight.into_iter().for_each(|weight| weight.copy_from_slice(&frozen.weight));
+        bias.into_iter().for_each(|bias| bias.copy_from_slice(&frozen.bias));
+    };
+    norm(&layout.embeddings_layer_norm, &encoder.embeddings_layer_norm);
+    for (slots, layer) in layout.layers.iter().zip(&encoder.layers) {
+        norm(&slots.sites[Site::Attention as usize].layer_norm, &layer.attention_layer_norm);
+        norm(&slots.sites[Site::FeedForward as usize].layer_norm, &layer.output_layer_norm);
+    }
+    let mut linear = |slots: &Slots, frozen: &FrozenLinear| {
+        let TunedGradients { weight, bias } = slots.write(values);
+        weight.into_iter().for_each(|weight| weight.copy_from_slice(&frozen.weight()));
+        bias.into_iter().for_each(|bias| bias.copy_from_slice(frozen.bias()));
+    };
+    for (slots, layer) in layout.layers.iter().zip(&encoder.layers) {
+        for projection in Projection::ALL {
+            linear(&slots.projections[projection as usize], layer.linear(projection));
+        }
+    }
+    if let Some(pooler) = &encoder.pooler {
+        linear(&layout.pooler, pooler);
+    }
+    if let Some(tables) = layout.table_gradients(values) {
+        tables.words.copy_from_slice(&encoder.embedding.words);
+        tables.positions.copy_from_slice(&encoder.embedding.positions);
+        tables.types.copy_from_slice(&encoder.embedding.types);
     }
 }

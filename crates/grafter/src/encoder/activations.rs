@@ -2,15 +2,20 @@
 
 use std::ops::Range;
 
-use crate::adapter::TaskParameters;
+use super::forward::Pass;
+use crate::adapter::{Method, Projection, TaskParameters};
 use crate::batch::Chunk;
 use crate::encoder::EncoderConfig;
 
 /// What one adapter site keeps for the backward pass.
 #[derive(Debug, Default)]
 pub(super) struct SiteActivations {
-    /// What the adapter reads: the sub-layer's output after dropout, `[tokens, hidden]`.
+    /// The sub-layer's output after dropout, then what the adapter reads, `[tokens, hidden]`.
     pub adapter_input: Vec<f32>,
+    /// Normalised values of the layer normalisation before a Pfeiffer adapter, `[tokens, hidden]`; empty without one.
+    pub normalised_before: Vec<f32>,
+    /// Its reciprocal standard deviations, `[tokens]`; empty without one.
+    pub rstd_before: Vec<f32>,
     /// The bottleneck before its non-linearity, `[tokens, bottleneck]`.
     pub bottleneck_before: Vec<f32>,
     /// The bottleneck after its non-linearity, `[tokens, bottleneck]`.
@@ -22,7 +27,7 @@ pub(super) struct SiteActivations {
 }
 
 /// What one layer keeps for the backward pass. Inputs of frozen products are not among it: a frozen layer's backward
-/// needs its weight alone.
+/// needs its weight alone. `projection_inputs` holds those of the products whose weights a task trains.
 #[derive(Debug, Default)]
 pub(super) struct LayerActivations {
     /// Queries, keys and values, `[tokens, 3 · hidden]`.
@@ -31,8 +36,24 @@ pub(super) struct LayerActivations {
     pub probabilities: Vec<f32>,
     /// The feed-forward network before its activation, `[tokens, intermediate]`.
     pub intermediate: Vec<f32>,
+    /// The input of each [`Projection`] whose weight is trained, `[tokens, inputs]`; empty otherwise.
+    pub projection_inputs: [Vec<f32>; 4],
     pub attention_site: SiteActivations,
     pub feed_forward_site: SiteActivations,
+}
+
+impl LayerActivations {
+    /// Keeps the input of a product if its weight is trained and a backward pass follows.
+    pub fn keep_input(&mut self, layer: usize, projection: Projection, pass: &Pass<'_>, x: &[f32]) {
+        let kept = &mut self.projection_inputs[projection as usize];
+        kept.clear();
+        let trained = |segment: &Segment<'_>| {
+            segment.task.is_some_and(|task| task.layout().trains_weight(layer, projection))
+        };
+        if pass.keep == Keep::ForBackward && pass.segments.iter().any(trained) {
+            kept.extend_from_slice(x);
+        }
+    }
 }
 
 /// All buffers of one chunk's pass. Nothing in here outlives a pass in meaning, only in memory.
@@ -99,6 +120,11 @@ impl<'a> Segment<'a> {
         self.task.map_or(layers, |task| task.layout().frozen_layers())
     }
 
+    /// Its rows of a matrix with so many columns, as they lie in memory.
+    pub(super) fn rows(&self, columns: usize) -> Range<usize> {
+        self.tokens.start * columns..self.tokens.end * columns
+    }
+
     /// One segment for a whole chunk.
     pub fn whole(chunk: &Chunk<'_>, task: Option<&'a TaskParameters>) -> Self {
         Self { sequences: 0..chunk.sequences(), tokens: 0..chunk.tokens(), task }
@@ -142,20 +168,25 @@ impl Activations {
         &self.hidden
     }
 
+    /// What the backward pass left: where the tables of the embeddings are trained, the gradient of each token's sum of
+    /// embeddings, `[tokens, hidden]`.
+    pub fn d_hidden(&self) -> &[f32] {
+        &self.d_hidden
+    }
+
     /// Gradient of the last hidden states, `[tokens, hidden]`, to be filled by the head before a backward pass.
     pub fn d_hidden_mut(&mut self) -> &mut [f32] {
         &mut self.d_hidden
     }
 
     /// Gives every buffer its length for this chunk, whose tasks leave the first `frozen` layers bare.
-    pub(super) fn resize(
-        &mut self,
-        config: &EncoderConfig,
-        chunk: &Chunk<'_>,
-        bottleneck: usize,
-        keep: Keep,
-        frozen: usize,
-    ) {
+    pub(super) fn resize(&mut self, config: &EncoderConfig, pass: &Pass<'_>, frozen: usize) {
+        let Pass { chunk, segments, keep, .. } = *pass;
+        let tasks = || segments.iter().filter_map(|segment| segment.task.map(|task| task.layout().config()));
+        let bottlenecks =
+            tasks().filter(|config| config.method.has_adapters()).map(|config| config.bottleneck);
+        let bottleneck = bottlenecks.max().unwrap_or(0);
+        let before = tasks().any(|config| config.method == Method::Pfeiffer);
         let (tokens, hidden) = (chunk.tokens(), config.hidden_size);
         let lengths = || chunk.ranges().map(|range| range.len());
         let probabilities: usize = lengths().map(|length| config.num_attention_heads * length * length).sum();
@@ -172,6 +203,8 @@ impl Activations {
                 site.bottleneck_after.resize(tokens * bottleneck, 0.0);
                 site.normalised.resize(tokens * hidden, 0.0);
                 site.rstd.resize(tokens, 0.0);
+                site.normalised_before.resize(if before { tokens * hidden } else { 0 }, 0.0);
+                site.rstd_before.resize(if before { tokens } else { 0 }, 0.0);
             }
         }
         self.embeddings_normalised.resize(tokens * hidden, 0.0);

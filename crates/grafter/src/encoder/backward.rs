@@ -6,11 +6,11 @@
 use grafter_nn::adapter::{self, AdapterInputs};
 use grafter_nn::attention;
 use grafter_nn::gemm::Start;
-use grafter_nn::layer_norm;
+use grafter_nn::{layer_norm, linear, residual};
 
 use super::activations::{Activations, Keep, LayerActivations, SiteActivations};
-use super::{DropoutPlace, Encoder, EncoderDropout};
-use crate::adapter::{Lowest, Site, TaskParameters};
+use super::{DropoutPlace, Encoder, EncoderDropout, projection};
+use crate::adapter::{Lowest, Method, Projection, Site, TaskParameters, TunedGradients};
 use crate::batch::Chunk;
 
 /// What the gradients of a chunk belong to.
@@ -22,8 +22,11 @@ struct Pass<'a> {
 
 impl Encoder {
     /// Adds the chunk's gradients of the task's parameters to `gradients`, a flat vector in the order of the task's
-    /// list. Reads what [`Encoder::forward`] kept for the same chunk, one segment with this task, and the gradient of
-    /// the last hidden states from [`Activations::d_hidden_mut`].
+    /// list up to the tables of the embeddings. Reads what [`Encoder::forward`] kept for the same chunk, one segment with
+    /// this task, and the gradient of the last hidden states from [`Activations::d_hidden_mut`].
+    ///
+    /// Where the tables of the embeddings are trained, the gradient of each token's sum of embeddings is left in
+    /// [`Activations::d_hidden`].
     pub fn backward(
         &self,
         chunk: &Chunk<'_>,
@@ -33,19 +36,29 @@ impl Encoder {
         gradients: &mut [f32],
     ) {
         let pass = Pass { chunk, task, dropout };
-        let frozen = task.layout().frozen_layers();
+        let layout = task.layout();
+        let frozen = layout.frozen_layers();
         for layer in (frozen..self.layers.len()).rev() {
             let slot = Keep::ForBackward.slot(layer, frozen);
             let kept = std::mem::take(&mut activations.layers[slot]);
             self.backward_feed_forward_block(layer, &pass, activations, &kept, gradients);
-            self.backward_attention_block(layer, &pass, activations, &kept, gradients);
+            if layout.trains_below(layer, Projection::Intermediate) {
+                self.backward_attention_block(layer, &pass, activations, &kept, gradients);
+            }
             activations.layers[slot] = kept;
         }
-        if task.layout().lowest_trained() == Lowest::Embeddings {
-            dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, &mut activations.d_hidden);
-            if let Some((weight, bias)) = task.layout().embeddings_layer_norm_gradients(gradients) {
-                let normalised = &activations.embeddings_normalised;
-                layer_norm::backward_weights(normalised, &activations.d_hidden, weight, bias);
+        if layout.lowest_trained() == Lowest::Embeddings {
+            let Activations { d_hidden, embeddings_normalised: normalised, embeddings_rstd, .. } =
+                activations;
+            dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, d_hidden);
+            backward_layer_norm_weights(
+                normalised,
+                d_hidden,
+                layout.embeddings_layer_norm_gradients(gradients),
+            );
+            if layout.trains_tables() {
+                let weight = self.embeddings_layer_norm_of(Some(task)).weight;
+                layer_norm::backward_input(weight, normalised, embeddings_rstd, d_hidden);
             }
         }
     }
@@ -59,14 +72,30 @@ impl Encoder {
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let weights = &self.layers[layer];
-        let site = (layer, Site::FeedForward);
-        self.backward_graft(site, pass, &kept.feed_forward_site, activations, gradients);
-        let place = DropoutPlace::FeedForwardOutput;
-        pass.dropout.drop_hidden(place, layer, pass.chunk, &mut activations.d_branch);
-        weights.output.backward(&activations.d_branch, &mut activations.intermediate, Start::Zero);
-        self.config.activation().backward(&kept.intermediate, &mut activations.intermediate);
-        weights.intermediate.backward(&activations.intermediate, &mut activations.d_hidden, Start::Result);
+        let Pass { task, dropout, .. } = *pass;
+        let layout = task.layout();
+        self.backward_graft(
+            (layer, Site::FeedForward),
+            pass,
+            &kept.feed_forward_site,
+            activations,
+            gradients,
+        );
+        if !layout.trains_below(layer, Site::FeedForward) {
+            return;
+        }
+        let Activations { d_branch, intermediate, d_hidden, .. } = activations;
+        dropout.drop_hidden(DropoutPlace::FeedForwardOutput, layer, pass.chunk, d_branch);
+        let place = (layer, Projection::Output);
+        let d_x = (&mut intermediate[..], Start::Zero);
+        self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
+        if !layout.trains_below(layer, Projection::Output) {
+            return;
+        }
+        self.config.activation().backward(&kept.intermediate, intermediate);
+        let place = (layer, Projection::Intermediate);
+        let d_x = (&mut d_hidden[..], Start::Result);
+        self.backward_projection(place, task, kept, (intermediate, d_x), gradients);
     }
 
     /// Turns the gradient of the attention block's output into that of the layer's input, in `d_hidden`.
@@ -78,16 +107,36 @@ impl Encoder {
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let weights = &self.layers[layer];
-        let hidden = self.config.hidden_size;
-        let site = (layer, Site::Attention);
-        self.backward_graft(site, pass, &kept.attention_site, activations, gradients);
-        if pass.task.layout().lowest_trained() == Lowest::Layer(layer) {
+        let Pass { task, dropout, .. } = *pass;
+        let layout = task.layout();
+        self.backward_graft((layer, Site::Attention), pass, &kept.attention_site, activations, gradients);
+        if !layout.trains_below(layer, Site::Attention) {
             return;
         }
-        let place = DropoutPlace::AttentionOutput;
-        pass.dropout.drop_hidden(place, layer, pass.chunk, &mut activations.d_branch);
-        weights.attention_output.backward(&activations.d_branch, &mut activations.scratch, Start::Zero);
+        let Activations { d_branch, scratch, .. } = activations;
+        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, pass.chunk, d_branch);
+        let place = (layer, Projection::AttentionOutput);
+        let d_x = (&mut scratch[..], Start::Zero);
+        self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
+        if !layout.trains_below(layer, Projection::AttentionOutput) {
+            return;
+        }
+        self.backward_attention(layer, pass, activations, kept);
+        let Activations { d_query_key_value, d_hidden, .. } = activations;
+        let place = (layer, Projection::QueryKeyValue);
+        let d_x = (&mut d_hidden[..], Start::Result);
+        self.backward_projection(place, task, kept, (d_query_key_value, d_x), gradients);
+    }
+
+    /// From the gradient of what the attention gives, in `scratch`, that of queries, keys and values.
+    fn backward_attention(
+        &self,
+        layer: usize,
+        pass: &Pass<'_>,
+        activations: &mut Activations,
+        kept: &LayerActivations,
+    ) {
+        let hidden = self.config.hidden_size;
         let shape = self.attention_shape(pass.dropout);
         let mut from = 0;
         for (index, range) in pass.chunk.ranges().enumerate() {
@@ -105,11 +154,24 @@ impl Encoder {
             );
             from = to;
         }
-        weights.query_key_value.backward(
-            &activations.d_query_key_value,
-            &mut activations.d_hidden,
-            Start::Result,
-        );
+    }
+
+    /// Adds the gradients of what a task trains of a linear layer, and gives that of its input where something is trained
+    /// below.
+    fn backward_projection(
+        &self,
+        (layer, projection): (usize, Projection),
+        task: &TaskParameters,
+        kept: &LayerActivations,
+        (d_y, d_x): (&[f32], (&mut [f32], Start<'_>)),
+        gradients: &mut [f32],
+    ) {
+        let frozen = self.layers[layer].linear(projection);
+        let trained = task.layout().projection_gradients(gradients, layer, projection);
+        projection::backward_weights(frozen, &kept.projection_inputs[projection as usize], d_y, trained);
+        if task.layout().trains_below(layer, projection) {
+            projection::backward_input(frozen, task.projection(layer, projection), d_y, d_x);
+        }
     }
 
     /// From the gradient of `y = LayerNorm(skip + adapter(x))` in `d_hidden`: the gradient of `skip` in `d_hidden`
@@ -123,24 +185,46 @@ impl Encoder {
         gradients: &mut [f32],
     ) {
         let layout = pass.task.layout();
-        let d = &mut activations.d_hidden;
-        if let Some((weight, bias)) = layout.layer_norm_gradients(gradients, layer, site) {
-            layer_norm::backward_weights(&kept.normalised, d, weight, bias);
-        }
-        let tuned = pass.task.layer_norm(layer, site).unwrap_or(self.frozen_layer_norm(layer, site));
-        layer_norm::backward_input(tuned.weight, &kept.normalised, &kept.rstd, d);
-        // The residual connection hands its gradient to both of its inputs.
-        activations.d_branch.copy_from_slice(d);
+        let Activations { d_hidden: d, d_branch, d_bottleneck, .. } = activations;
+        let weight = self.layer_norm_of(Some(pass.task), layer, site).weight;
+        backward_layer_norm_weights(&kept.normalised, d, layout.layer_norm_gradients(gradients, layer, site));
+        layer_norm::backward_input(weight, &kept.normalised, &kept.rstd, d);
         let adapter = pass.task.adapter(layer, site).zip(layout.adapter_gradients(gradients, layer, site));
-        if let Some((weights, gradients)) = adapter {
-            let inner = pass.chunk.tokens() * weights.bottleneck();
-            let inputs = AdapterInputs {
-                x: &kept.adapter_input,
-                before: &kept.bottleneck_before[..inner],
-                after: &kept.bottleneck_after[..inner],
-            };
-            let d_bottleneck = &mut activations.d_bottleneck[..inner];
-            adapter::backward(weights, inputs, &mut activations.d_branch, d_bottleneck, gradients);
+        let Some((weights, of_adapter)) = adapter else {
+            // The residual connection hands its gradient to both of its inputs.
+            d_branch.copy_from_slice(d);
+            return;
+        };
+        let inner = pass.chunk.tokens() * weights.bottleneck();
+        let inputs = AdapterInputs {
+            x: &kept.adapter_input,
+            before: &kept.bottleneck_before[..inner],
+            after: &kept.bottleneck_after[..inner],
+        };
+        let d_bottleneck = &mut d_bottleneck[..inner];
+        if layout.config().method == Method::Pfeiffer {
+            // `skip` and `x` enter as their sum: once along the skip, once through the layer normalisation and the branch.
+            adapter::backward_branch(weights, inputs, (d, d_branch), d_bottleneck, of_adapter);
+            let of_norm = layout.layer_norm_gradients(gradients, layer, site);
+            backward_layer_norm_weights(&kept.normalised_before, d_branch, of_norm);
+            layer_norm::backward_input(weight, &kept.normalised_before, &kept.rstd_before, d_branch);
+            residual::add(d_branch, d);
+            d_branch.copy_from_slice(d);
+        } else {
+            d_branch.copy_from_slice(d);
+            adapter::backward(weights, inputs, d_branch, d_bottleneck, of_adapter);
         }
+    }
+}
+
+/// Adds the gradients of what is trained of a layer normalisation.
+fn backward_layer_norm_weights(normalised: &[f32], d_y: &[f32], gradients: TunedGradients<'_>) {
+    match gradients {
+        TunedGradients { weight: Some(weight), bias: Some(bias) } => {
+            layer_norm::backward_weights(normalised, d_y, weight, bias);
+        }
+        TunedGradients { weight: None, bias: Some(bias) } => linear::backward_bias(d_y, bias),
+        // A list has no scale without its shift.
+        TunedGradients { bias: None, .. } => {}
     }
 }

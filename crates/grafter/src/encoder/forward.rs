@@ -2,20 +2,22 @@
 
 use grafter_nn::adapter::{self, AdapterCache};
 use grafter_nn::attention;
+use grafter_nn::embedding;
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
 use grafter_nn::residual;
 
 use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
 use super::{DropoutPlace, Encoder, EncoderDropout};
-use crate::adapter::Site;
+use crate::adapter::{Method, Projection, Site, TaskParameters, Tuned};
 use crate::batch::Chunk;
 
 /// What passes through the layers, and how.
 #[derive(Clone, Copy)]
-struct Pass<'a> {
-    chunk: &'a Chunk<'a>,
-    segments: &'a [Segment<'a>],
-    dropout: &'a EncoderDropout,
+pub(super) struct Pass<'a> {
+    pub chunk: &'a Chunk<'a>,
+    pub segments: &'a [Segment<'a>],
+    pub dropout: &'a EncoderDropout,
+    pub keep: Keep,
 }
 
 impl Encoder {
@@ -45,8 +47,8 @@ impl Encoder {
     /// below, left in [`Activations::hidden`].
     pub fn forward_below(&self, layer: usize, chunk: &Chunk<'_>, activations: &mut Activations) {
         let (segments, none) = ([Segment::whole(chunk, None)], EncoderDropout::none());
-        let pass = Pass { chunk, segments: &segments, dropout: &none };
-        activations.resize(&self.config, chunk, 0, Keep::Nothing, self.layers.len());
+        let pass = Pass { chunk, segments: &segments, dropout: &none, keep: Keep::Nothing };
+        activations.resize(&self.config, &pass, self.layers.len());
         self.embed(pass, activations);
         for below in 0..layer {
             self.layer(below, pass, 0, activations);
@@ -63,10 +65,10 @@ impl Encoder {
         activations: &mut Activations,
         observe: &mut dyn FnMut(usize, &[f32]),
     ) {
-        let bottleneck = segments.iter().map(|segment| widest_bottleneck(segment, self.layers.len())).max();
         let layers = self.layers.len();
         let frozen = segments.iter().map(|segment| segment.frozen_layers(layers)).min().unwrap_or(layers);
-        activations.resize(&self.config, chunk, bottleneck.unwrap_or(0), keep, frozen);
+        let pass = Pass { chunk, segments, dropout, keep };
+        activations.resize(&self.config, &pass, frozen);
         let none = EncoderDropout::none();
         let first = match chunk.states {
             Some((layer, states)) => {
@@ -76,14 +78,14 @@ impl Encoder {
             }
             None => {
                 let dropout = if frozen > 0 { &none } else { dropout };
-                self.embed(Pass { chunk, segments, dropout }, activations);
+                self.embed(Pass { dropout, ..pass }, activations);
                 0
             }
         };
         observe(first, &activations.hidden);
         for layer in first..layers {
             let dropout = if layer < frozen { &none } else { dropout };
-            self.layer(layer, Pass { chunk, segments, dropout }, keep.slot(layer, frozen), activations);
+            self.layer(layer, Pass { dropout, ..pass }, keep.slot(layer, frozen), activations);
             observe(layer + 1, &activations.hidden);
         }
     }
@@ -98,18 +100,18 @@ impl Encoder {
 
     /// `hidden = dropout(LayerNorm(words + positions + types))`
     fn embed(&self, pass: Pass<'_>, activations: &mut Activations) {
-        let Pass { chunk, segments, dropout } = pass;
+        let Pass { chunk, segments, dropout, .. } = pass;
         let hidden = self.config.hidden_size;
-        for range in chunk.ranges() {
-            let rows = range.start * hidden..range.end * hidden;
-            let (ids, type_ids) = (&chunk.ids[range.clone()], &chunk.type_ids[range]);
-            self.embedding.forward_sequence(ids, type_ids, &mut activations.scratch[rows]);
-        }
         for segment in segments {
-            let rows = segment.tokens.start * hidden..segment.tokens.end * hidden;
-            let weights = segment.task.and_then(|task| task.embeddings_layer_norm());
+            let tables = segment.task.and_then(|task| task.tables()).unwrap_or(self.embedding.tables());
+            for range in segment.sequences.clone().map(|sequence| chunk.range(sequence)) {
+                let rows = range.start * hidden..range.end * hidden;
+                let (ids, type_ids) = (&chunk.ids[range.clone()], &chunk.type_ids[range]);
+                embedding::forward_sequence(tables, ids, type_ids, &mut activations.scratch[rows]);
+            }
+            let rows = segment.rows(hidden);
             layer_norm::forward(
-                weights.unwrap_or(self.embeddings_layer_norm.weights()),
+                self.embeddings_layer_norm_of(segment.task),
                 self.config.layer_norm_eps,
                 &activations.scratch[rows.clone()],
                 LayerNormCache {
@@ -130,10 +132,11 @@ impl Encoder {
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let Pass { chunk, segments, dropout } = pass;
-        let weights = &self.layers[layer];
+        let Pass { chunk, segments, dropout, .. } = pass;
         let hidden = self.config.hidden_size;
-        weights.query_key_value.forward(&activations.hidden, &mut kept.query_key_value);
+        kept.keep_input(layer, Projection::QueryKeyValue, &pass, &activations.hidden);
+        let place = (layer, Projection::QueryKeyValue);
+        self.project(place, segments, &activations.hidden, &mut kept.query_key_value);
         let shape = self.attention_shape(dropout);
         let mut from = 0;
         for (index, range) in chunk.ranges().enumerate() {
@@ -148,8 +151,10 @@ impl Encoder {
             );
             from = to;
         }
+        kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
         let site = &mut kept.attention_site;
-        weights.attention_output.forward(&activations.scratch, &mut site.adapter_input);
+        let place = (layer, Projection::AttentionOutput);
+        self.project(place, segments, &activations.scratch, &mut site.adapter_input);
         dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, &mut site.adapter_input);
         let Activations { hidden: skip, scratch, attention_block, .. } = activations;
         self.graft((layer, Site::Attention), segments, site, skip, scratch, attention_block);
@@ -163,18 +168,22 @@ impl Encoder {
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let Pass { chunk, segments, dropout } = pass;
-        let weights = &self.layers[layer];
-        weights.intermediate.forward(&activations.attention_block, &mut kept.intermediate);
+        let Pass { chunk, segments, dropout, .. } = pass;
+        kept.keep_input(layer, Projection::Intermediate, &pass, &activations.attention_block);
+        let place = (layer, Projection::Intermediate);
+        self.project(place, segments, &activations.attention_block, &mut kept.intermediate);
         self.config.activation().forward(&kept.intermediate, &mut activations.intermediate);
+        kept.keep_input(layer, Projection::Output, &pass, &activations.intermediate);
         let site = &mut kept.feed_forward_site;
-        weights.output.forward(&activations.intermediate, &mut site.adapter_input);
+        let place = (layer, Projection::Output);
+        self.project(place, segments, &activations.intermediate, &mut site.adapter_input);
         dropout.drop_hidden(DropoutPlace::FeedForwardOutput, layer, chunk, &mut site.adapter_input);
         let Activations { hidden, scratch, attention_block: skip, .. } = activations;
         self.graft((layer, Site::FeedForward), segments, site, skip, scratch, hidden);
     }
 
-    /// `y = LayerNorm(skip + adapter(adapter_input))`, each segment with its own task's numbers.
+    /// `y = LayerNorm(skip + adapter(x))`, each segment with its own task's numbers. A Pfeiffer adapter reads
+    /// `LayerNorm(skip + x)` and its skip starts at `x`: `y = LayerNorm(skip + x + branch(LayerNorm(skip + x)))`.
     fn graft(
         &self,
         (layer, site): (usize, Site),
@@ -185,51 +194,67 @@ impl Encoder {
         y: &mut [f32],
     ) {
         let hidden = self.config.hidden_size;
+        let eps = self.config.layer_norm_eps;
         for segment in segments {
-            let tokens = segment.tokens.len();
-            let rows = segment.tokens.start * hidden..segment.tokens.end * hidden;
-            let input = &kept.adapter_input[rows.clone()];
-            match segment.task.and_then(|task| task.adapter(layer, site)) {
-                Some(weights) => {
-                    // Kept for a backward pass only when one segment is the whole chunk.
-                    let inner = tokens * weights.bottleneck();
-                    let cache = AdapterCache {
-                        before: &mut kept.bottleneck_before[..inner],
-                        after: &mut kept.bottleneck_after[..inner],
+            let (tokens, rows) = (segment.tokens.clone(), segment.rows(hidden));
+            let (skip, sum, y) = (&skip[rows.clone()], &mut sum[rows.clone()], &mut y[rows.clone()]);
+            let norm = self.layer_norm_of(segment.task, layer, site);
+            let input = &mut kept.adapter_input[rows.clone()];
+            let adapter = segment.task.and_then(|task| Some((task, task.adapter(layer, site)?)));
+            // Kept for a backward pass only when one segment is the whole chunk.
+            let inner = tokens.len() * adapter.map_or(0, |(_, weights)| weights.bottleneck());
+            let cache = AdapterCache {
+                before: &mut kept.bottleneck_before[..inner],
+                after: &mut kept.bottleneck_after[..inner],
+            };
+            match adapter {
+                Some((task, weights)) if task.layout().config().method == Method::Pfeiffer => {
+                    residual::add(skip, input);
+                    sum.copy_from_slice(input);
+                    let cache_before = LayerNormCache {
+                        normalised: &mut kept.normalised_before[rows.clone()],
+                        rstd: &mut kept.rstd_before[tokens.clone()],
                     };
-                    adapter::forward(weights, input, cache, &mut sum[rows.clone()]);
+                    layer_norm::forward(norm, eps, sum, cache_before, input);
+                    // The output's place is free until the last line.
+                    adapter::forward_branch(weights, input, cache, y);
+                    residual::add(y, sum);
                 }
-                None => sum[rows.clone()].copy_from_slice(input),
+                Some((_, weights)) => {
+                    adapter::forward(weights, input, cache, sum);
+                    residual::add(skip, sum);
+                }
+                None => {
+                    sum.copy_from_slice(input);
+                    residual::add(skip, sum);
+                }
             }
-            residual::add(&skip[rows.clone()], &mut sum[rows.clone()]);
-            let tuned = segment.task.and_then(|task| task.layer_norm(layer, site));
-            layer_norm::forward(
-                tuned.unwrap_or(self.frozen_layer_norm(layer, site)),
-                self.config.layer_norm_eps,
-                &sum[rows.clone()],
-                LayerNormCache {
-                    normalised: &mut kept.normalised[rows.clone()],
-                    rstd: &mut kept.rstd[segment.tokens.clone()],
-                },
-                &mut y[rows],
-            );
+            let cache =
+                LayerNormCache { normalised: &mut kept.normalised[rows], rstd: &mut kept.rstd[tokens] };
+            layer_norm::forward(norm, eps, sum, cache, y);
         }
     }
 
-    pub(super) fn frozen_layer_norm(&self, layer: usize, site: Site) -> LayerNormWeights<'_> {
-        match site {
+    /// The layer normalisation of a site as a task has it.
+    pub(super) fn layer_norm_of<'a>(
+        &'a self,
+        task: Option<&'a TaskParameters>,
+        layer: usize,
+        site: Site,
+    ) -> LayerNormWeights<'a> {
+        let frozen = match site {
             Site::Attention => self.layers[layer].attention_layer_norm.weights(),
             Site::FeedForward => self.layers[layer].output_layer_norm.weights(),
-        }
+        };
+        task.map_or(Tuned::default(), |task| task.layer_norm(layer, site)).layer_norm(frozen)
     }
-}
 
-fn widest_bottleneck(segment: &Segment<'_>, layers: usize) -> usize {
-    let Some(task) = segment.task else { return 0 };
-    (0..layers)
-        .flat_map(|layer| {
-            Site::ALL.map(|site| task.adapter(layer, site).map_or(0, |adapter| adapter.bottleneck()))
-        })
-        .max()
-        .unwrap_or(0)
+    /// The layer normalisation of the embeddings as a task has it.
+    pub(super) fn embeddings_layer_norm_of<'a>(
+        &'a self,
+        task: Option<&'a TaskParameters>,
+    ) -> LayerNormWeights<'a> {
+        let tuned = task.map_or(Tuned::default(), TaskParameters::embeddings_layer_norm);
+        tuned.layer_norm(self.embeddings_layer_norm.weights())
+    }
 }

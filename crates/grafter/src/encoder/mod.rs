@@ -7,8 +7,8 @@
 //!    └─────────────────────── skip ──────────────────────────────┘
 //! ```
 //!
-//! The encoder's own numbers never change: nothing here can write to them. What a task brings, the adapters and the
-//! tuned layer normalisations, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
+//! The encoder's own numbers never change: nothing here can write to them. What a task brings, adapters and numbers that
+//! stand in for the encoder's, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
 //! `forward` computes the hidden states of one chunk of whole sequences on one thread; `backward` the gradients of
 //! the trained parameters; [`activations`] names what is kept between the two.
 
@@ -17,6 +17,7 @@ mod backward;
 mod config;
 mod forward;
 mod precision;
+pub(crate) mod projection;
 
 pub use config::{DecidingConfig, EncoderConfig, base_activation};
 pub use precision::BasePrecision;

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use grafter::adapter::{
-    AdapterError, CARD_FILE, MANIFEST_FILE, Manifest, Method, WEIGHTS_FILE, read_manifest,
-};
+use grafter::adapter::{AdapterError, CARD_FILE, MANIFEST_FILE, Manifest, WEIGHTS_FILE, read_manifest};
 use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
 use grafter::encoder::BasePrecision;
@@ -130,15 +128,14 @@ fn task(manifest: &Manifest) -> String {
 
 fn form(manifest: &Manifest) -> String {
     let adapter = &manifest.adapter;
-    let method = match adapter.method {
-        Method::Houlsby => {
-            let from = match adapter.adapt_from_layer {
-                0 => String::new(),
-                layer => format!(" from layer {layer}"),
-            };
-            format!("{}{from}, bottleneck {}, {}", adapter.method, adapter.bottleneck, adapter.activation)
-        }
-        Method::Head => adapter.method.to_string(),
+    let method = if adapter.method.has_adapters() {
+        let from = match adapter.adapt_from_layer {
+            0 => String::new(),
+            layer => format!(" from layer {layer}"),
+        };
+        format!("{}{from}, bottleneck {}, {}", adapter.method, adapter.bottleneck, adapter.activation)
+    } else {
+        adapter.method.to_string()
     };
     field("method", format!("{method}, {} pooling, at most {} tokens", adapter.pooling, manifest.max_length))
 }
