@@ -136,6 +136,18 @@ pub struct Train {
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
+    /// Leave out the report of the run, report.html and its numbers
+    #[arg(long)]
+    pub no_report: bool,
+
+    /// Leave the texts of the worst dev rows out of the report
+    #[arg(long)]
+    pub no_report_texts: bool,
+
+    /// Folder for TensorBoard's event files, one of its own for each run; none are written if absent
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

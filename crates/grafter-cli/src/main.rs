@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod progress;
+mod tensorboard;
 mod terminal;
 
 use std::process::ExitCode;

@@ -20,6 +20,7 @@ use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::{batch_logits, encode_rows};
+use crate::review::{Review, Reviewer};
 use crate::store::Budget;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
@@ -130,6 +131,8 @@ pub struct Grafted {
     pub truncated_train: usize,
     /// Dev rows that were cut to the longest length.
     pub truncated_dev: usize,
+    /// What the best parameters answer to the dev rows.
+    pub review: Review,
 }
 
 /// Trains a task and evaluates its best parameters on the dev rows.
@@ -167,7 +170,7 @@ pub fn graft(
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
-    let dev_scores = answers(model, &parameters, &dev_rows)?.scores(&task, dev_rows.targets())?;
+    let review = review(model, &parameters, &dev_rows, &task)?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -180,7 +183,7 @@ pub fn graft(
         steps: state.step,
         best_step: state.best.as_ref().map_or(state.step, |best| best.step),
         metric,
-        dev_scores: dev_scores.without_confusion(),
+        dev_scores: review.scores.clone().without_confusion(),
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
@@ -189,6 +192,7 @@ pub fn graft(
         steps: state.step,
         truncated_train: train_rows.truncated(),
         truncated_dev: dev_rows.truncated(),
+        review,
     })
 }
 
@@ -240,15 +244,20 @@ fn encode(
     if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
 }
 
-/// Answers of a task to all rows.
-fn answers(model: &Model, task: &TaskParameters, rows: &EncodedRows) -> io::Result<Answers> {
-    let mut answers = Answers::to(rows.targets(), rows.scale());
+/// Looks at the answers of a task to all rows.
+fn review(
+    model: &Model,
+    parameters: &TaskParameters,
+    rows: &EncodedRows,
+    task: &TaskRecord,
+) -> Result<Review, GraftError> {
+    let mut reviewer = Reviewer::new(rows.targets(), rows.scale());
     for group in rows.groups() {
-        let tasks = vec![task; group.len()];
+        let tasks = vec![parameters; group.len()];
         let logits = batch_logits(model.encoder(), &rows.batch(group)?, &tasks);
-        logits.iter().for_each(|logits| answers.push(logits));
+        logits.iter().for_each(|logits| reviewer.push(logits));
     }
-    Ok(answers)
+    Ok(reviewer.finish(task)?)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.

@@ -70,6 +70,8 @@ pub mod optim;
 pub mod predict;
 pub mod prefix;
 pub mod random;
+pub mod report;
+pub mod review;
 pub mod store;
 pub mod tensors;
 pub mod text;

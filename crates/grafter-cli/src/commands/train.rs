@@ -5,11 +5,12 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
-use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
+use grafter::adapter::{self, Companion, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::data::{LabelledFile, LabelledRows};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
-use grafter::train::{Ending, TrainError};
+use grafter::report::train::{History, Texts, TrainReport};
+use grafter::train::{Ending, TrainError, TrainObserver};
 use serde::Serialize;
 
 use super::{metric_text, open_model, print, print_json};
@@ -18,6 +19,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::{LOG_BEGINNING, TrainProgress};
+use crate::tensorboard::EventFiles;
 use crate::terminal::{bytes, counted, grouped, tell};
 
 /// The result, as `--json` prints it.
@@ -36,6 +38,8 @@ struct Report<'a> {
     seconds: f64,
     tokens_per_second: Option<f64>,
     bytes: u64,
+    /// The page about the run.
+    report: Option<PathBuf>,
     truncated_train: usize,
     truncated_dev: usize,
 }
@@ -44,7 +48,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     adapter::check_target(&arguments.out, arguments.overwrite)?;
-    refuse_log_in_adapter(&log, &arguments.out)?;
+    refuse_in_adapter("--log", &log, &arguments.out)?;
+    if let Some(folder) = &arguments.tensorboard {
+        refuse_in_adapter("--tensorboard", folder, &arguments.out)?;
+    }
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
@@ -66,8 +73,23 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
     let mut progress = TrainProgress::new(metric, true, Some(&log));
+    let mut events = arguments.tensorboard.as_deref().map(EventFiles::new);
+    let mut history = History::default();
     interrupt::listen();
-    let result = graft(&model, &train, &dev, &options, &mut progress);
+    let result = {
+        let mut logged: &mut dyn TrainObserver = &mut progress;
+        let mut following;
+        if let Some(events) = &mut events {
+            following = events.follow(logged);
+            logged = &mut following;
+        }
+        let mut noted;
+        if !arguments.no_report {
+            noted = history.follow(logged);
+            logged = &mut noted;
+        }
+        graft(&model, &train, &dev, &options, logged)
+    };
     let log_failure = progress.finish();
     let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => {
@@ -76,8 +98,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         }
         result => result?,
     };
-    grafted.adapter.save_or_keep(&arguments.out, arguments.overwrite)?;
+    let companions = companions(arguments, &grafted, &history, &dev);
+    grafted.adapter.save_with(&arguments.out, arguments.overwrite, &companions)?;
     log_failure.and_then(|()| progress.replace_earlier_log())?;
+    events.map_or(Ok(()), EventFiles::finish)?;
     match report(arguments, &grafted, &progress, start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
@@ -86,17 +110,40 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
-/// The adapter's folder holds the adapter and nothing else: with a log in it, it could not be written.
-fn refuse_log_in_adapter(log: &Path, out: &Path) -> Result<(), Failure> {
-    let (log_path, out_path) = (plain(log), plain(out));
-    if log_path.starts_with(&out_path) || out_path.starts_with(&log_path) {
+/// The report of the run as files beside the adapter; none if it is not wanted.
+fn companions(
+    arguments: &Train,
+    grafted: &Grafted,
+    history: &History,
+    dev: &LabelledFile,
+) -> Vec<(Companion, Vec<u8>)> {
+    if arguments.no_report {
+        return Vec::new();
+    }
+    let texts = match arguments.no_report_texts {
+        true => Texts::LeftOut,
+        false => Texts::of(&grafted.review, dev),
+    };
+    if let Texts::Unreadable(error) = &texts {
+        tell(format_args!("warning: the report has no texts: {error}"));
+    }
+    let (train, dev) = (arguments.rows.source(&arguments.train), arguments.rows.source(&arguments.dev));
+    TrainReport { grafted, history, train: &train, dev: &dev, texts }.files()
+}
+
+/// The adapter's folder holds the adapter and its report: with something else in it, it could not be written. A folder may
+/// hold that of the adapter, a file cannot.
+fn refuse_in_adapter(flag: &str, other: &Path, out: &Path) -> Result<(), Failure> {
+    let (other_path, out_path) = (plain(other), plain(out));
+    if other_path.starts_with(&out_path) || flag == "--log" && out_path.starts_with(&other_path) {
+        let what = if flag == "--log" { "log" } else { "events" };
         return Err(Failure::Usage {
             message: format!(
-                "`--log {}` and `--out {}` are in each other's way",
-                log.display(),
+                "`{flag} {}` and `--out {}` are in each other's way",
+                other.display(),
                 out.display()
             ),
-            hint: Some("write the log beside the adapter's folder, not in it".to_owned()),
+            hint: Some(format!("write the {what} beside the adapter's folder, not in it")),
         });
     }
     Ok(())
@@ -165,6 +212,7 @@ fn report(
         seconds,
         tokens_per_second: progress.tokens_per_second(),
         bytes: size(WEIGHTS_FILE) + size(MANIFEST_FILE),
+        report: (!arguments.no_report).then(|| arguments.out.join(Companion::Report.file_name())),
         truncated_train: grafted.truncated_train,
         truncated_dev: grafted.truncated_dev,
     };
@@ -208,5 +256,8 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         );
     }
     text += &format!("adapter  {}, {}\n", report.adapter.display(), bytes(report.bytes));
+    if let Some(page) = &report.report {
+        text += &format!("report   {}\n", page.display());
+    }
     text
 }
