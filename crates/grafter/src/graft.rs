@@ -122,6 +122,8 @@ pub enum GraftError {
 pub struct Grafted {
     /// The adapter with the parameters of the best evaluation.
     pub adapter: Adapter,
+    /// Its answers to the dev rows, in their order.
+    pub dev_answers: Answers,
     /// Why the run ended.
     pub ending: Ending,
     /// Steps done.
@@ -167,7 +169,8 @@ pub fn graft(
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
-    let dev_scores = answers(model, &parameters, &dev_rows)?.scores(&task, dev_rows.targets())?;
+    let dev_answers = answers(model, &parameters, &dev_rows)?;
+    let dev_scores = dev_answers.scores(&task, dev_rows.targets())?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -185,6 +188,7 @@ pub fn graft(
     };
     Ok(Grafted {
         adapter: seal(model, task, config, options.max_length, training, parameters),
+        dev_answers,
         ending,
         steps: state.step,
         truncated_train: train_rows.truncated(),
@@ -206,14 +210,7 @@ fn seal(
         task,
         max_length,
         adapter: config,
-        base: BaseRecord {
-            name: model.name().to_owned(),
-            weights_sha256: model.encoder().weights_sha256().to_owned(),
-            tokenizer_sha256: model.tokenizer().sha256().to_owned(),
-            config: model.encoder().config.deciding(),
-            parameters: model.encoder().parameter_count(),
-            precision: model.encoder().precision(),
-        },
+        base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),
         training,
         weights_sha256: weights_digest(&parameters),

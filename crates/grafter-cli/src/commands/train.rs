@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
@@ -44,7 +44,11 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     adapter::check_target(&arguments.out, arguments.overwrite)?;
-    refuse_log_in_adapter(&log, &arguments.out)?;
+    super::refuse_nested(
+        ("--log", &log),
+        &arguments.out,
+        "write the log beside the adapter's folder, not in it",
+    )?;
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
@@ -86,22 +90,6 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
-/// The adapter's folder holds the adapter and nothing else: with a log in it, it could not be written.
-fn refuse_log_in_adapter(log: &Path, out: &Path) -> Result<(), Failure> {
-    let (log_path, out_path) = (plain(log), plain(out));
-    if log_path.starts_with(&out_path) || out_path.starts_with(&log_path) {
-        return Err(Failure::Usage {
-            message: format!(
-                "`--log {}` and `--out {}` are in each other's way",
-                log.display(),
-                out.display()
-            ),
-            hint: Some("write the log beside the adapter's folder, not in it".to_owned()),
-        });
-    }
-    Ok(())
-}
-
 /// A file that exists under the log's name is replaced only if it is the log of an earlier run.
 fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
     let mut beginning = Vec::new();
@@ -119,19 +107,6 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
         });
     }
     Ok(())
-}
-
-/// The absolute path without `.` and `..`; nothing of it needs to exist.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.
