@@ -66,6 +66,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Quickstart(command) => commands::quickstart::run(command),
         Command::Pull(command) => commands::pull::run(command),
         Command::Train(command) => commands::train::run(command),
+        Command::Compare(command) => commands::compare::run(command),
+        Command::Tune(command) => commands::tune::run(command),
         Command::Eval(command) => commands::eval::run(command),
         Command::Predict(command) => commands::predict::run(command),
         Command::Inspect(command) => commands::inspect::run(command),

@@ -53,6 +53,7 @@
 pub mod adapter;
 pub mod batch;
 pub mod checkpoint;
+pub mod compare;
 pub mod data;
 pub mod digest;
 mod durable;

@@ -29,7 +29,9 @@ pub struct Review {
     /// probability, of regression those with the largest errors.
     pub worst: Vec<WorstRow>,
     /// For regression: targets and answers of at most 500 rows, evenly from the first to the last.
-    pub answers: Vec<(f32, f32)>,
+    pub sample: Vec<(f32, f32)>,
+    /// The answers to all rows, in their order.
+    pub answers: Answers,
 }
 
 /// One class taken for another.
@@ -120,17 +122,17 @@ impl<'a> Reviewer<'a> {
     /// If there were no rows, or not as many as targets.
     pub fn finish(self, task: &TaskRecord) -> Result<Review, MetricError> {
         let scores = self.answers.scores(task, self.targets)?;
-        let (mut confused, mut answers) = (Vec::new(), Vec::new());
+        let (mut confused, mut sample) = (Vec::new(), Vec::new());
         match (self.targets, &self.answers) {
             (Targets::Classes(labels), Answers::Classes(classes)) => confused = confusions(labels, classes),
             (Targets::Scores(targets), Answers::Scores(scores, _)) => {
                 let every = targets.len().div_ceil(KEPT_ANSWERS).max(1);
                 let pairs = targets.iter().copied().zip(scores.iter().copied());
-                answers = pairs.step_by(every).collect();
+                sample = pairs.step_by(every).collect();
             }
             _ => {}
         }
-        Ok(Review { scores, confused, worst: self.worst, answers })
+        Ok(Review { scores, confused, worst: self.worst, sample, answers: self.answers })
     }
 }
 
@@ -220,7 +222,7 @@ mod tests {
         let kept: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(kept, (rows - WORST_ROWS..rows).rev().collect::<Vec<_>>());
         assert_eq!(review.worst[0].answer, WorstAnswer::Score { target: 1199.0, answer: 599.5 });
-        assert_eq!((review.answers.len(), review.answers[1]), (400, (3.0, 1.5)));
+        assert_eq!((review.sample.len(), review.sample[1]), (400, (3.0, 1.5)));
         assert!(review.confused.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{self, Companion, MANIFEST_FILE, WEIGHTS_FILE};
@@ -48,9 +48,14 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     adapter::check_target(&arguments.out, arguments.overwrite)?;
-    refuse_in_adapter("--log", &log, &arguments.out)?;
+    super::refuse_nested(
+        ("--log", &log),
+        &arguments.out,
+        "write the log beside the adapter's folder, not in it",
+    )?;
     if let Some(folder) = &arguments.tensorboard {
-        refuse_in_adapter("--tensorboard", folder, &arguments.out)?;
+        let hint = "write the events beside the adapter's folder, not in it";
+        super::refuse_inside(("--tensorboard", folder), &arguments.out, hint)?;
     }
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {
@@ -131,24 +136,6 @@ fn companions(
     TrainReport { grafted, history, train: &train, dev: &dev, texts }.files()
 }
 
-/// The adapter's folder holds the adapter and its report: with something else in it, it could not be written. A folder may
-/// hold that of the adapter, a file cannot.
-fn refuse_in_adapter(flag: &str, other: &Path, out: &Path) -> Result<(), Failure> {
-    let (other_path, out_path) = (plain(other), plain(out));
-    if other_path.starts_with(&out_path) || flag == "--log" && out_path.starts_with(&other_path) {
-        let what = if flag == "--log" { "log" } else { "events" };
-        return Err(Failure::Usage {
-            message: format!(
-                "`{flag} {}` and `--out {}` are in each other's way",
-                other.display(),
-                out.display()
-            ),
-            hint: Some(format!("write the {what} beside the adapter's folder, not in it")),
-        });
-    }
-    Ok(())
-}
-
 /// A file that exists under the log's name is replaced only if it is the log of an earlier run.
 fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
     let mut beginning = Vec::new();
@@ -166,19 +153,6 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
         });
     }
     Ok(())
-}
-
-/// The absolute path without `.` and `..`; nothing of it needs to exist.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.

@@ -118,13 +118,10 @@ impl Adapter {
         let temporary = temporary_beside(folder)?;
         let fresh = temporary.path().join("adapter");
         fs::create_dir(&fresh).map_err(io("create", &fresh))?;
-        let mut json = serde_json::to_string_pretty(&self.manifest)
-            .map_err(|source| AdapterError::Manifest { path: folder.join(MANIFEST_FILE), source })?;
-        json.push('\n');
         let has_report = companions.iter().any(|(companion, _)| *companion == Companion::Report);
         let own = [
             (WEIGHTS_FILE, &weights_bytes(&self.parameters)),
-            (MANIFEST_FILE, &json.into_bytes()),
+            (MANIFEST_FILE, &manifest_json(&self.manifest).into_bytes()),
             (CARD_FILE, &card::model_card(&self.manifest, has_report).into_bytes()),
         ];
         let beside = companions.iter().map(|(companion, bytes)| (companion.file_name(), bytes));
@@ -144,6 +141,11 @@ impl Adapter {
             AdapterError::Kept { error: Box::new(error), kept }
         })?;
         sync_folder(parent_of(folder)).map_err(io("sync", folder))
+    }
+
+    /// How many bytes the folder takes, without the card for people.
+    pub fn folder_bytes(&self) -> u64 {
+        (weights_bytes(&self.parameters).len() + manifest_json(&self.manifest).len()) as u64
     }
 
     /// Whether the adapter was trained on this model.
@@ -362,6 +364,11 @@ fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), Ada
         Some((field, expected, found)) => other(field, expected, found),
         None => Ok(()),
     }
+}
+
+/// The text of `adapter.json`.
+fn manifest_json(manifest: &Manifest) -> String {
+    serde_json::to_string_pretty(manifest).expect("a manifest is plain data") + "\n"
 }
 
 /// The numbers as a safetensors file; the same numbers always give the same bytes.

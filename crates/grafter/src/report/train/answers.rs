@@ -208,7 +208,7 @@ impl TrainReport<'_> {
     }
 
     fn answers(&self) -> Plot {
-        let answers = &self.grafted.review.answers;
+        let answers = &self.grafted.review.sample;
         let points: Vec<Point> = answers
             .iter()
             .map(|(target, answer)| Point::new(f64::from(*target), f64::from(*answer)))

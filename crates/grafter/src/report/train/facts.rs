@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::adapter::{Manifest, Method};
+use crate::adapter::Manifest;
 use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
 use crate::graft::GraftOptions;
@@ -105,16 +105,13 @@ fn labels(names: &[String]) -> String {
 /// The method and its sizes.
 pub(super) fn method(manifest: &Manifest) -> String {
     let adapter = &manifest.adapter;
-    let form = match adapter.method {
-        Method::Houlsby => {
-            let from = match adapter.adapt_from_layer {
-                0 => String::new(),
-                layer => format!(" from layer {layer} (counted from 0)"),
-            };
-            format!("{from}, bottleneck {}, {} activation", adapter.bottleneck, adapter.activation)
+    let mut form = String::new();
+    if adapter.method.has_adapters() {
+        if adapter.adapt_from_layer > 0 {
+            form = format!(" from layer {} (counted from 0)", adapter.adapt_from_layer);
         }
-        Method::Head => String::new(),
-    };
+        form += &format!(", bottleneck {}, {} activation", adapter.bottleneck, adapter.activation);
+    }
     format!("{}{form}, {} pooling", adapter.method, adapter.pooling)
 }
 
@@ -147,7 +144,7 @@ pub(super) fn command(manifest: &Manifest, train: &Source, dev: &Source) -> Stri
     unless(manifest.base.name == "minilm", "--model", manifest.base.name.clone());
     unless(manifest.base.precision == BasePrecision::F32, "--base", manifest.base.precision.to_string());
     unless(adapter.method == defaults.method, "--method", adapter.method.to_string());
-    if adapter.method == Method::Houlsby {
+    if adapter.method.has_adapters() {
         unless(false, "--bottleneck", adapter.bottleneck.to_string());
         unless(adapter.activation == defaults.activation, "--activation", adapter.activation.to_string());
         unless(adapter.adapt_from_layer == 0, "--adapt-from-layer", adapter.adapt_from_layer.to_string());
