@@ -26,6 +26,32 @@ pub struct Form {
     pub norm: bool,
 }
 
+impl Form {
+    /// How the weights of a block begin, see [`Linear::new`]. A plain stack keeps the scale of what passes through with a
+    /// gain of 2 (He et al. 2015b, equation 10). A residual stack keeps it when its branches begin small, so that all of
+    /// them together add about as much as the input (`1/√depth` as in GPT-2, Radford et al. 2019, section 2.3).
+    fn gain(self) -> f64 {
+        if self.skip { 2.0 / self.depth as f64 } else { 2.0 }
+    }
+}
+
+/// Points `[points, 2]` and the class of each.
+pub struct Points {
+    pub places: Vec<f32>,
+    pub classes: Vec<usize>,
+}
+
+/// How a stack is trained.
+pub struct Training<'a> {
+    /// What moves; everything else is frozen.
+    pub trained: &'a [Range<usize>],
+    /// The largest learning rate: it rises over the first tenth of the steps and falls to zero at the end.
+    pub rate: f64,
+    pub steps: usize,
+    /// Points in a step.
+    pub batch: usize,
+}
+
 /// Where the numbers of one block lie.
 #[derive(Clone, Debug)]
 pub struct Block {
@@ -71,7 +97,7 @@ impl Stack {
         let input = Linear::new(&mut parameters, random, [2, WIDTH], 1.0);
         let blocks = (0..form.depth)
             .map(|_| Block {
-                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], 2.0),
+                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], form.gain()),
                 norm: parameters.push(std::iter::repeat_n(1.0, WIDTH).chain(std::iter::repeat_n(0.0, WIDTH))),
                 adapter: 0..0,
             })
@@ -140,14 +166,29 @@ impl Stack {
     }
 
     /// Adds the gradients of the mean cross entropy over the points. Gives that mean and the share of right answers.
-    pub fn backward(&mut self, points: &[f32], classes: &[usize], cache: &Cache) -> (f64, f64) {
-        let (loss, right, d_logits) = losses(&cache.logits, classes);
+    pub fn backward(&mut self, points: &Points, cache: &Cache) -> (f64, f64) {
+        let (loss, right, d_logits) = losses(&cache.logits, &points.classes);
         let mut d = self.head.backward(&mut self.parameters, &cache.hidden, &d_logits);
         for (index, cache) in cache.blocks.iter().enumerate().rev() {
             d = self.block_backward(index, cache, d);
         }
-        self.input.backward(&mut self.parameters, points, &d);
+        self.input.backward(&mut self.parameters, &points.places, &d);
         (loss, right)
+    }
+
+    pub fn train(&mut self, points: &Points, training: &Training<'_>, random: &mut Random) {
+        let mut order = Vec::new();
+        for step in 0..training.steps {
+            if order.len() < training.batch {
+                order = random.order(points.classes.len());
+            }
+            let batch = points.pick(&order.split_off(order.len() - training.batch));
+            let cache = self.forward(&batch.places);
+            self.backward(&batch, &cache);
+            let share = step as f64 / training.steps as f64;
+            let rate = training.rate * (10.0 * share + 0.1).min(1.0) * (1.0 - share);
+            self.parameters.step(rate, training.trained);
+        }
     }
 
     fn block_backward(&mut self, index: usize, cache: &BlockCache, mut d: Vec<f32>) -> Vec<f32> {
@@ -191,17 +232,22 @@ pub fn losses(logits: &[f32], classes: &[usize]) -> (f64, f64, Vec<f32>) {
     (sum / count, right as f64 / count, d_logits)
 }
 
-/// Points on two interleaved spirals of `turns` turns, with a little noise, and the spiral that each lies on.
-pub fn spirals(count: usize, turns: f64, random: &mut Random) -> (Vec<f32>, Vec<usize>) {
-    let mut points = Vec::with_capacity(2 * count);
-    let mut classes = Vec::with_capacity(count);
-    for index in 0..count {
-        let along = random.uniform().sqrt();
-        let angle = std::f64::consts::TAU * (turns * along + 0.5 * (index % 2) as f64);
-        let radius = 2.0 * along;
-        points.push((radius * angle.cos() + 0.02 * random.normal()) as f32);
-        points.push((radius * angle.sin() + 0.02 * random.normal()) as f32);
-        classes.push(index % 2);
+impl Points {
+    /// Two interleaved spirals of `turns` turns with a little noise; the class is the spiral.
+    pub fn spirals(count: usize, turns: f64, random: &mut Random) -> Self {
+        let mut places = Vec::with_capacity(2 * count);
+        for index in 0..count {
+            let along = random.uniform().sqrt();
+            let angle = std::f64::consts::TAU * (turns * along + 0.5 * (index % 2) as f64);
+            for coordinate in [angle.cos(), angle.sin()] {
+                places.push((2.0 * along * coordinate + 0.02 * random.normal()) as f32);
+            }
+        }
+        Self { places, classes: (0..count).map(|index| index % 2).collect() }
     }
-    (points, classes)
+
+    fn pick(&self, indices: &[usize]) -> Self {
+        let places = indices.iter().flat_map(|index| &self.places[2 * index..][..2]).copied().collect();
+        Self { places, classes: indices.iter().map(|index| self.classes[*index]).collect() }
+    }
 }
