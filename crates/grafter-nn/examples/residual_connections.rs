@@ -14,7 +14,7 @@ use std::error::Error;
 
 use plot::{Axis, Line, Panel};
 use stack::{Form, Points, Stack, Training, losses};
-use training::{Random, spread};
+use training::{Random, limits, spread};
 
 const DEPTHS: [usize; 6] = [2, 4, 8, 16, 32, 64];
 const RATES: [f64; 3] = [3e-4, 1e-3, 3e-3];
@@ -115,7 +115,7 @@ fn print_row(name: &str, depth: usize, best: &Best) {
 
 /// Mean, smallest and largest of the seeds at one depth.
 fn point(depth: usize, values: &[f64]) -> [f64; 4] {
-    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+    let (low, high) = limits(values);
     [depth as f64, spread(values).0, low, high]
 }
 

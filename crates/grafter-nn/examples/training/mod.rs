@@ -125,3 +125,8 @@ pub fn spread(values: &[f64]) -> (f64, f64) {
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (mean, (squares / (values.len().max(2) - 1) as f64).sqrt())
 }
+
+/// The smallest and the largest value.
+pub fn limits(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
+}
