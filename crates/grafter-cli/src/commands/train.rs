@@ -51,6 +51,7 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     refuse_in_adapter("--log", &log, &arguments.out)?;
     if let Some(folder) = &arguments.tensorboard {
         refuse_in_adapter("--tensorboard", folder, &arguments.out)?;
+        super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
     }
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {

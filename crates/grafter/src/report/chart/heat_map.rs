@@ -96,7 +96,7 @@ impl<'a> Layout<'a> {
             (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
         });
         let printed = longest(map.cells.iter().flatten().map(|cell| &cell.text));
-        let cell = (printed + 14.0).max(if map.columns.labels.len() <= 8 { 56.0 } else { 34.0 });
+        let cell = (printed + 14.0).max(if map.columns.labels.len() <= 8 { 44.0 } else { 34.0 });
         let names = longest(map.columns.labels.iter());
         let slanted = names + 8.0 > cell;
         let left = longest(map.rows.labels.iter()) + 12.0;

@@ -196,7 +196,7 @@ impl TrainReport<'_> {
         });
         series.extend(kept.map(|point| Series {
             name: "kept".to_owned(),
-            mark: Mark::Points,
+            mark: Mark::Rings,
             points: vec![point],
             ..Series::default()
         }));
