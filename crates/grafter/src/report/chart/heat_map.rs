@@ -207,7 +207,8 @@ impl<'a> Layout<'a> {
 
     /// What the colours mean.
     fn scale(&self, svg: &mut Html) {
-        if !(self.low < self.high) {
+        // With one value only, or none, there is nothing to tell apart.
+        if self.low.partial_cmp(&self.high) != Some(std::cmp::Ordering::Less) {
             return;
         }
         let (y, step) = (self.height - 24.0, 5.0);

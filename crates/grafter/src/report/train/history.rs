@@ -138,7 +138,7 @@ mod tests {
         assert!(kept.iter().any(|point| (point.x, point.y) == (8_888.0, -3.0)));
         assert!(kept.windows(2).all(|pair| pair[0].x < pair[1].x));
         assert_eq!(thinned(curve([1.0, 2.0]), 1000).len(), 2);
-        assert_eq!(thinned(curve([1.0; 5]), 0).len(), 1);
+        assert_eq!(thinned(curve([1.0; 5]), 0).len(), 2);
     }
 
     #[test]
