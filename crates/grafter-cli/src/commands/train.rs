@@ -56,6 +56,7 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     if let Some(folder) = &arguments.tensorboard {
         let hint = "write the events beside the adapter's folder, not in it";
         super::refuse_inside(("--tensorboard", folder), &arguments.out, hint)?;
+        super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
     }
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {

@@ -1,5 +1,7 @@
 //! Blocks of text and numbers: tables, facts, tiles.
 
+use std::fmt::Display;
+
 use super::html::Html;
 use super::page::Block;
 
@@ -24,7 +26,7 @@ impl Column {
     }
 }
 
-/// A table. Where it is wider than the page it scrolls in its own frame.
+/// A table. Where it is wider than the page it scrolls in its own frame; one with running text stands as a list on a phone.
 pub struct Table {
     /// What it shows; may be empty.
     pub caption: String,
@@ -38,7 +40,9 @@ impl Block for Table {
     fn to_html(&self) -> Html {
         let mut html = Html::new();
         html.element("div", &[("class", &"scroll")], |frame| {
-            frame.element("table", &[], |table| {
+            let class =
+                if self.columns.iter().any(|(_, column)| *column == Column::Text) { "stacked" } else { "" };
+            frame.element("table", &[("class", &class)], |table| {
                 if !self.caption.is_empty() {
                     table.leaf("caption", &[], &self.caption);
                 }
@@ -49,11 +53,13 @@ impl Block for Table {
                 table.fixed("</tr></thead>\n<tbody>\n");
                 for row in &self.rows {
                     table.element("tr", &[], |line| {
-                        for (place, (cell, (_, column))) in row.iter().zip(&self.columns).enumerate() {
+                        for (place, (cell, (name, column))) in row.iter().zip(&self.columns).enumerate() {
                             if place == 0 && *column == Column::Name {
-                                line.leaf("th", &[("scope", &"row"), ("class", &"name")], cell);
+                                let heading: &[(&'static str, &dyn Display)] =
+                                    &[("scope", &"row"), ("class", &"name"), ("data-name", name)];
+                                line.leaf("th", heading, cell);
                             } else {
-                                line.leaf("td", &[("class", &column.class())], cell);
+                                line.leaf("td", &[("class", &column.class()), ("data-name", name)], cell);
                             }
                         }
                     });
@@ -127,10 +133,9 @@ mod tests {
         };
         let html = table.to_html();
         assert!(html.as_str().contains("<caption>a &lt; b</caption>"));
-        assert!(
-            html.as_str().contains(
-                "<tr><th scope=\"row\" class=\"name\">&lt;b&gt;</th><td class=\"number\">3</td></tr>"
-            )
-        );
+        assert!(html.as_str().contains(
+            "<th scope=\"row\" class=\"name\" data-name=\"label\">&lt;b&gt;</th>\
+             <td class=\"number\" data-name=\"rows\">3</td>"
+        ));
     }
 }

@@ -96,7 +96,7 @@ impl<'a> Layout<'a> {
             (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
         });
         let printed = longest(map.cells.iter().flatten().map(|cell| &cell.text));
-        let cell = (printed + 14.0).max(if map.columns.labels.len() <= 8 { 56.0 } else { 34.0 });
+        let cell = (printed + 14.0).max(if map.columns.labels.len() <= 8 { 44.0 } else { 34.0 });
         let names = longest(map.columns.labels.iter());
         let slanted = names + 8.0 > cell;
         let left = longest(map.rows.labels.iter()) + 12.0;
@@ -207,7 +207,8 @@ impl<'a> Layout<'a> {
 
     /// What the colours mean.
     fn scale(&self, svg: &mut Html) {
-        if !(self.low < self.high) {
+        // With one value only, or none, there is nothing to tell apart.
+        if self.low.partial_cmp(&self.high) != Some(std::cmp::Ordering::Less) {
             return;
         }
         let (y, step) = (self.height - 24.0, 5.0);

@@ -48,6 +48,8 @@ pub enum Mark {
     Points,
     /// Both.
     LineAndPoints,
+    /// Rings around points of another series, to point them out.
+    Rings,
 }
 
 /// A point. One whose `x` or `y` is NaN, infinite, or not above 0 on a logarithmic axis is left out, and the chart says
@@ -91,12 +93,8 @@ impl Mark {
             Self::Line | Self::LineAndPoints => Some("line"),
             Self::Faint => Some("line faint"),
             Self::Dashed => Some("line dashed"),
-            Self::Points => None,
+            Self::Points | Self::Rings => None,
         }
-    }
-
-    fn has_points(self) -> bool {
-        matches!(self, Self::Points | Self::LineAndPoints)
     }
 }
 
@@ -168,8 +166,10 @@ impl Plot {
                             if let Some(class) = series.mark.line_class() {
                                 group.empty("path", &[("class", &class), ("d", &"M2 6H26")]);
                             }
-                            if series.mark.has_points() {
-                                dot(group, (colour, 14.0, 6.0), "");
+                            match series.mark {
+                                Mark::Points | Mark::LineAndPoints => dot(group, (colour, 14.0, 6.0), ""),
+                                Mark::Rings => ring(group, 14.0, 6.0, 4.5),
+                                Mark::Line | Mark::Faint | Mark::Dashed => {}
                             }
                         });
                     });
@@ -224,6 +224,11 @@ fn dot(group: &mut Html, (colour, x, y): (usize, f64, f64), tooltip: &str) {
             dot.leaf("title", &[], tooltip);
         }
     });
+}
+
+fn ring(group: &mut Html, x: f64, y: f64, radius: f64) {
+    let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
+    group.empty("circle", &[("class", &"ring"), ("cx", &x), ("cy", &y), ("r", &radius)]);
 }
 
 /// A plot at one size, in pixels.
@@ -360,8 +365,12 @@ impl<'a> Drawing<'a> {
                 );
                 group.empty("path", &[("class", &"bar"), ("d", &path)]);
             }
-            if series.mark.has_points() {
-                dot(group, (colour, x, y), &self.tooltip(series, point));
+            match series.mark {
+                Mark::Points | Mark::LineAndPoints => {
+                    dot(group, (colour, x, y), &self.tooltip(series, point));
+                }
+                Mark::Rings => ring(group, x, y, 7.5),
+                Mark::Line | Mark::Faint | Mark::Dashed => {}
             }
         }
     }

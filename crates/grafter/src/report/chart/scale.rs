@@ -36,7 +36,7 @@ const LARGEST: f64 = 1e300;
 impl Scale {
     /// The place of a value before it is fitted to an axis; `None` if it has none.
     pub(super) fn forward(self, value: f64) -> Option<f64> {
-        if !(value.abs() <= LARGEST) {
+        if value.is_nan() || value.abs() > LARGEST {
             return None;
         }
         match self {
@@ -160,7 +160,7 @@ fn nice_step(least: f64) -> f64 {
 fn multiples(step: f64, low: f64, high: f64) -> Vec<f64> {
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     // A step too small to tell neighbours apart has no multiples to name.
-    if !(last - first <= 1e3) {
+    if last - first > 1e3 || !(last - first).is_finite() {
         return Vec::new();
     }
     // Adding zero turns a negative one into zero.

@@ -169,7 +169,7 @@ impl TrainReport<'_> {
             },
             columns: vec![
                 ("label".to_owned(), Column::Name),
-                ("answer".to_owned(), Column::Text),
+                ("answer".to_owned(), Column::Name),
                 ("rows".to_owned(), Column::Number),
             ],
             rows: confused

@@ -187,17 +187,17 @@ impl TrainReport<'_> {
                 ..Series::default()
             });
         }
-        let kept = points.iter().find(|point| point.x == training.best_step as f64).cloned();
+        let kept = self.history.evaluations.iter().find(|evaluation| evaluation.step == training.best_step);
         series.push(Series {
             name: "evaluations".to_owned(),
             mark: Mark::LineAndPoints,
             points,
             ..Series::default()
         });
-        series.extend(kept.map(|point| Series {
+        series.extend(kept.map(|evaluation| Series {
             name: "kept".to_owned(),
-            mark: Mark::Points,
-            points: vec![point],
+            mark: Mark::Rings,
+            points: vec![Point::new(evaluation.step as f64, evaluation.score)],
             ..Series::default()
         }));
         Plot {
