@@ -21,7 +21,8 @@ text{font:12px system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#30363d}
 .s0{stroke:#c2410c}.f0{fill:#c2410c}.s1{stroke:#0969b5}.f1{fill:#0969b5}
 .s2{stroke:#a16207}.f2{fill:#a16207}.s3{stroke:#0f766e}.f3{fill:#0f766e}
 @media (prefers-color-scheme:dark){
-text{fill:#d7dde3}.head{font-weight:600}.small{fill:#9aa4ae}.paper{fill:#0d1117}.grid{stroke:#272d35}.axis{stroke:#6e7781}.band{opacity:.24}
+text{fill:#d7dde3}.small{fill:#9aa4ae}.paper{fill:#0d1117}
+.grid{stroke:#272d35}.axis{stroke:#6e7781}.band{opacity:.24}
 .s0{stroke:#ff8f5a}.f0{fill:#ff8f5a}.s1{stroke:#5eb1ff}.f1{fill:#5eb1ff}
 .s2{stroke:#e0b13c}.f2{fill:#e0b13c}.s3{stroke:#3cc9b4}.f3{fill:#3cc9b4}
 }";
@@ -121,12 +122,8 @@ fn draw(out: &mut String, panel: &Panel, left: f64) {
     segment(out, "axis", [left, bottom], [left + WIDTH, bottom]);
     text(out, [left + WIDTH / 2.0, bottom + 40.0], "text-anchor=\"middle\"", panel.x.label);
     let [x, y] = [left - LEFT + 16.0, TOP + HEIGHT / 2.0];
-    text(
-        out,
-        [x, y],
-        &format!("text-anchor=\"middle\" transform=\"rotate(-90 {x:.1} {y:.1})\""),
-        panel.y.label,
-    );
+    let turned = format!("text-anchor=\"middle\" transform=\"rotate(-90 {x:.1} {y:.1})\"");
+    text(out, [x, y], &turned, panel.y.label);
     for line in &panel.lines {
         let upper = line.points.iter().map(|[x, _, _, high]| [x_of(*x), y_of(*high)]);
         let lower = line.points.iter().rev().map(|[x, _, low, _]| [x_of(*x), y_of(*low)]);
@@ -154,10 +151,8 @@ fn places(points: &[[f64; 2]]) -> String {
 }
 
 fn segment(out: &mut String, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
-    let _ = writeln!(
-        out,
-        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-    );
+    let [from, to] = [format!("x1=\"{x1:.1}\" y1=\"{y1:.1}\""), format!("x2=\"{x2:.1}\" y2=\"{y2:.1}\"")];
+    let _ = writeln!(out, "<line class=\"{class}\" {from} {to}/>");
 }
 
 fn text(out: &mut String, [x, y]: [f64; 2], attributes: &str, words: &str) {
