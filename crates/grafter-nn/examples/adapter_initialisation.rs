@@ -19,7 +19,7 @@ use plot::{Axis, Line, Panel};
 use stack::{Form, Points, Stack, Training, losses};
 use training::{Linear, Parameters, Random, limits, spread};
 
-const FORM: Form = Form { depth: 8, skip: true, norm: true };
+const DEPTH: usize = 8;
 const DEVIATIONS: [f64; 9] = [0.0, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0];
 const RATES: [f64; 2] = [1e-3, 3e-3];
 const SEEDS: u64 = 5;
@@ -63,7 +63,7 @@ impl Base {
         let mut random = Random::new(seed);
         let first = Points::spirals(POINTS, TURNS, &mut random);
         let second = Points::spirals(POINTS, SECOND_TURNS, &mut random);
-        let mut stack = Stack::new(FORM, &mut random);
+        let mut stack = Stack::new(Form::suited(DEPTH, true, true), &mut random);
         let everything = 0..stack.parameters.values.len();
         let training = Training { trained: &[everything], rate: RATES[1], steps: STEPS, batch: BATCH };
         stack.train(&first, &training, &mut random);

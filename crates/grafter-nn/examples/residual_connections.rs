@@ -91,13 +91,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         let [mut loss_line, mut gradient_line] =
             [(); 2].map(|()| Line { name, colour: colour % 2, dashed: !norm, points: Vec::new() });
         for depth in DEPTHS {
-            let best = best(Form { depth, skip, norm });
+            let best = best(Form::suited(depth, skip, norm));
             print_row(name, depth, &best);
             loss_line.points.push(point(depth, &best.values(|outcome| outcome.loss)));
             gradient_line.points.push(point(depth, &best.values(|outcome| outcome.gradient)));
         }
         losses.push(loss_line);
         gradients.push(gradient_line);
+    }
+    println!("\nthe weights of each drawn as suits the other:");
+    for (name, skip, norm) in KINDS.into_iter().filter(|(.., norm)| *norm) {
+        let depth = DEPTHS[DEPTHS.len() - 1];
+        let Form { gain, .. } = Form::suited(depth, !skip, norm);
+        print_row(name, depth, &best(Form { depth, skip, norm, gain }));
     }
     if let Some(file) = file {
         std::fs::write(file, figure(losses, gradients))?;

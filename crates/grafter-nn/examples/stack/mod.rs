@@ -26,14 +26,16 @@ pub struct Form {
     pub depth: usize,
     pub skip: bool,
     pub norm: bool,
+    /// How the weights of a block begin, see [`Linear::new`].
+    pub gain: f64,
 }
 
 impl Form {
-    /// How the weights of a block begin, see [`Linear::new`]. A plain stack keeps the scale of what passes through with a
-    /// gain of 2 (He et al. 2015b, equation 10). A residual stack keeps it when its branches begin small, so that all of
-    /// them together add about as much as the input (`1/√depth` as in GPT-2, Radford et al. 2019, section 2.3).
-    fn gain(self) -> f64 {
-        if self.skip { 2.0 / self.depth as f64 } else { 2.0 }
+    /// With the initialisation that suits it. A plain stack keeps the scale of what passes through with a gain of 2 (He et
+    /// al. 2015b, equation 10). A residual stack keeps it when its branches begin small, so that all of them together add
+    /// about as much as the input (`1/√depth` as in GPT-2, Radford et al. 2019, section 2.3).
+    pub fn suited(depth: usize, skip: bool, norm: bool) -> Self {
+        Self { depth, skip, norm, gain: if skip { 2.0 / depth as f64 } else { 2.0 } }
     }
 }
 
@@ -99,7 +101,7 @@ impl Stack {
         let input = Linear::new(&mut parameters, random, [2, WIDTH], 1.0);
         let blocks = (0..form.depth)
             .map(|_| Block {
-                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], form.gain()),
+                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], form.gain),
                 norm: parameters.push(std::iter::repeat_n(1.0, WIDTH).chain(std::iter::repeat_n(0.0, WIDTH))),
                 adapter: 0..0,
             })
@@ -271,7 +273,7 @@ mod tests {
         ] {
             let mut random = Random::new(3);
             let points = Points::spirals(64, 1.5, &mut random);
-            let mut stack = Stack::new(Form { depth: 3, skip, norm }, &mut random);
+            let mut stack = Stack::new(Form::suited(3, skip, norm), &mut random);
             if grafted {
                 stack.graft(0.3, &mut random);
             }
@@ -289,7 +291,7 @@ mod tests {
     fn adapters_of_zeros_change_no_bit() {
         let mut random = Random::new(4);
         let points = Points::spirals(64, 1.5, &mut random);
-        let mut stack = Stack::new(Form { depth: 3, skip: true, norm: true }, &mut random);
+        let mut stack = Stack::new(Form::suited(3, true, true), &mut random);
         let bare = stack.forward(&points.places).logits;
         stack.graft(0.0, &mut random);
         assert_eq!(stack.forward(&points.places).logits, bare);
