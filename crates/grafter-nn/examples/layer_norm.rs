@@ -66,9 +66,8 @@ fn answer(sequence: &Sequence) -> usize {
 
 /// Sequences in descending order of their lengths, so that those with a token `t` are the first ones.
 fn batch(count: usize, lengths: Range<usize>, random: &mut Random) -> Vec<Sequence> {
-    let mut batch: Vec<_> = (0..count)
-        .map(|_| sequence(lengths.start + random.below(lengths.len()), random))
-        .collect();
+    let mut batch: Vec<_> =
+        (0..count).map(|_| sequence(lengths.start + random.below(lengths.len()), random)).collect();
     batch.sort_by_key(|sequence| std::cmp::Reverse(sequence.len()));
     batch
 }
@@ -246,7 +245,8 @@ impl Network {
                 let rstd = self.batch_norm.forward(&x, statistics, &mut normalised);
                 for (hidden, normalised) in hidden.chunks_mut(HIDDEN).zip(normalised.chunks(HIDDEN)) {
                     for feature in 0..HIDDEN {
-                        hidden[feature] = weights.weight[feature] * normalised[feature] + weights.bias[feature];
+                        hidden[feature] =
+                            weights.weight[feature] * normalised[feature] + weights.bias[feature];
                     }
                 }
                 rstd
@@ -320,7 +320,8 @@ impl Network {
         let batch = batch(32, LENGTHS, &mut Random::new(TEST_SEED));
         let together = self.forward(&batch, statistics).logits;
         let alone = batch.iter().flat_map(|row| self.forward(std::slice::from_ref(row), statistics).logits);
-        let differences: Vec<f32> = alone.zip(together).map(|(alone, together)| (alone - together).abs()).collect();
+        let differences: Vec<f32> =
+            alone.zip(together).map(|(alone, together)| (alone - together).abs()).collect();
         differences.into_iter().fold(0.0, f32::max)
     }
 }
@@ -334,13 +335,14 @@ const KINDS: [(&str, Norm, Statistics); 3] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let file = plot::svg_argument()?;
-    let train = |norm| BATCHES.map(|size| Vec::from_iter((1..=SEEDS).map(|seed| Network::trained(norm, size, seed))));
+    let train =
+        |norm| BATCHES.map(|size| Vec::from_iter((1..=SEEDS).map(|seed| Network::trained(norm, size, seed))));
     let [mut layer, mut batch] = [Norm::Layer, Norm::Batch].map(train);
     println!("right answers in %, {SEEDS} seeds, mean ± standard deviation; chance is {}", 100 / MARKERS);
     let [mut by_batch, mut by_length] = [Vec::new(), Vec::new()];
     for (colour, (name, norm, statistics)) in KINDS.into_iter().enumerate() {
         let networks = if norm == Norm::Layer { &mut layer } else { &mut batch };
-        let mut line = || Line { name, colour: [1, 0, 2][colour], dashed: colour == 2, points: Vec::new() };
+        let line = || Line { name, colour: [1, 0, 2][colour], dashed: colour == 2, points: Vec::new() };
         let [mut sizes, mut lengths] = [line(), line()];
         println!("\n{name}\n  by the size of the batches in training and test, lengths of training");
         for (networks, size) in networks.iter_mut().zip(BATCHES) {
@@ -373,29 +375,49 @@ fn row(x: usize, values: &[f64]) -> [f64; 4] {
 }
 
 fn figure(by_batch: Vec<Line>, by_length: Vec<Line>) -> String {
-    let powers = |label, values: &[usize]| Axis {
-        label,
-        logarithmic: true,
-        marks: values.iter().map(|value| (*value as f64, value.to_string())).collect(),
-    };
-    let answers = || Axis {
-        label: "right answers, %",
-        logarithmic: false,
-        marks: [0, 25, 50, 75, 100].map(|percent| (f64::from(percent), percent.to_string())).to_vec(),
-    };
     let panels = [
         Panel {
             title: "Tested at the lengths of training",
-            x: powers("sequences in a batch", &BATCHES),
-            y: answers(),
+            x: Axis::doublings("sequences in a batch", &BATCHES),
+            y: Axis::percent("right answers, %"),
             lines: by_batch,
         },
         Panel {
             title: "Trained on 8 to 24 tokens in batches of 32",
-            x: powers("tokens of the tested sequences", &TEST_LENGTHS),
-            y: answers(),
+            x: Axis::doublings("tokens of the tested sequences", &TEST_LENGTHS),
+            y: Axis::percent("right answers, %"),
             lines: by_length,
         },
     ];
-    plot::svg("LayerNorm and BatchNorm in a recurrent network", &panels)
+    plot::svg("LayerNorm and BatchNorm in a recurrent network", SEEDS, &panels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::assert_gradients;
+
+    #[test]
+    fn gradients_equal_central_differences() {
+        for norm in [Norm::Layer, Norm::Batch] {
+            let mut random = Random::new(5);
+            let mut network = Network::new(norm, &mut random);
+            let batch = batch(6, 2..7, &mut random);
+            let cache = network.forward(&batch, Statistics::Training);
+            network.backward(&batch, &cache);
+            let mut moved = network.clone();
+            assert_gradients(&network.parameters, |parameters| {
+                moved.parameters.clone_from(parameters);
+                let cache = moved.forward(&batch, Statistics::Batch);
+                moved.backward(&batch, &cache)
+            });
+        }
+    }
+
+    #[test]
+    fn a_sequence_is_read_alone_as_in_a_batch_unless_the_batch_gives_the_statistics() {
+        let mut random = Random::new(6);
+        assert_eq!(Network::new(Norm::Layer, &mut random).difference_in_a_batch(Statistics::Batch), 0.0);
+        assert!(Network::new(Norm::Batch, &mut random).difference_in_a_batch(Statistics::Batch) > 0.1);
+    }
 }

@@ -72,27 +72,38 @@ fn run(form: Form, rate: f64, seed: u64) -> Outcome {
 }
 
 fn best(form: Form) -> Best {
-    let runs = RATES.map(|rate| Best { rate, outcomes: (1..=SEEDS).map(|seed| run(form, rate, seed)).collect() });
+    let runs =
+        RATES.map(|rate| Best { rate, outcomes: (1..=SEEDS).map(|seed| run(form, rate, seed)).collect() });
     let loss = |best: &Best| spread(&best.values(|outcome| outcome.loss)).0;
     runs.into_iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).expect("there is a learning rate")
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let file = plot::svg_argument()?;
-    println!("{SEEDS} seeds, mean ± standard deviation; the gradient is that of the first block before the first step\n");
-    println!("stack                depth   rate   training loss       accuracy        held out        gradient (smallest–largest)");
+    println!(
+        "{SEEDS} seeds, mean ± standard deviation; the gradient is that of the first block before the first step\n"
+    );
+    println!(
+        "stack                depth   rate   training loss       accuracy        held out        gradient (smallest–largest)"
+    );
     let [mut losses, mut gradients] = [Vec::new(), Vec::new()];
     for (colour, (name, skip, norm)) in KINDS.into_iter().enumerate() {
         let [mut loss_line, mut gradient_line] =
             [(); 2].map(|()| Line { name, colour: colour % 2, dashed: !norm, points: Vec::new() });
         for depth in DEPTHS {
-            let best = best(Form { depth, skip, norm });
+            let best = best(Form::suited(depth, skip, norm));
             print_row(name, depth, &best);
             loss_line.points.push(point(depth, &best.values(|outcome| outcome.loss)));
             gradient_line.points.push(point(depth, &best.values(|outcome| outcome.gradient)));
         }
         losses.push(loss_line);
         gradients.push(gradient_line);
+    }
+    println!("\nthe weights of each drawn as suits the other:");
+    for (name, skip, norm) in KINDS.into_iter().filter(|(.., norm)| *norm) {
+        let depth = DEPTHS[DEPTHS.len() - 1];
+        let Form { gain, .. } = Form::suited(depth, !skip, norm);
+        print_row(name, depth, &best(Form { depth, skip, norm, gain }));
     }
     if let Some(file) = file {
         std::fs::write(file, figure(losses, gradients))?;
@@ -120,29 +131,19 @@ fn point(depth: usize, values: &[f64]) -> [f64; 4] {
 }
 
 fn figure(losses: Vec<Line>, gradients: Vec<Line>) -> String {
-    let depth = || Axis {
-        label: "blocks",
-        logarithmic: true,
-        marks: DEPTHS.map(|depth| (depth as f64, depth.to_string())).to_vec(),
-    };
-    let powers = |label, exponents: &[i32]| Axis {
-        label,
-        logarithmic: true,
-        marks: exponents.iter().map(|exponent| (10f64.powi(*exponent), format!("1e{exponent}"))).collect(),
-    };
     let panels = [
         Panel {
             title: "After training",
-            x: depth(),
-            y: powers("training loss", &[-5, -4, -3, -2, -1, 0]),
+            x: Axis::doublings("blocks", &DEPTHS),
+            y: Axis::powers("training loss", &[-6, -5, -4, -3, -2, -1, 0]),
             lines: losses,
         },
         Panel {
             title: "Before training",
-            x: depth(),
-            y: powers("norm of the first block's gradient", &[-3, -1, 1, 3, 5, 7]),
+            x: Axis::doublings("blocks", &DEPTHS),
+            y: Axis::powers("norm of the first block's gradient", &[-3, -1, 1, 3, 5, 7]),
             lines: gradients,
         },
     ];
-    plot::svg("Depth with and without residual connections", &panels)
+    plot::svg("Depth with and without residual connections", SEEDS, &panels)
 }

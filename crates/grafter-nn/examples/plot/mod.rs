@@ -1,6 +1,8 @@
 //! Line charts as SVG: panels side by side under one legend, each line a mean with a band. Light and dark by the reader's
 //! `prefers-color-scheme`. No clock and no hash order: the same numbers give the same bytes.
 
+#![allow(dead_code, reason = "each example has a part of this file to itself")]
+
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -14,12 +16,13 @@ const BOTTOM: f64 = 54.0;
 
 const STYLE: &str = "\
 text{font:12px system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#30363d}
-.title{font-size:15px;font-weight:600}.small{fill:#57606a}
+.title{font-size:15px;font-weight:600}.head{font-weight:600}.small{fill:#57606a}
 .paper{fill:#fff}.grid{stroke:#d8dee4}.axis{stroke:#8c959f}.line{fill:none;stroke-width:2}.band{opacity:.16}
 .s0{stroke:#c2410c}.f0{fill:#c2410c}.s1{stroke:#0969b5}.f1{fill:#0969b5}
 .s2{stroke:#a16207}.f2{fill:#a16207}.s3{stroke:#0f766e}.f3{fill:#0f766e}
 @media (prefers-color-scheme:dark){
-text{fill:#d7dde3}.small{fill:#9aa4ae}.paper{fill:#0d1117}.grid{stroke:#272d35}.axis{stroke:#6e7781}.band{opacity:.24}
+text{fill:#d7dde3}.small{fill:#9aa4ae}.paper{fill:#0d1117}
+.grid{stroke:#272d35}.axis{stroke:#6e7781}.band{opacity:.24}
 .s0{stroke:#ff8f5a}.f0{fill:#ff8f5a}.s1{stroke:#5eb1ff}.f1{fill:#5eb1ff}
 .s2{stroke:#e0b13c}.f2{fill:#e0b13c}.s3{stroke:#3cc9b4}.f3{fill:#3cc9b4}
 }";
@@ -33,6 +36,27 @@ pub struct Axis {
 }
 
 impl Axis {
+    pub fn percent(label: &'static str) -> Self {
+        let marks = [0, 25, 50, 75, 100].map(|percent| (f64::from(percent), percent.to_string()));
+        Self { label, logarithmic: false, marks: marks.to_vec() }
+    }
+
+    /// Logarithmic, marked at these values.
+    pub fn doublings(label: &'static str, values: &[usize]) -> Self {
+        let marks = values.iter().map(|value| (*value as f64, value.to_string())).collect();
+        Self { label, logarithmic: true, marks }
+    }
+
+    /// Logarithmic, marked at the powers of ten with these exponents.
+    pub fn powers(label: &'static str, exponents: &[i32]) -> Self {
+        let raised = |c| "⁻⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth("-0123456789".find(c).unwrap_or_default());
+        let mark = |exponent: &i32| {
+            let exponent_raised: String = exponent.to_string().chars().filter_map(raised).collect();
+            (10f64.powi(*exponent), format!("10{exponent_raised}"))
+        };
+        Self { label, logarithmic: true, marks: exponents.iter().map(mark).collect() }
+    }
+
     /// Where a value lies between the first and the last mark, as a share; what lies outside is drawn at the edge.
     fn place(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.logarithmic { value.max(f64::MIN_POSITIVE).log10() } else { value };
@@ -58,8 +82,8 @@ pub struct Panel {
     pub lines: Vec<Line>,
 }
 
-/// The chart; the legend names the lines of the first panel.
-pub fn svg(title: &str, panels: &[Panel]) -> String {
+/// The chart; the legend names the lines of the last panel.
+pub fn svg(title: &str, seeds: u64, panels: &[Panel]) -> String {
     let panel_width = LEFT + WIDTH + RIGHT;
     let [width, height] = [panel_width * panels.len() as f64, TOP + HEIGHT + BOTTOM];
     let mut out = format!(
@@ -68,8 +92,10 @@ pub fn svg(title: &str, panels: &[Panel]) -> String {
          <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n"
     );
     text(&mut out, [20.0, 27.0], "class=\"title\"", title);
+    let note = format!("mean of {seeds} seeds; band: smallest to largest");
+    text(&mut out, [width - RIGHT, 27.0], "class=\"small\" text-anchor=\"end\"", &note);
     let mut x = 20.0;
-    for line in panels.first().map_or(&[][..], |panel| &panel.lines) {
+    for line in panels.last().map_or(&[][..], |panel| &panel.lines) {
         stroke(&mut out, line, &[[x, 47.0], [x + 28.0, 47.0]], &[[x + 14.0, 47.0]]);
         text(&mut out, [x + 35.0, 51.0], "", line.name);
         x += 56.0 + 6.6 * line.name.chars().count() as f64;
@@ -84,7 +110,7 @@ fn draw(out: &mut String, panel: &Panel, left: f64) {
     let bottom = TOP + HEIGHT;
     let x_of = |value: f64| left + WIDTH * panel.x.place(value);
     let y_of = |value: f64| bottom - HEIGHT * panel.y.place(value);
-    text(out, [left, TOP - 14.0], "font-weight=\"600\"", panel.title);
+    text(out, [left, TOP - 14.0], "class=\"head\"", panel.title);
     for (value, mark) in &panel.y.marks {
         segment(out, "grid", [left, y_of(*value)], [left + WIDTH, y_of(*value)]);
         text(out, [left - 8.0, y_of(*value) + 4.0], "class=\"small\" text-anchor=\"end\"", mark);
@@ -96,7 +122,8 @@ fn draw(out: &mut String, panel: &Panel, left: f64) {
     segment(out, "axis", [left, bottom], [left + WIDTH, bottom]);
     text(out, [left + WIDTH / 2.0, bottom + 40.0], "text-anchor=\"middle\"", panel.x.label);
     let [x, y] = [left - LEFT + 16.0, TOP + HEIGHT / 2.0];
-    text(out, [x, y], &format!("text-anchor=\"middle\" transform=\"rotate(-90 {x:.1} {y:.1})\""), panel.y.label);
+    let turned = format!("text-anchor=\"middle\" transform=\"rotate(-90 {x:.1} {y:.1})\"");
+    text(out, [x, y], &turned, panel.y.label);
     for line in &panel.lines {
         let upper = line.points.iter().map(|[x, _, _, high]| [x_of(*x), y_of(*high)]);
         let lower = line.points.iter().rev().map(|[x, _, low, _]| [x_of(*x), y_of(*low)]);
@@ -124,10 +151,8 @@ fn places(points: &[[f64; 2]]) -> String {
 }
 
 fn segment(out: &mut String, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
-    let _ = writeln!(
-        out,
-        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-    );
+    let [from, to] = [format!("x1=\"{x1:.1}\" y1=\"{y1:.1}\""), format!("x2=\"{x2:.1}\" y2=\"{y2:.1}\"")];
+    let _ = writeln!(out, "<line class=\"{class}\" {from} {to}/>");
 }
 
 fn text(out: &mut String, [x, y]: [f64; 2], attributes: &str, words: &str) {

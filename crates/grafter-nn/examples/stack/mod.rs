@@ -5,6 +5,8 @@
 //! block = [LayerNorm] ( [x +] [adapter] (f(x)) )        what stands in brackets can be left out
 //! ```
 
+#![allow(dead_code, reason = "each example has a part of this file to itself")]
+
 use std::ops::Range;
 
 use grafter_nn::activation::Activation;
@@ -24,14 +26,16 @@ pub struct Form {
     pub depth: usize,
     pub skip: bool,
     pub norm: bool,
+    /// How the weights of a block begin, see [`Linear::new`].
+    pub gain: f64,
 }
 
 impl Form {
-    /// How the weights of a block begin, see [`Linear::new`]. A plain stack keeps the scale of what passes through with a
-    /// gain of 2 (He et al. 2015b, equation 10). A residual stack keeps it when its branches begin small, so that all of
-    /// them together add about as much as the input (`1/√depth` as in GPT-2, Radford et al. 2019, section 2.3).
-    fn gain(self) -> f64 {
-        if self.skip { 2.0 / self.depth as f64 } else { 2.0 }
+    /// With the initialisation that suits it. A plain stack keeps the scale of what passes through with a gain of 2 (He et
+    /// al. 2015b, equation 10). A residual stack keeps it when its branches begin small, so that all of them together add
+    /// about as much as the input (`1/√depth` as in GPT-2, Radford et al. 2019, section 2.3).
+    pub fn suited(depth: usize, skip: bool, norm: bool) -> Self {
+        Self { depth, skip, norm, gain: if skip { 2.0 / depth as f64 } else { 2.0 } }
     }
 }
 
@@ -97,7 +101,7 @@ impl Stack {
         let input = Linear::new(&mut parameters, random, [2, WIDTH], 1.0);
         let blocks = (0..form.depth)
             .map(|_| Block {
-                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], form.gain()),
+                linear: Linear::new(&mut parameters, random, [WIDTH, WIDTH], form.gain),
                 norm: parameters.push(std::iter::repeat_n(1.0, WIDTH).chain(std::iter::repeat_n(0.0, WIDTH))),
                 adapter: 0..0,
             })
@@ -225,7 +229,8 @@ pub fn losses(logits: &[f32], classes: &[usize]) -> (f64, f64, Vec<f32>) {
     let width = logits.len() / classes.len();
     for ((row, d_row), class) in logits.chunks(width).zip(d_logits.chunks_mut(width)).zip(classes) {
         sum += loss::cross_entropy(row, *class, d_row);
-        right += usize::from(row.iter().enumerate().all(|(other, logit)| other == *class || *logit < row[*class]));
+        right +=
+            usize::from(row.iter().enumerate().all(|(other, logit)| other == *class || *logit < row[*class]));
         d_row.iter_mut().for_each(|d| *d /= classes.len() as f32);
     }
     let count = classes.len() as f64;
@@ -249,5 +254,46 @@ impl Points {
     fn pick(&self, indices: &[usize]) -> Self {
         let places = indices.iter().flat_map(|index| &self.places[2 * index..][..2]).copied().collect();
         Self { places, classes: indices.iter().map(|index| self.classes[*index]).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::assert_gradients;
+
+    #[test]
+    fn gradients_equal_central_differences() {
+        for (skip, norm, grafted) in [
+            (false, false, false),
+            (false, true, true),
+            (true, false, true),
+            (true, true, false),
+            (true, true, true),
+        ] {
+            let mut random = Random::new(3);
+            let points = Points::spirals(64, 1.5, &mut random);
+            let mut stack = Stack::new(Form::suited(3, skip, norm), &mut random);
+            if grafted {
+                stack.graft(0.3, &mut random);
+            }
+            let cache = stack.forward(&points.places);
+            stack.backward(&points, &cache);
+            let mut moved = stack.clone();
+            assert_gradients(&stack.parameters, |parameters| {
+                moved.parameters.clone_from(parameters);
+                losses(&moved.forward(&points.places).logits, &points.classes).0
+            });
+        }
+    }
+
+    #[test]
+    fn adapters_of_zeros_change_no_bit() {
+        let mut random = Random::new(4);
+        let points = Points::spirals(64, 1.5, &mut random);
+        let mut stack = Stack::new(Form::suited(3, true, true), &mut random);
+        let bare = stack.forward(&points.places).logits;
+        stack.graft(0.0, &mut random);
+        assert_eq!(stack.forward(&points.places).logits, bare);
     }
 }

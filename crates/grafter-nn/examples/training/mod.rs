@@ -1,6 +1,8 @@
 //! What the examples need beside the operations: seeded random numbers, Adam, and a linear layer that knows where its
 //! numbers lie. All numbers of a network are one flat vector, and a layer is a range of it.
 
+#![allow(dead_code, reason = "each example has a part of this file to itself")]
+
 use std::ops::Range;
 
 use grafter_nn::gemm::Start;
@@ -97,7 +99,12 @@ pub struct Linear {
 
 impl Linear {
     /// Normal weights with standard deviation `√(gain / inputs)` and biases of zero; He et al. 2015b have a gain of 2.
-    pub fn new(parameters: &mut Parameters, random: &mut Random, [inputs, outputs]: [usize; 2], gain: f64) -> Self {
+    pub fn new(
+        parameters: &mut Parameters,
+        random: &mut Random,
+        [inputs, outputs]: [usize; 2],
+        gain: f64,
+    ) -> Self {
         let std = (gain / inputs as f64).sqrt();
         let weights = (0..inputs * outputs).map(|_| (std * random.normal()) as f32);
         let range = parameters.push(weights.chain(std::iter::repeat_n(0.0, outputs)));
@@ -129,4 +136,29 @@ pub fn spread(values: &[f64]) -> (f64, f64) {
 /// The smallest and the largest value.
 pub fn limits(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
+}
+
+/// Whether the gradients are those of `loss`: its central difference along a random direction against their product
+/// with that direction.
+#[cfg(test)]
+pub fn assert_gradients(parameters: &Parameters, mut loss: impl FnMut(&Parameters) -> f64) {
+    /// Larger, and the curvature of batch normalisation over two rows shows; smaller, and the rounding of f32 does.
+    const STEP: f64 = 1e-4;
+    const TOLERANCE: f64 = 2e-3;
+    let mut random = Random::new(7);
+    let direction: Vec<f64> = (0..parameters.values.len()).map(|_| random.normal()).collect();
+    // Along the gradient the product is its norm, and large; a random part reaches what a wrong gradient leaves out.
+    let norm = parameters.gradient_norm(&(0..direction.len()));
+    let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+    let direction: Vec<f64> = (direction.iter().zip(&parameters.gradients))
+        .map(|(d, gradient)| d / length + f64::from(*gradient) / norm)
+        .collect();
+    let mut at = |step: f64| {
+        let mut moved = parameters.clone();
+        moved.values.iter_mut().zip(&direction).for_each(|(value, d)| *value += (step * d) as f32);
+        loss(&moved)
+    };
+    let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+    let exact: f64 = parameters.gradients.iter().zip(&direction).map(|(g, d)| f64::from(*g) * d).sum();
+    assert!((numeric - exact).abs() <= TOLERANCE * exact.abs(), "{numeric} by differences, {exact} computed");
 }
