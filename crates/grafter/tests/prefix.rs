@@ -218,8 +218,26 @@ impl TrainObserver for Recorder {
     }
 }
 
+/// Two epochs of four steps with dropout.
+fn two_epochs() -> TrainOptions {
+    TrainOptions {
+        epochs: Some(2),
+        batch_size: 8,
+        learning_rate: Some(1e-2),
+        ..GraftOptions::default().train
+    }
+}
+
 /// The numbers and the dev losses of a run with dropout.
 fn run(config: &AdapterConfig, budget: Budget, observer: &mut dyn TrainObserver) -> (Vec<f32>, f64) {
+    run_with(config, &TrainOptions { budget, ..two_epochs() }, observer)
+}
+
+fn run_with(
+    config: &AdapterConfig,
+    options: &TrainOptions,
+    observer: &mut dyn TrainObserver,
+) -> (Vec<f32>, f64) {
     let rows = sequences(40);
     let (train_rows, dev_rows) = (encoded(&rows[..30], 0), encoded(&rows[30..], 30));
     // By the places of the answers, so that an evaluation that mixes up rows shows.
@@ -228,15 +246,8 @@ fn run(config: &AdapterConfig, budget: Budget, observer: &mut dyn TrainObserver)
         answers.iter().enumerate().map(|(row, class)| (row * class) as f64).sum()
     };
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
-    let options = TrainOptions {
-        epochs: Some(2),
-        batch_size: 8,
-        learning_rate: Some(1e-2),
-        budget,
-        ..GraftOptions::default().train
-    };
     assert!(options.dropout);
-    let (state, ending) = train(MODEL.encoder(), config, &options, &data, observer).unwrap();
+    let (state, ending) = train(MODEL.encoder(), config, options, &data, observer).unwrap();
     assert_eq!(ending, Ending::Completed);
     (state.parameters.values().to_vec(), state.best.unwrap().loss)
 }
@@ -266,6 +277,29 @@ fn a_run_has_the_same_bytes_wherever_what_is_constant_lies() {
         let mut kept = Recorder::default();
         assert_eq!(run(&head_alone(Pooling::Mean), budget, &mut kept), expected);
         assert_eq!((kept.rows, kept.tokens), (40, 0), "no token passes the encoder in a step");
+    }
+}
+
+/// Training rows that come once, or not at all, pass the frozen layers in their own step, or not at all.
+#[test]
+fn only_rows_that_come_again_are_kept() {
+    let rows = sequences(40);
+    let tokens: usize = rows[..30].iter().map(|row| row.ids.len()).sum();
+    for config in [houlsby(1, Pooling::Mean), head_alone(Pooling::Mean)] {
+        let run = |max_steps, budget| {
+            let mut recorder = Recorder::default();
+            let options = TrainOptions { max_steps: Some(max_steps), budget, ..two_epochs() };
+            (run_with(&config, &options, &mut recorder), recorder)
+        };
+        for (steps, kept) in [(1, 10), (4, 10), (5, 40)] {
+            let (anew, _) = run(steps, Budget { total_bytes: 1, ..Budget::default() });
+            let (found, recorder) = run(steps, Budget::default());
+            assert_eq!(found, anew, "{steps} steps");
+            assert_eq!((recorder.rows, recorder.not_kept.len()), (kept, 0), "{steps} steps");
+            if steps == 4 {
+                assert_eq!(recorder.tokens, tokens, "each row once");
+            }
+        }
     }
 }
 

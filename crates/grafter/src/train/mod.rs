@@ -148,8 +148,8 @@ pub struct EvaluationReport {
 pub trait TrainObserver {
     /// Before anything is computed, when the rows are encoded.
     fn begin(&mut self) {}
-    /// While what is constant below everything that trains is computed, once for all rows: how many rows are done.
-    /// `Break` ends the run.
+    /// While what is constant below everything that trains is computed, once for all rows that come again: how many of
+    /// these are done. `Break` ends the run.
     fn prefix(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -225,20 +225,26 @@ pub fn train(
     }
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
+    let of_epoch = steps_per_epoch(data.train.len(), options.batch_size);
+    let of_epochs = of_epoch * u64::from(options.epochs_for(data.train.len()));
+    let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
+    // In one epoch or less no training row comes twice, and some may not come at all.
+    let kept_train = if total_steps > of_epoch { data.train.len() } else { 0 };
     let prefix = match Constant::of(state.parameters.layout()) {
-        Some(constant) => keep(encoder, constant, &options.budget, data, observer)?,
+        Some(constant) => {
+            let sets = if kept_train > 0 { vec![data.train, data.dev] } else { vec![data.dev] };
+            keep(encoder, constant, &options.budget, &sets, observer)?
+        }
         None => None,
     };
-    let of_epochs = steps_per_epoch(data.train.len(), options.batch_size)
-        * u64::from(options.epochs_for(data.train.len()));
-    let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
     let schedule = LinearSchedule {
         peak: options.learning_rate_for(config.method),
         warmup_steps: (options.warmup * total_steps as f64).round() as u64,
         total_steps,
     };
     let engine = GradientEngine::default();
-    let ending = Run { encoder, options, data, schedule, prefix, engine }.run(&mut state, observer)?;
+    let mut run = Run { encoder, options, data, schedule, prefix, kept_train, engine };
+    let ending = run.run(&mut state, observer)?;
     Ok((state, ending))
 }
 
@@ -247,17 +253,17 @@ fn steps_per_epoch(rows: usize, batch_size: usize) -> u64 {
     rows.div_ceil(batch_size) as u64
 }
 
-/// What is constant of the training rows and, after them, of the dev rows; `None` where it is not kept.
+/// What is constant of some rows, one set after another; `None` where it is not kept.
 fn keep(
     encoder: &Encoder,
     constant: Constant,
     budget: &Budget,
-    data: &TrainData<'_>,
+    sets: &[&EncodedRows],
     observer: &mut dyn TrainObserver,
 ) -> Result<Option<Prefix>, TrainError> {
-    let rows = data.train.len() + data.dev.len();
+    let rows = sets.iter().map(|set| set.len()).sum();
     let follow = |done| observer.prefix(done, rows);
-    match Prefix::compute(encoder, constant, &[data.train, data.dev], budget, follow) {
+    match Prefix::compute(encoder, constant, sets, budget, follow) {
         Ok(prefix) => Ok(Some(prefix)),
         Err(NotKept::Ended) => Err(TrainError::Interrupted { step: 0 }),
         Err(reason) => {
@@ -274,6 +280,8 @@ struct Run<'a> {
     data: &'a TrainData<'a>,
     schedule: LinearSchedule,
     prefix: Option<Prefix>,
+    /// Training rows that stand in `prefix` before the dev rows: all or none.
+    kept_train: usize,
     engine: GradientEngine,
 }
 
@@ -320,8 +328,8 @@ impl Run<'_> {
         Ok(Ending::Completed)
     }
 
-    /// What is kept of some rows, the dev rows counted after the training rows. If it cannot be read any more, it is
-    /// computed anew from here on.
+    /// What is kept of some rows, counted as the prefix counts them. If it cannot be read any more, it is computed anew from
+    /// here on.
     fn kept(
         &mut self,
         rows: impl Iterator<Item = usize>,
@@ -354,7 +362,7 @@ impl Run<'_> {
         };
         let mut batch = rows.batch(picked.iter().copied())?;
         let mut tokens = batch.tokens();
-        let kept = self.kept(picked.iter().copied(), observer);
+        let kept = if self.kept_train > 0 { self.kept(picked.iter().copied(), observer) } else { None };
         let task = &state.parameters;
         let (loss, gradients) = match Constant::of(task.layout()) {
             Some(constant @ Constant::Pooled(_)) => {
@@ -427,7 +435,7 @@ impl Run<'_> {
         task: &TaskParameters,
         observer: &mut dyn TrainObserver,
     ) -> io::Result<Vec<Vec<f32>>> {
-        let before = self.data.train.len();
+        let before = self.kept_train;
         let tasks = vec![task; rows.len()];
         let batch = self.data.dev.batch(rows.clone())?;
         let kept = self.kept(rows.map(|row| before + row), observer);
