@@ -13,7 +13,7 @@ pub fn listen() {
 /// The same with another message.
 pub fn listen_with(message: &'static str) {
     // It fails only where a handler is installed already, and then that one serves.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
