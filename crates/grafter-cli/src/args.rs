@@ -39,6 +39,8 @@ pub enum Command {
     Tune(Tune),
     /// Score an adapter on a file of labelled text
     Eval(Eval),
+    /// Score an adapter without the adapters of some layers, every span of them, to see what each is worth
+    Ablate(Ablate),
     /// Answer each text of a file or of standard input, one JSON line per row
     Predict(Predict),
     /// Say what an adapter or a model is
@@ -321,6 +323,38 @@ pub struct Eval {
     /// Labelled rows
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+
+    /// Print the scores as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub base: BaseArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Ablate {
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+
+    /// Labelled rows
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+
+    /// What is scored; what chose the adapter's best evaluation if absent
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<Metric>,
+
+    /// Write a page with a heat map
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print the scores as JSON
     #[arg(long)]

@@ -69,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Compare(command) => commands::compare::run(command),
         Command::Tune(command) => commands::tune::run(command),
         Command::Eval(command) => commands::eval::run(command),
+        Command::Ablate(command) => commands::ablate::run(command),
         Command::Predict(command) => commands::predict::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
         Command::CheckData(command) => commands::check_data::run(command),

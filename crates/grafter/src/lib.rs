@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod ablation;
 pub mod adapter;
 pub mod batch;
 pub mod checkpoint;

@@ -1,5 +1,6 @@
 //! One file for each command, and what several of them do alike.
 
+pub mod ablate;
 pub mod check_data;
 pub mod compare;
 pub mod eval;
