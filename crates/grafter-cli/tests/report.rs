@@ -24,7 +24,8 @@ impl Place {
     /// Five labels, of which the dev rows name another one than the training rows do, so that answers are wrong.
     fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
-        let labels = ["a", "b", HOSTILE_LABEL, "a label of several words that goes on and on", "e"];
+        let labels =
+            ["a", "ABBREVIATION WWW", HOSTILE_LABEL, "a label of several words that goes on and on", "e"];
         let rows = |shift: usize| -> String {
             let texts = ["good film", "bad film", HOSTILE_TEXT, &"wide".repeat(60), "the music"];
             let row =

@@ -86,7 +86,7 @@ struct Layout<'a> {
 }
 
 fn longest<'a>(texts: impl Iterator<Item = &'a String>) -> f64 {
-    text_width(texts.map(|text| text.chars().count().min(LONGEST_LABEL + 1)).max().unwrap_or(0))
+    texts.map(|text| text_width(&cut(text, LONGEST_LABEL))).fold(0.0, f64::max)
 }
 
 impl<'a> Layout<'a> {
@@ -213,7 +213,7 @@ impl<'a> Layout<'a> {
         }
         let (y, step) = (self.height - 24.0, 5.0);
         let ends = [number(self.low), number(self.high)];
-        let begin = self.left + text_width(ends[0].chars().count()) + 6.0;
+        let begin = self.left + text_width(&ends[0]) + 6.0;
         for place in 0..SCALE_STEPS {
             let strength = place as f64 / (SCALE_STEPS - 1) as f64;
             self.rectangle(svg, (begin + step * place as f64, y, step), 10.0, Some(strength));

@@ -35,8 +35,16 @@ pub use plot::{Mark, Plot, Point, Series};
 pub use scale::{Axis, Scale, number};
 
 /// How wide a text in the charts' size is, in pixels: a little more than most fonts need.
-fn text_width(characters: usize) -> f64 {
-    7.0 * characters as f64
+fn text_width(text: &str) -> f64 {
+    let width = |c: char| match c {
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 11.5,
+        'A'..='Z' => 9.0,
+        c if c.is_ascii() => 7.2,
+        // Letters of other alphabets, and the wide ones of East Asia.
+        c if c < '\u{2e80}' => 8.5,
+        _ => 12.5,
+    };
+    text.chars().map(width).sum()
 }
 
 /// A text of at most `most` characters, cut with `…`.

@@ -257,13 +257,12 @@ impl<'a> Drawing<'a> {
         let heights = points().flat_map(|point| [Some(point.y), point.low, point.high].into_iter().flatten());
         let y = Domain::of(plot.y.scale, heights, 0.06);
         let y_ticks = y.ticks(if height > 300.0 { 6 } else { 5 });
-        let longest = y_ticks.iter().map(|tick| tick.label.chars().count()).max().unwrap_or(0);
-        let left = (text_width(longest) + 10.0).max(34.0);
+        let longest = y_ticks.iter().map(|tick| text_width(&tick.label)).fold(0.0, f64::max);
+        let left = (longest + 10.0).max(34.0);
         let room = width - left - RIGHT;
         let fits = |ticks: &[Tick]| {
             ticks.windows(2).all(|pair| {
-                let needed =
-                    pair.iter().map(|tick| text_width(tick.label.chars().count())).sum::<f64>() / 2.0;
+                let needed = pair.iter().map(|tick| text_width(&tick.label)).sum::<f64>() / 2.0;
                 room * (pair[1].place - pair[0].place).abs() >= needed + GAP
             })
         };
@@ -324,13 +323,13 @@ impl<'a> Drawing<'a> {
             let path = format!("M{x:.1} {bottom:.1}v5");
             svg.empty("path", &[("class", &"frame"), ("d", &path)]);
             // The number at the end stays on the drawing.
-            let half = text_width(tick.label.chars().count()) / 2.0;
+            let half = text_width(&tick.label) / 2.0;
             let (x, y) = (format!("{:.1}", x.min(self.width - half - 1.0)), format!("{:.1}", bottom + 18.0));
             svg.leaf("text", &[("x", &x), ("y", &y), ("text-anchor", &"middle")], &tick.label);
         }
         let path = format!("M{left:.1} {bottom:.1}H{right:.1}");
         svg.empty("path", &[("class", &"frame"), ("d", &path)]);
-        let most = (self.width / text_width(1)) as usize;
+        let most = (self.width / text_width("n")) as usize;
         let above: &[(&'static str, &dyn std::fmt::Display)] =
             &[("x", &2), ("y", &13), ("class", &"axis-name")];
         svg.leaf("text", above, cut(&self.plot.y.label, most));
@@ -472,7 +471,7 @@ mod tests {
                     let drawing = Drawing::new(&plot, "", width, 300.0);
                     assert!(drawing.x_ticks.len() >= 2, "{end} {width} {:?}", drawing.x_ticks);
                     for pair in drawing.x_ticks.windows(2) {
-                        let half = |tick: &Tick| text_width(tick.label.chars().count()) / 2.0;
+                        let half = |tick: &Tick| text_width(&tick.label) / 2.0;
                         let room = drawing.x(pair[1].place) - drawing.x(pair[0].place);
                         assert!(room > half(&pair[0]) + half(&pair[1]), "{pair:?}");
                     }
