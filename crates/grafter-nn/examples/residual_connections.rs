@@ -18,7 +18,7 @@ use training::{Random, limits, spread};
 
 const DEPTHS: [usize; 6] = [2, 4, 8, 16, 32, 64];
 const RATES: [f64; 3] = [3e-4, 1e-3, 3e-3];
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 3;
 const POINTS: usize = 512;
 const BATCH: usize = 128;
 const STEPS: usize = 600;
