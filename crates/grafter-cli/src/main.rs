@@ -67,6 +67,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Train(command) => commands::train::run(command),
         Command::Compare(command) => commands::compare::run(command),
         Command::Tune(command) => commands::tune::run(command),
+        Command::Reproduce(command) => commands::reproduce::run(command),
         Command::Eval(command) => commands::eval::run(command),
         Command::Predict(command) => commands::predict::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
