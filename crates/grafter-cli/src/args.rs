@@ -2,7 +2,7 @@
 
 mod compare;
 
-pub use compare::{Assigned, Compare, Limits, Tune};
+pub use compare::{Assigned, Compare, Glue, Limits, Reproduce, Sweep, Tune};
 
 use std::path::PathBuf;
 
@@ -37,6 +37,9 @@ pub enum Command {
     Compare(Compare),
     /// Try several settings on one task and keep the best adapter
     Tune(Tune),
+    /// Run the paper's comparison on its data sets, beside its own numbers
+    #[command(subcommand)]
+    Reproduce(Reproduce),
     /// Score an adapter on a file of labelled text
     Eval(Eval),
     /// Score an adapter without the adapters of some layers, every span of them, to see what each is worth

@@ -68,6 +68,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Train(command) => commands::train::run(command),
         Command::Compare(command) => commands::compare::run(command),
         Command::Tune(command) => commands::tune::run(command),
+        Command::Reproduce(command) => commands::reproduce::run(command),
         Command::Eval(command) => commands::eval::run(command),
         Command::Ablate(command) => commands::ablate::run(command),
         Command::Predict(command) => commands::predict::run(command),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use grafter::adapter::Method;
 use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
@@ -144,6 +144,56 @@ pub struct Tune {
     /// What trains, as in `train`
     #[arg(long, value_name = "METHOD", default_value = "houlsby", help_heading = "Grid")]
     pub method: Method,
+
+    #[command(flatten)]
+    pub sweep: Sweep,
+
+    #[command(flatten)]
+    pub training: SharedTrainingArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Reproduce {
+    /// Table 1: full fine-tuning and adapters on GLUE
+    Glue(Glue),
+}
+
+/// Which tasks there are is told by the folder.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A task's folder has its name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) with `train`, `dev` and, where \
+                  labelled, `test`, or GLUE's own (CoLA, SST-2, …) with the files as they are published."
+)]
+pub struct Glue {
+    /// Folder with a folder for each task; those that are missing are left out
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Folder for the trials and the results
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Keep the adapter of each trial, in the folder `adapters` of --out
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
+
+    /// What trains, as in `train`; the paper's methods if absent
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', help_heading = "Grid")]
+    pub method: Vec<Method>,
 
     #[command(flatten)]
     pub sweep: Sweep,

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod predict;
 pub mod pull;
 pub mod quickstart;
+pub mod reproduce;
 pub mod train;
 pub mod tune;
 

@@ -572,3 +572,58 @@ fn tune_where_everything_diverges() {
     let done = place.tune(&["--trials=adapter/trials"]);
     assert!(done.stderr.contains("are in each other's way"), "{}", done.stderr);
 }
+
+// ----------------------------------------------------------------------------------------------- reproduce
+
+#[test]
+fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
+    let place = Place::new();
+    for folder in ["sst2", "CoLA", "STS-B", "MNLI"] {
+        std::fs::create_dir_all(place.path("glue").join(folder)).unwrap();
+    }
+    let cola = "gj04\t1\t\tthe actor was good\nbc\t0\t*\tfilm bad a\ngj04\t1\t\ta good \"story\nbc\t0\t*\twas the bad\n";
+    let stsb =
+        "index\tsentence1\tsentence2\tscore\n0\tone\ttwo\t1.5\n1\tred\tred\t5.0\n2\tblue\tnever\t0.2\n";
+    let mnli = "index\tsentence1_parse\tsentence1\tsentence2\tlabel1\tgold_label\n0\t( one )\tone\ttwo\tx\tneutral\n\
+                1\t( one )\tred\tred\tx\tentailment\n2\t( one )\tblue\tnever\tx\tcontradiction\n";
+    for split in ["train", "dev", "test"] {
+        place.write(&format!("glue/sst2/{split}.tsv"), OPINIONS.replace(',', "\t"));
+    }
+    for split in ["train", "dev"] {
+        place.write(&format!("glue/CoLA/{split}.tsv"), cola);
+        place.write(&format!("glue/STS-B/{split}.tsv"), stsb);
+    }
+    place.write("glue/MNLI/train.tsv", mnli);
+    place.write("glue/MNLI/dev_matched.tsv", mnli);
+    let glue =
+        ["reproduce", "glue", "--data=glue", "--out=out", "--method=head", "--epochs=1", "--max-length=32"];
+    let done = place.run(&glue).succeeded();
+    let table: Vec<&str> = done.stdout.lines().rev().take(6).collect();
+    let cells = |line: &str| line.rsplit("  ").filter(|cell| !cell.is_empty()).count();
+    assert_eq!(table[5].split_whitespace().collect::<Vec<_>>(), ["cola", "sst2", "stsb", "mnli", "mean"]);
+    // (60.5 + 94.9 + 87.6 + 86.7) / 4
+    assert_eq!(
+        table[4].split_whitespace().collect::<Vec<_>>(),
+        ["paper:", "full", "60.5", "94.9", "87.6", "86.7", "82.4"]
+    );
+    assert!(table[1].starts_with("head, dev") && cells(table[1]) == 6, "{}", table[1]);
+    let test: Vec<&str> = table[0].split_whitespace().collect();
+    assert_eq!(
+        (test[..2].to_vec(), test[2], test[4..].to_vec()),
+        (vec!["head,", "test"], "–", vec!["–", "–", "–"])
+    );
+    let results = place.results("out");
+    let metrics: Vec<&Value> =
+        results["tasks"].as_array().unwrap().iter().map(|task| &task["metric"]).collect();
+    assert_eq!(metrics, ["matthews", "accuracy", "spearman", "accuracy"]);
+    assert_eq!(results["tasks"][0]["dev_rows"], 4, "no row of CoLA is taken for a header");
+    let done = place.run(&glue).succeeded();
+    assert_eq!(done.stderr, "4 of 4 trials were finished before\n");
+    let told = place.told(&place.run(&["reproduce", "glue", "--data=out", "--out=other"]));
+    assert_snapshot!(told, @r#"
+    exit code 2
+    error: `out` has no folder of a task of GLUE
+
+    hint: known are cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, and GLUE's own names
+    "#);
+}

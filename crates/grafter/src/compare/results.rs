@@ -575,4 +575,74 @@ mod tests {
         assert_eq!(best_setting(&[unstable]), Some(0), "and no other");
         assert_eq!(best_setting(&[setting(0.1, 3, None), setting(0.2, 2, Some(0.4))]), Some(1), "diverged");
     }
+
+    fn file(rows: usize) -> FilePlan {
+        FilePlan { sha256: "00ff00ff00ff00ff00ff".to_owned(), rows, format: None }
+    }
+
+    fn record(method: Method, seed: u64, answers: &[usize], targets: &[usize]) -> TrialRecord {
+        let setting = Setting { method, bottleneck: None, learning_rate: 0.1, init_std: None };
+        let scores = crate::metrics::ClassificationScores::compute(targets, answers, 2).expect("rows fit");
+        let split = SplitRecord {
+            score: Some(scores.accuracy),
+            scores: crate::metrics::Scores::Classification(scores),
+            answers: RowAnswers::Classes(answers.to_vec()),
+        };
+        let trial = Trial { task: "a".to_owned(), setting, seed };
+        TrialRecord {
+            id: trial.id(),
+            trial,
+            ending: Ending::Completed,
+            dev: Some(split),
+            test: None,
+            trained_parameters: 1,
+            share_of_base: 0.1,
+            steps: Some(1),
+            best_step: Some(1),
+            adapter_bytes: Some(1),
+            weights_sha256: None,
+            seconds: 1.0,
+        }
+    }
+
+    /// The difference of `head` to `houlsby`, each with the answers of two seeds to the same rows.
+    fn delta(houlsby: [&[usize]; 2], head: [&[usize]; 2], targets: &[usize]) -> Delta {
+        let of = |method, answers: [&[usize]; 2]| {
+            [1, 2].map(|seed| record(method, seed, answers[seed as usize - 1], targets))
+        };
+        let records = [of(Method::Houlsby, houlsby), of(Method::Head, head)].concat();
+        let trials: Vec<Trial> = records.iter().map(|record| record.trial.clone()).collect();
+        let task = TaskPlan {
+            name: "a".to_owned(),
+            kind: TaskKind::Classification,
+            metric: Metric::Accuracy,
+            columns: crate::data::Columns::default(),
+            train: file(targets.len()),
+            dev: file(targets.len()),
+            test: None,
+        };
+        let targets = TaskTargets { classes: 2, dev: RowAnswers::Classes(targets.to_vec()), test: None };
+        let compared = Compared { task: &task, targets: &targets, trials: &trials, records: &records };
+        let (result, _) = compared.result(&[Method::Houlsby, Method::Head], Method::Houlsby);
+        result.methods[1].dev_difference.expect("both have scores")
+    }
+
+    #[test]
+    fn methods_are_compared_on_the_same_rows() {
+        let targets = [0, 1, 1, 0, 1, 0, 0, 1];
+        let (half, other, right) = ([0, 1, 1, 0, 0, 1, 1, 0], [1, 0, 0, 1, 1, 0, 0, 1], targets);
+        // The same errors on the same rows: drawn rows cannot tell them apart, however many errors are drawn.
+        let same = delta([&half, &other], [&other, &half], &targets);
+        assert_eq!(same, Delta { difference: 0.0, interval: Some(Interval { low: 0.0, high: 0.0 }) });
+        // The seeds of one err where those of the other do not: half a row each on every row.
+        let better = delta([&half, &other], [&right, &right], &targets);
+        assert_eq!(better, Delta { difference: 0.5, interval: Some(Interval { low: 0.5, high: 0.5 }) });
+        // Other rows: the same score, and the rows that are drawn decide.
+        let Delta { difference, interval: Some(interval) } =
+            delta([&half, &half], [&other, &other], &targets)
+        else {
+            panic!("accuracy is defined on all rows")
+        };
+        assert!(difference == 0.0 && interval.low < 0.0 && interval.high > 0.0, "{interval:?}");
+    }
 }

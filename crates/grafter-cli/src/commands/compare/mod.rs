@@ -10,6 +10,7 @@ mod text;
 use std::path::Path;
 use std::time::Instant;
 
+use grafter::adapter::Method;
 use grafter::compare::{
     CompareError, CompareFolder, CompareTask, Grid, Plan, Results, TaskSource, Trial, TrialRecord,
 };
@@ -21,12 +22,12 @@ use serde::Serialize;
 
 use super::{open_model, print, print_json};
 use crate::Outcome;
-use crate::args::{Assigned, Compare, Limits, ModelArg, SharedTrainingArgs};
+use crate::args::{Assigned, Compare, Limits, ModelArg, SharedTrainingArgs, Sweep};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, tell};
 
-pub use text::setting_text;
+pub use text::{aligned, setting_text, tables};
 
 /// The name of a task that was given by its files.
 pub const ONLY_TASK: &str = "task";
@@ -157,25 +158,9 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
-    let sweep = &arguments.sweep;
-    let default = GraftOptions::default();
-    let or =
-        |values: &[usize], default: usize| if values.is_empty() { vec![default] } else { values.to_vec() };
-    let grid = Grid {
-        tasks: Vec::new(),
-        methods: distinct(&arguments.method),
-        bottlenecks: or(&distinct(&sweep.bottleneck), default.bottleneck),
-        learning_rates: distinct(&sweep.lr),
-        init_stds: if sweep.init_std.is_empty() {
-            vec![default.train.init_std]
-        } else {
-            distinct(&sweep.init_std)
-        },
-        seeds: if sweep.seed.is_empty() { vec![default.train.seed] } else { distinct(&sweep.seed) },
-    };
     let job = Job {
         sources: sources(arguments)?,
-        grid,
+        grid: grid(&arguments.method, &arguments.sweep),
         training: &arguments.training,
         model: &arguments.model,
         base: arguments.base,
@@ -183,15 +168,36 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
         keep: arguments.keep,
         limits: &arguments.limits,
     };
+    run_job(job, arguments.json, tables)
+}
+
+/// Runs a job, and prints its results as JSON or as `tables` has them.
+pub fn run_job(job: Job<'_>, json: bool, tables: impl Fn(&Results) -> String) -> Result<Outcome, Failure> {
     let open = job.open()?;
     let ran = open.run()?;
     tell_left(&ran, open.trials.len());
-    if arguments.json {
+    if json {
         print_json(&Report { left: ran.left, results: &ran.results })?;
     } else {
-        print(&text::tables(&ran.results))?;
+        print(&tables(&ran.results))?;
     }
     Ok(if ran.interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+/// The grid of methods; what is not named is as in `train`. The job names the tasks.
+pub fn grid(methods: &[Method], sweep: &Sweep) -> Grid {
+    fn named<T: Clone + PartialEq>(values: &[T], default: T) -> Vec<T> {
+        if values.is_empty() { vec![default] } else { distinct(values) }
+    }
+    let default = GraftOptions::default();
+    Grid {
+        tasks: Vec::new(),
+        methods: distinct(methods),
+        bottlenecks: named(&sweep.bottleneck, default.bottleneck),
+        learning_rates: distinct(&sweep.lr),
+        init_stds: named(&sweep.init_std, default.train.init_std),
+        seeds: named(&sweep.seed, default.train.seed),
+    }
 }
 
 /// Each value once, in the order in which they were named.
