@@ -5,7 +5,7 @@
 //! tasks/<task>.json   the right answers, so that results can be made from the folder alone
 //! trials/<id>.json    a finished trial; written whole or not at all
 //! adapters/<id>/      its adapter, where asked for
-//! results.json, results.csv
+//! results.json, results.csv, report.html
 //! lock                held while a process works on the folder
 //! ```
 
@@ -21,6 +21,7 @@ use super::task::{CompareTask, TaskTargets};
 use super::trial::TrialRecord;
 use super::{CompareError, Trial};
 use crate::durable::sync_folder;
+use crate::report;
 
 /// The file with the plan.
 pub const PLAN_FILE: &str = "compare.json";
@@ -28,6 +29,8 @@ pub const PLAN_FILE: &str = "compare.json";
 pub const RESULTS_FILE: &str = "results.json";
 /// The trials as a table.
 pub const TABLE_FILE: &str = "results.csv";
+/// The page for people.
+pub const REPORT_FILE: &str = "report.html";
 const LOCK_FILE: &str = "lock";
 const TRIALS: &str = "trials";
 const TASKS: &str = "tasks";
@@ -128,12 +131,13 @@ impl CompareFolder {
         read(&self.path.join(TASKS).join(format!("{task}.json")))
     }
 
-    /// Writes the results as JSON and the trials as a table.
+    /// Writes the results as JSON, the trials as a table, and the page for people.
     /// # Errors
     /// If they cannot be written.
     pub fn write_results(&self, results: &super::Results) -> Result<(), CompareError> {
         write(&self.path.join(RESULTS_FILE), &pretty(results))?;
-        write(&self.path.join(TABLE_FILE), results.csv().as_bytes())
+        write(&self.path.join(TABLE_FILE), results.csv().as_bytes())?;
+        write(&self.path.join(REPORT_FILE), report::compare::page(results).to_html().as_bytes())
     }
 }
 

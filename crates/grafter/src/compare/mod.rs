@@ -19,7 +19,7 @@ mod task;
 mod trial;
 
 pub use error::CompareError;
-pub use folder::{CompareFolder, PLAN_FILE, RESULTS_FILE, TABLE_FILE};
+pub use folder::{CompareFolder, PLAN_FILE, REPORT_FILE, RESULTS_FILE, TABLE_FILE};
 pub use grid::{Grid, Setting, Trial, has_adapters};
 pub use plan::{Difference, FORMAT_VERSION, Plan};
 pub use results::{
