@@ -628,6 +628,17 @@ fn a_run_of_fewer_steps_ends_with_an_evaluation_and_the_schedule_with_it() {
 }
 
 #[test]
+fn a_run_that_is_all_warm_up_trains() {
+    for (max_steps, rates) in [(1, vec![1e-2]), (3, vec![0.0, 5e-3, 1e-2])] {
+        let mut recorder = Recorder::default();
+        let options = TrainOptions { max_steps: Some(max_steps), warmup: 1.0, ..short_run() };
+        run_with_scores(&options, &[0.1], &mut recorder).unwrap();
+        let found: Vec<f64> = recorder.steps.iter().map(|report| report.learning_rate).collect();
+        assert_eq!(found, rates);
+    }
+}
+
+#[test]
 fn evaluations_come_when_they_are_asked_for() {
     let mut recorder = Recorder::default();
     run_with_scores(&short_run(), &[0.1; 5], &mut recorder).unwrap();

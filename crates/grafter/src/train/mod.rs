@@ -239,7 +239,8 @@ pub fn train(
     };
     let schedule = LinearSchedule {
         peak: options.learning_rate_for(config.method),
-        warmup_steps: (options.warmup * total_steps as f64).round() as u64,
+        // The first step of a warm-up has the rate zero: a run of nothing else would train nothing.
+        warmup_steps: ((options.warmup * total_steps as f64).round() as u64).min(total_steps.saturating_sub(1)),
         total_steps,
     };
     let engine = GradientEngine::default();
