@@ -19,7 +19,7 @@ use crate::eval::{Answers, baseline};
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::{batch_logits, encode_rows};
+use crate::predict::encode_rows;
 use crate::store::Budget;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
@@ -167,7 +167,8 @@ pub fn graft(
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
-    let dev_scores = answers(model, &parameters, &dev_rows)?.scores(&task, dev_rows.targets())?;
+    let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
+    let dev_scores = best.answers.scores(&task, dev_rows.targets())?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -178,7 +179,7 @@ pub fn graft(
         dev_rows: dev_rows.len(),
         ending,
         steps: state.step,
-        best_step: state.best.as_ref().map_or(state.step, |best| best.step),
+        best_step: best.step,
         metric,
         dev_scores: dev_scores.without_confusion(),
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
@@ -238,17 +239,6 @@ fn encode(
         rows.append(&block)?;
     }
     if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
-}
-
-/// Answers of a task to all rows.
-fn answers(model: &Model, task: &TaskParameters, rows: &EncodedRows) -> io::Result<Answers> {
-    let mut answers = Answers::to(rows.targets(), rows.scale());
-    for group in rows.groups() {
-        let tasks = vec![task; group.len()];
-        let logits = batch_logits(model.encoder(), &rows.batch(group)?, &tasks);
-        logits.iter().for_each(|logits| answers.push(logits));
-    }
-    Ok(answers)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.

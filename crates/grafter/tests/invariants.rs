@@ -667,7 +667,16 @@ fn the_best_evaluation_is_kept_whatever_comes_after() {
     assert_eq!((ending, at_three.step), (Ending::Interrupted, 12));
     assert_eq!(state.best_parameters().values(), at_three.parameters.values(), "those of step 12");
     assert_ne!(state.best_parameters().values(), state.parameters.values(), "not the last ones");
-    assert_eq!(state.best.unwrap().step, 12);
+    let best_task = state.best_parameters();
+    let best = state.best.unwrap();
+    assert_eq!(best.step, 12);
+
+    // The answers are kept with the parameters: the dev rows are not asked again.
+    let dev: Vec<TokenIds> = (0..8).map(|row| sequence(4 + row % 7, row as u64)).collect();
+    let queries: Vec<Query<'_>> = dev.iter().map(|tokens| Query { tokens, task: &best_task }).collect();
+    let mut answers = Answers::Classes(Vec::new());
+    logits(MODEL.encoder(), &queries).iter().for_each(|logits| answers.push(logits));
+    assert_eq!(best.answers, answers);
 }
 
 #[test]

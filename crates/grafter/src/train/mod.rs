@@ -425,7 +425,7 @@ impl Run<'_> {
             }
         }
         let (score, loss) = ((self.data.score)(&answers), loss / dev.len() as f64);
-        let best = state.record(score, loss);
+        let best = state.record(score, loss, answers);
         Ok(Some(EvaluationReport { step: state.step, epoch, score, loss, best }))
     }
 
