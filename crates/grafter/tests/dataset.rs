@@ -237,6 +237,18 @@ fn a_file_that_changes_between_two_readings_is_an_error() {
 }
 
 #[test]
+fn a_file_that_was_cut_has_changed_and_no_bad_row() {
+    let files = Files::new();
+    let source = files.write("train.csv", "text,label\na,no\nb,yes\n");
+    let file = LabelledFile::read_train(&source, CLASSES).unwrap();
+    for cut in ["text,label\na,no\nb", "tex", ""] {
+        files.write("train.csv", cut);
+        let rows = file.read().and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert_eq!(files.message(&rows.unwrap_err()), "train.csv: the file changed while it was read");
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn a_pipe_is_read_twice_too() {
     let files = Files::new();

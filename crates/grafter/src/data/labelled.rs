@@ -183,8 +183,11 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let rows = self.source.reader(FromStart::new(&self.input), LabelUse::Required)?;
-        let rows = rows.map(|row| row.map(Cow::Owned).map_err(DataError::from));
+        let rows = self.source.reader(FromStart::new(&self.input), LabelUse::Required);
+        // What is wrong with a file that was cut is that it was.
+        let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
+        let rows = rows.map_err(explained)?;
+        let rows = rows.map(move |row| row.map(Cow::Owned).map_err(|error| explained(error.into())));
         let end = std::iter::once_with(|| self.check_unchanged()).filter_map(Result::err).map(Err);
         Ok(Box::new(rows.chain(end)))
     }
