@@ -4,6 +4,7 @@
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -157,8 +158,11 @@ pub fn graft(
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
-    let train_rows = encode(model, train_data, scale, options)?;
-    let dev_rows = encode(model, dev_data, scale, options)?;
+    let encoding = Encoding { model, options, scale };
+    let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
+    let mut follow = |done| observer.encoding(done, train_count + dev_count);
+    let train_rows = encoding.rows(train_data, &mut follow)?;
+    let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
     let config = options.config(task.outputs());
     let score = |answers: &Answers| {
         let scores = answers.scores(&task, dev_rows.targets());
@@ -222,23 +226,35 @@ fn seal(
     Adapter { manifest, parameters }
 }
 
-/// Reads rows and keeps their tokens. What is in memory as text is one block.
-fn encode(
-    model: &Model,
-    data: &dyn LabelledRows,
+/// How rows become tokens.
+struct Encoding<'a> {
+    model: &'a Model,
+    options: &'a GraftOptions,
     scale: Option<ScoreScale>,
-    options: &GraftOptions,
-) -> Result<EncodedRows, GraftError> {
-    let changed = || DataError::Changed { file: data.file().clone() };
-    let mut rows = EncodedRows::new(data.targets().clone(), scale, &options.train.budget);
-    for block in blocks(data.read()?) {
-        let block = encode_rows(model, &block?, options.max_length)?;
-        if rows.len() + block.len() > data.targets().len() {
-            return Err(changed().into());
+}
+
+impl Encoding<'_> {
+    /// Reads rows and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
+    /// and may end the work.
+    fn rows(
+        &self,
+        data: &dyn LabelledRows,
+        mut follow: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<EncodedRows, GraftError> {
+        let changed = || DataError::Changed { file: data.file().clone() };
+        let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
+        for block in blocks(data.read()?) {
+            let block = encode_rows(self.model, &block?, self.options.max_length)?;
+            if rows.len() + block.len() > data.targets().len() {
+                return Err(changed().into());
+            }
+            rows.append(&block)?;
+            if follow(rows.len()).is_break() {
+                return Err(TrainError::Interrupted { step: 0 }.into());
+            }
         }
-        rows.append(&block)?;
+        if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
     }
-    if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.

@@ -22,7 +22,7 @@ use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::{Answers, evaluate};
 use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftOptions, Grafted, graft};
+use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
 use grafter::metrics::Scores;
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -718,6 +718,73 @@ fn an_interrupted_run_keeps_its_best_evaluation_or_is_an_error() {
     let mut recorder = Recorder { break_at_step: Some(3), ..Recorder::default() };
     let error = run_with_scores(&short_run(), &[], &mut recorder).unwrap_err();
     assert_eq!(error.to_string(), "interrupted at step 3, before the first evaluation");
+}
+
+/// Ends a run in the `evaluation`-th evaluation, or while rows are encoded.
+#[derive(Default)]
+struct Leaver {
+    evaluations: usize,
+    evaluation: usize,
+    places: Vec<(usize, usize)>,
+    leaves_encoding_at: Option<usize>,
+}
+
+impl TrainObserver for Leaver {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.places.push((done, rows));
+        if self.leaves_encoding_at == Some(done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.places.push((done, rows));
+        if self.evaluations + 1 == self.evaluation {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
+        self.evaluations += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_run_can_be_ended_within_an_evaluation() {
+    // 300 rows of 48 tokens are two groups.
+    let rows: Vec<TokenIds> = (0..300).map(|row| sequence(48, row)).collect();
+    let (rows, dev) = (encoded(&rows[..8]), encoded(&rows));
+    let data = TrainData { train: &rows, dev: &dev, score: &|_| 0.5 };
+    let options = TrainOptions { epochs: Some(3), ..short_run() };
+    let run =
+        |leaver: &mut Leaver| train(MODEL.encoder(), &config(4, Pooling::Mean, 2), &options, &data, leaver);
+    let mut first = Leaver { evaluation: 1, ..Leaver::default() };
+    let error = run(&mut first).unwrap_err();
+    assert!(matches!(error, TrainError::Interrupted { step: 1 }), "{error}");
+    assert_eq!(first.places, [(8_192 / 48, 300)]);
+
+    let mut second = Leaver { evaluation: 2, ..Leaver::default() };
+    let (state, ending) = run(&mut second).unwrap();
+    assert_eq!((ending, state.step, state.best.unwrap().step), (Ending::Interrupted, 2, 1));
+}
+
+#[test]
+fn a_run_can_be_ended_while_rows_are_encoded() {
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &OPINIONS, seed), TaskKind::Classification);
+    let (train_rows, dev_rows) = (rows(1_100, 1), rows(40, 2));
+    for (leaves_at, expected) in
+        [(1_024, vec![(1_024, 1_140)]), (1_140, vec![(1_024, 1_140), (1_100, 1_140), (1_140, 1_140)])]
+    {
+        let mut leaver = Leaver { leaves_encoding_at: Some(leaves_at), ..Leaver::default() };
+        let error = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut leaver).unwrap_err();
+        assert!(matches!(error, GraftError::Train(TrainError::Interrupted { step: 0 })), "{error}");
+        assert_eq!(leaver.places, expected);
+    }
 }
 
 #[test]
