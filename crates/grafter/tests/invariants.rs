@@ -822,6 +822,13 @@ fn a_run_without_rows_is_an_error() {
 }
 
 #[test]
+fn a_batch_of_no_rows_is_an_error() {
+    let options = TrainOptions { batch_size: 0, ..short_run() };
+    let error = run_with_scores(&options, &[], &mut Recorder::default()).unwrap_err();
+    assert_eq!(error.to_string(), "expected batches of 1 row or more, found 0");
+}
+
+#[test]
 fn options_out_of_range_are_refused_by_their_flag() {
     let (train_rows, dev_rows) = opinions();
     let message = |change: &dyn Fn(&mut GraftOptions)| {

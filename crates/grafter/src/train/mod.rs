@@ -91,6 +91,9 @@ pub enum TrainError {
     /// There is nothing to choose the best parameters by.
     #[error("there are no dev rows")]
     NoDevRows,
+    /// A step would have no rows.
+    #[error("expected batches of 1 row or more, found 0")]
+    NoBatch,
     /// The loss stopped being a number before the first evaluation.
     #[error("the loss became {loss} at step {step}, before the first evaluation")]
     Diverged {
@@ -217,7 +220,7 @@ pub struct TrainData<'a> {
 
 /// A run from its beginning to its end; the best parameters are in the state that is returned.
 /// # Errors
-/// If there are no rows, they cannot be read, or the run ends before the first evaluation.
+/// If there are no rows, in all or in a batch, they cannot be read, or the run ends before the first evaluation.
 pub fn train(
     encoder: &Encoder,
     config: &AdapterConfig,
@@ -230,6 +233,9 @@ pub fn train(
     }
     if data.dev.is_empty() {
         return Err(TrainError::NoDevRows);
+    }
+    if options.batch_size == 0 {
+        return Err(TrainError::NoBatch);
     }
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
