@@ -116,7 +116,7 @@ def write_task(folder, path):
     generator = torch.Generator().manual_seed(SEED)
     hidden = config.hidden_size
     tensors = {}
-    for name in trained_names(config.num_hidden_layers):
+    for name in trained_names("houlsby", config.num_hidden_layers, "mean"):
         if ".layer_norm." in name:
             shape, mean, std = (hidden,), float(name.endswith("weight")), 0.02
         elif name.startswith("head."):

@@ -34,6 +34,7 @@ def reference(folder, task, workload, attention):
         BertConfig.from_pretrained(folder),
         {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")},
         load_file(task),
+        method="houlsby",
         bottleneck=workload["bottleneck"],
         activation=ACTIVATION.get(workload["activation"], workload["activation"]),
         task="classification",
