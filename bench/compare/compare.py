@@ -388,7 +388,7 @@ def report(results, start, arguments):
         f"bench/compare/run {' '.join(arguments.shown)}".rstrip(),
         "```",
         "",
-        f"{machine()}, {arguments.threads} threads. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",
+        f"{machine()}, {arguments.threads} threads, grafter at commit {commit()}. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",
         "Tokens per second count real tokens, not padding: medians of the rounds. A ratio is grafter's rate over the peer's in the",
         "same round: median (least to most). All engines gave the same logits to 1e-4 before they were timed, but those in bf16 and",
         "int8, which compute in another arithmetic and are shown for scale. ONNX Runtime runs the graph that PyTorch exports, without",
@@ -428,6 +428,16 @@ def machine():
     name = re.search(r"model name\s*: (.*)", text)
     wide = "with AVX-512" if "avx512f" in text else "without AVX-512"
     return f"{name.group(1) if name else platform.processor()} {wide}"
+
+
+def commit():
+    """What was measured; `+` where it differs from what is committed."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def versions():
