@@ -67,6 +67,7 @@ PEERS = [
     Contender("ONNX Runtime", "onnx", jobs=INFERENCE),
     Contender("ONNX Runtime, sorted", "onnx", sorted_rows=True, jobs=INFERENCE),
     Contender("ONNX Runtime, int8", "onnx", ("--int8",), exact=False, jobs=INFERENCE),
+    Contender("ONNX Runtime, int8, sorted", "onnx", ("--int8",), sorted_rows=True, exact=False, jobs=INFERENCE),
 ]
 SMOKE_PEERS = ["PyTorch", "ONNX Runtime"]
 
@@ -116,7 +117,7 @@ def write_task(folder, path):
     generator = torch.Generator().manual_seed(SEED)
     hidden = config.hidden_size
     tensors = {}
-    for name in trained_names(config.num_hidden_layers):
+    for name in trained_names("houlsby", config.num_hidden_layers, "mean"):
         if ".layer_norm." in name:
             shape, mean, std = (hidden,), float(name.endswith("weight")), 0.02
         elif name.startswith("head."):
@@ -299,6 +300,7 @@ def product_rate(result, job):
 
 
 SORTED = ["PyTorch, sorted", "PyTorch, sorted, compiled"]
+INT8 = ["ONNX Runtime, int8", "ONNX Runtime, int8, sorted"]
 # What, on rows of one length or of real ones, job, the engines of which the fastest counts, and the ratio to reach.
 TARGETS = [
     ("training, real lengths, as run, dropout on", False, ON, ["PyTorch"], 5.0),
@@ -341,11 +343,9 @@ def summary(results):
             if ours in result["rates"][job]:
                 median = statistics.median(ratios(result, job, ours, theirs))
                 lines.append(f"| 8-bit base, inference | 2x | {where} | {theirs} | {median:.2f}x | {verdict(median >= 2)} |")
-        elif {"grafter, int8", "ONNX Runtime, int8"} <= result["rates"][INFER].keys():
-            median = statistics.median(ratios(result, INFER, "grafter, int8", "ONNX Runtime, int8"))
-            lines.append(
-                f"| 8-bit base, inference | 1.3x | {where} | ONNX Runtime, int8 | {median:.2f}x | {verdict(median >= 1.3)} |"
-            )
+        elif "grafter, int8" in result["rates"][INFER] and (peer := fastest(result, INFER, INT8)):
+            median = statistics.median(ratios(result, INFER, "grafter, int8", peer))
+            lines.append(f"| 8-bit base, inference | 1.3x | {where} | {peer} | {median:.2f}x | {verdict(median >= 1.3)} |")
         if "PyTorch" in result["memory"]:
             part = result["memory"][GRAFTER.name] / result["memory"]["PyTorch"]
             lines.append(f"| peak memory in training | a quarter | {where} | PyTorch | {part:.2f} | {verdict(part <= 0.25)} |")
@@ -388,7 +388,7 @@ def report(results, start, arguments):
         f"bench/compare/run {' '.join(arguments.shown)}".rstrip(),
         "```",
         "",
-        f"{machine()}, {arguments.threads} threads. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",
+        f"{machine()}, {arguments.threads} threads, grafter at commit {commit()}. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",
         "Tokens per second count real tokens, not padding: medians of the rounds. A ratio is grafter's rate over the peer's in the",
         "same round: median (least to most). All engines gave the same logits to 1e-4 before they were timed, but those in bf16 and",
         "int8, which compute in another arithmetic and are shown for scale. ONNX Runtime runs the graph that PyTorch exports, without",
@@ -428,6 +428,16 @@ def machine():
     name = re.search(r"model name\s*: (.*)", text)
     wide = "with AVX-512" if "avx512f" in text else "without AVX-512"
     return f"{name.group(1) if name else platform.processor()} {wide}"
+
+
+def commit():
+    """What was measured; `+` where it differs from what is committed."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def versions():

@@ -30,10 +30,10 @@ def export(arguments, path):
     class Network(nn.Module):
         def __init__(self, model):
             super().__init__()
-            self.model, self.forward_batch = model, lean_forward(model, always_masked=True)
+            self.model, self.forward_batch = model, lean_forward(model)
 
         def forward(self, ids, types, mask):
-            return self.forward_batch(argparse.Namespace(ids=ids, types=types, mask=mask))
+            return self.forward_batch(argparse.Namespace(ids=ids, types=types, mask=mask, full=False))
 
     workload = json.loads(Path(arguments.workload).read_text())
     model = reference(Path(arguments.model), arguments.task, workload, "eager").eval()

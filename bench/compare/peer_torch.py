@@ -34,6 +34,7 @@ def reference(folder, task, workload, attention):
         BertConfig.from_pretrained(folder),
         {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")},
         load_file(task),
+        method="houlsby",
         bottleneck=workload["bottleneck"],
         activation=ACTIVATION.get(workload["activation"], workload["activation"]),
         task="classification",
@@ -47,6 +48,8 @@ class Engine:
     def __init__(self, arguments):
         workload = json.loads(Path(arguments.workload).read_text())
         self.model = reference(Path(arguments.model), arguments.task, workload, arguments.attention)
+        if arguments.bf16:
+            cast_frozen_layers(self.model)
         # The reference collects all hidden states; nobody who trains asks for them.
         self.forward = lean_forward(self.model)
         if arguments.compile:
@@ -57,6 +60,9 @@ class Engine:
         self.batches = [
             make_batch(rows, [row["class"] for row in rows]) for rows in workload["batches"]
         ]
+        # Asked once here: within the forward pass it would break a compiled graph in two.
+        for batch in self.batches:
+            batch.full = bool(batch.mask.all())
         trained = self.model.trained
         self.optimizer = torch.optim.AdamW(
             [
@@ -88,14 +94,21 @@ class Engine:
             self.optimizer.step()
 
 
-def lean_forward(model, always_masked=False):
-    """Logits of a batch. A mask of ones is left out, as a careful user does; SDPA then takes its fastest kernel."""
+def cast_frozen_layers(model):
+    """Casts frozen linear layers to bfloat16, once: autocast keeps its casts of what trains alone, and would cast these anew
+    in every batch."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and not any(p.requires_grad for p in layer.parameters()):
+            layer.to(torch.bfloat16)
+
+
+def lean_forward(model):
+    """Logits of a batch. A mask of ones, of a batch that is full, is left out, as a careful user does; SDPA then takes its
+    fastest kernel."""
 
     def forward(batch):
-        full = not always_masked and bool(batch.mask.all())
-        out = model.bert(
-            input_ids=batch.ids, token_type_ids=batch.types, attention_mask=None if full else batch.mask
-        )
+        mask = None if batch.full else batch.mask
+        out = model.bert(input_ids=batch.ids, token_type_ids=batch.types, attention_mask=mask)
         if model.pooling == "cls":
             pooled = out.pooler_output
         else:

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::terminal::tell;
+use crate::terminal::{counted, grouped, tell};
 
 /// Fetching a model.
 #[derive(Default)]
@@ -193,6 +193,15 @@ impl TrainProgress {
 }
 
 impl TrainObserver for TrainProgress {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_length(rows as u64);
+            bar.set_position(done as u64);
+            bar.set_message("rows tokenized");
+        }
+        until_interrupted()
+    }
+
     fn begin(&mut self) {
         self.clock = Instant::now();
     }
@@ -204,7 +213,7 @@ impl TrainObserver for TrainProgress {
             bar.set_message("rows through the frozen layers, once");
         }
         self.clock = Instant::now();
-        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        until_interrupted()
     }
 
     fn not_kept(&mut self, reason: &NotKept) {
@@ -228,7 +237,14 @@ impl TrainObserver for TrainProgress {
         }
         self.write_log(&Event::Step { report });
         self.clock = Instant::now();
-        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        until_interrupted()
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("steps, {} of {} evaluated", grouped(done), counted(rows, "dev row")));
+        }
+        until_interrupted()
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
@@ -252,6 +268,11 @@ impl TrainObserver for TrainProgress {
         }
         self.write_log(&Event::Evaluation { report, metric });
         self.clock = Instant::now();
-        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        until_interrupted()
     }
+}
+
+/// The answer to each report.
+fn until_interrupted() -> ControlFlow<()> {
+    if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -51,6 +51,8 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If it lies outside.
     pub fn element(self, row: usize, column: usize) -> f32 {
+        let Self { rows, columns, .. } = self;
+        assert!(row < rows && column < columns, "element {row}, {column} of {rows} x {columns}");
         match self.lines() {
             Lines::Rows { data, stride } => data[row * stride + column],
             Lines::Columns { data, stride } => data[column * stride + row],
@@ -96,5 +98,22 @@ fn check_extent(len: usize, rows: usize, columns: usize, stride: usize) {
     if rows > 0 {
         let extent = (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns));
         assert!(extent.is_some_and(|extent| extent <= len), "{rows} rows at a stride of {stride} in {len}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic = "element 0, 2 of 2 x 2"]
+    fn an_element_outside_is_none_of_the_next_row() {
+        Matrix::strided(&[1.0, 2.0, 3.0, 4.0, 5.0], 2, 2, 3).element(0, 2);
+    }
+
+    #[test]
+    #[should_panic = "element 2, 0 of 2 x 2"]
+    fn an_element_outside_a_transposed_matrix_is_none_of_the_next_column() {
+        Matrix::strided(&[1.0, 2.0, 3.0, 4.0, 5.0], 2, 2, 3).transposed().element(2, 0);
     }
 }

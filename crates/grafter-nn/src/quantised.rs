@@ -21,8 +21,8 @@ const DEPTH: usize = 4;
 const ROWS: usize = 12;
 /// Bytes of quantised rows that are meant to stay in the second cache beside a panel.
 const GROUP_BYTES: usize = 1 << 16;
-/// The largest inner dimension whose sums of `255 · 127` fit 32 bits.
-const MOST_INNER: usize = i32::MAX as usize / (255 * 127);
+/// The most inputs of a quantised matrix, 66,311: their sums of `255 · 127` fit 32 bits.
+pub const MOST_INPUTS: usize = i32::MAX as usize / (255 * 127);
 /// Added to a number from 0 to 255, it leaves the nearest integer, ties to even, in the lowest byte: 1.5 · 2²³.
 const ROUND: f32 = 12_582_912.0;
 /// A row or column whose numbers lie closer to zero than this is quantised as zeros: its scale would be denormal.
@@ -54,10 +54,10 @@ impl QuantisedMatrix {
     /// # Shapes
     /// weight `[outputs, inputs]`
     /// # Panics
-    /// If the length does not fit, or there are more inputs than 32-bit sums can hold (66,311).
+    /// If the length does not fit, or there are more inputs than [`MOST_INPUTS`].
     pub fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
         assert_eq!(weight.len(), outputs * inputs, "a weight of {outputs} x {inputs}");
-        assert!((1..=MOST_INNER).contains(&inputs), "a product over {inputs}");
+        assert!((1..=MOST_INPUTS).contains(&inputs), "a product over {inputs}");
         let depth = inputs.div_ceil(DEPTH);
         let mut groups = vec![[[0; DEPTH]; PANEL]; outputs.div_ceil(PANEL) * depth];
         let (mut scales, mut sums) = (Vec::with_capacity(outputs), Vec::with_capacity(outputs));
@@ -512,8 +512,8 @@ mod tests {
             assert_eq!(result[1], 7.0, "{row:?}");
         }
         let mut result = [0.0];
-        let matrix = QuantisedMatrix::new(&vec![1.0; MOST_INNER], 1, MOST_INNER);
-        matmul_quantised(&mut result, &vec![1.0; MOST_INNER], &matrix, &[0.0]);
-        assert!((f64::from(result[0]) / MOST_INNER as f64 - 1.0).abs() < 1e-5, "{result:?}");
+        let matrix = QuantisedMatrix::new(&vec![1.0; MOST_INPUTS], 1, MOST_INPUTS);
+        matmul_quantised(&mut result, &vec![1.0; MOST_INPUTS], &matrix, &[0.0]);
+        assert!((f64::from(result[0]) / MOST_INPUTS as f64 - 1.0).abs() < 1e-5, "{result:?}");
     }
 }

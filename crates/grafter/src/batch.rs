@@ -19,13 +19,20 @@ pub struct TokenIds {
 }
 
 /// Sequences packed one after another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PackedBatch {
     ids: Vec<u32>,
     type_ids: Vec<u32>,
     /// Where each sequence begins, and at last the number of tokens: `sequences + 1` entries.
     offsets: Vec<usize>,
     states: Option<(usize, Vec<f32>)>,
+}
+
+/// No sequences.
+impl Default for PackedBatch {
+    fn default() -> Self {
+        Self { ids: Vec::new(), type_ids: Vec::new(), offsets: vec![0], states: None }
+    }
 }
 
 /// Rows are packed into batches of about this many tokens where all of them are wanted, which bounds the memory of a
@@ -62,7 +69,7 @@ impl PackedBatch {
     /// # Panics
     /// If a sequence is empty.
     pub fn new<'a>(sequences: impl IntoIterator<Item = &'a TokenIds>) -> Self {
-        let mut batch = Self { offsets: vec![0], ..Self::default() };
+        let mut batch = Self::default();
         for sequence in sequences {
             batch.push(&sequence.ids, sequence.type_ids.iter().copied());
         }
@@ -178,6 +185,12 @@ mod tests {
 
     fn sequence(length: usize) -> TokenIds {
         TokenIds { ids: (0..length as u32).collect(), type_ids: vec![0; length], truncated: false }
+    }
+
+    #[test]
+    fn a_batch_begins_without_sequences() {
+        let batch = PackedBatch::default();
+        assert_eq!((batch.sequences(), batch.tokens(), batch.chunks().len()), (0, 0, 0));
     }
 
     #[test]

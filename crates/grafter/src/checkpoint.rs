@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::linear::{FrozenLinear, Precision};
+use grafter_nn::quantised::MOST_INPUTS;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use thiserror::Error;
@@ -111,6 +112,7 @@ pub(crate) fn read_weights(
     config: EncoderConfig,
     precision: BasePrecision,
 ) -> Result<Encoder, CheckpointError> {
+    check_precision(folder, &config, precision)?;
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
     let tensors = SafeTensors::deserialize(&bytes)
@@ -119,6 +121,24 @@ pub(crate) fn read_weights(
     let reader = Reader { path: &path, tensors, prefix, precision };
     let (encoder, sha256) = rayon::join(|| reader.encoder(config), || sha256_hex(&bytes));
     Ok(Encoder { weights_sha256: sha256, ..encoder? })
+}
+
+/// Checks that the linear layers can be read in a precision.
+fn check_precision(
+    folder: &Path,
+    config: &EncoderConfig,
+    precision: BasePrecision,
+) -> Result<(), CheckpointError> {
+    let inputs = [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)];
+    match inputs.into_iter().find(|(_, inputs)| *inputs > MOST_INPUTS) {
+        Some((field, inputs)) if precision == BasePrecision::Int8 => Err(CheckpointError::ConfigValue {
+            path: folder.join("config.json"),
+            field,
+            found: inputs.to_string(),
+            expected: format!("at most {MOST_INPUTS} with a base in {precision}"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// One open checkpoint.

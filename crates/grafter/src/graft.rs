@@ -4,6 +4,7 @@
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,8 +20,8 @@ use crate::eval::{Answers, baseline};
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::{batch_logits, encode_rows};
-use crate::review::{Review, Reviewer};
+use crate::predict::encode_rows;
+use crate::review::Review;
 use crate::store::Budget;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
@@ -160,8 +161,11 @@ pub fn graft(
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
-    let train_rows = encode(model, train_data, scale, options)?;
-    let dev_rows = encode(model, dev_data, scale, options)?;
+    let encoding = Encoding { model, options, scale };
+    let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
+    let mut follow = |done| observer.encoding(done, train_count + dev_count);
+    let train_rows = encoding.rows(train_data, &mut follow)?;
+    let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
     let config = options.config(task.outputs());
     let score = |answers: &Answers| {
         let scores = answers.scores(&task, dev_rows.targets());
@@ -170,7 +174,8 @@ pub fn graft(
     let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
-    let review = review(model, &parameters, &dev_rows, &task)?;
+    let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
+    let review = Review::of(best.seen.clone(), dev_rows.targets(), &task)?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -181,7 +186,7 @@ pub fn graft(
         dev_rows: dev_rows.len(),
         ending,
         steps: state.step,
-        best_step: state.best.as_ref().map_or(state.step, |best| best.step),
+        best_step: best.step,
         metric,
         dev_scores: review.scores.clone().without_confusion(),
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
@@ -218,39 +223,35 @@ fn seal(
     Adapter { manifest, parameters }
 }
 
-/// Reads rows and keeps their tokens. What is in memory as text is one block.
-fn encode(
-    model: &Model,
-    data: &dyn LabelledRows,
+/// How rows become tokens.
+struct Encoding<'a> {
+    model: &'a Model,
+    options: &'a GraftOptions,
     scale: Option<ScoreScale>,
-    options: &GraftOptions,
-) -> Result<EncodedRows, GraftError> {
-    let changed = || DataError::Changed { file: data.file().clone() };
-    let mut rows = EncodedRows::new(data.targets().clone(), scale, &options.train.budget);
-    for block in blocks(data.read()?) {
-        let block = encode_rows(model, &block?, options.max_length)?;
-        if rows.len() + block.len() > data.targets().len() {
-            return Err(changed().into());
-        }
-        rows.append(&block)?;
-    }
-    if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
 }
 
-/// Looks at the answers of a task to all rows.
-fn review(
-    model: &Model,
-    parameters: &TaskParameters,
-    rows: &EncodedRows,
-    task: &TaskRecord,
-) -> Result<Review, GraftError> {
-    let mut reviewer = Reviewer::new(rows.targets(), rows.scale());
-    for group in rows.groups() {
-        let tasks = vec![parameters; group.len()];
-        let logits = batch_logits(model.encoder(), &rows.batch(group)?, &tasks);
-        logits.iter().for_each(|logits| reviewer.push(logits));
+impl Encoding<'_> {
+    /// Reads rows and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
+    /// and may end the work.
+    fn rows(
+        &self,
+        data: &dyn LabelledRows,
+        mut follow: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<EncodedRows, GraftError> {
+        let changed = || DataError::Changed { file: data.file().clone() };
+        let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
+        for block in blocks(data.read()?) {
+            let block = encode_rows(self.model, &block?, self.options.max_length)?;
+            if rows.len() + block.len() > data.targets().len() {
+                return Err(changed().into());
+            }
+            rows.append(&block)?;
+            if follow(rows.len()).is_break() {
+                return Err(TrainError::Interrupted { step: 0 }.into());
+            }
+        }
+        if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
     }
-    Ok(reviewer.finish(task)?)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.

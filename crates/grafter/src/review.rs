@@ -79,25 +79,34 @@ pub enum WorstAnswer {
     },
 }
 
+/// What is kept of the logits of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The answers to all rows, in their order.
+    pub answers: Answers,
+    /// See [`Review::worst`].
+    pub worst: Vec<WorstRow>,
+}
+
 /// Sees the logits of all rows, in their order.
 #[derive(Debug)]
 pub struct Reviewer<'a> {
     targets: &'a Targets,
     scale: Option<ScoreScale>,
-    answers: Answers,
-    worst: Vec<WorstRow>,
+    seen: Seen,
     row: usize,
 }
 
 impl<'a> Reviewer<'a> {
     /// Nothing seen yet of rows with these targets; `scale` is that of the task.
     pub fn new(targets: &'a Targets, scale: Option<ScoreScale>) -> Self {
-        Self { targets, scale, answers: Answers::to(targets, scale), worst: Vec::new(), row: 0 }
+        let seen = Seen { answers: Answers::to(targets, scale), worst: Vec::new() };
+        Self { targets, scale, seen, row: 0 }
     }
 
     /// Sees the logits of the next row.
     pub fn push(&mut self, logits: &[f32]) {
-        self.answers.push(logits);
+        self.seen.answers.push(logits);
         let row = self.row;
         self.row += 1;
         let bad = match self.targets {
@@ -110,20 +119,28 @@ impl<'a> Reviewer<'a> {
         };
         let Some((loss, answer)) = bad.filter(|(loss, _)| *loss > 0.0) else { return };
         // Of equals the first row comes first.
-        let place = self.worst.partition_point(|worse| worse.loss >= loss);
+        let worst = &mut self.seen.worst;
+        let place = worst.partition_point(|worse| worse.loss >= loss);
         if place < WORST_ROWS {
-            self.worst.insert(place, WorstRow { row, loss, answer });
-            self.worst.truncate(WORST_ROWS);
+            worst.insert(place, WorstRow { row, loss, answer });
+            worst.truncate(WORST_ROWS);
         }
     }
 
+    /// What was kept.
+    pub fn finish(self) -> Seen {
+        self.seen
+    }
+}
+
+impl Review {
     /// What all rows together tell.
     /// # Errors
     /// If there were no rows, or not as many as targets.
-    pub fn finish(self, task: &TaskRecord) -> Result<Review, MetricError> {
-        let scores = self.answers.scores(task, self.targets)?;
+    pub fn of(seen: Seen, targets: &Targets, task: &TaskRecord) -> Result<Self, MetricError> {
+        let scores = seen.answers.scores(task, targets)?;
         let (mut confused, mut sample) = (Vec::new(), Vec::new());
-        match (self.targets, &self.answers) {
+        match (targets, &seen.answers) {
             (Targets::Classes(labels), Answers::Classes(classes)) => confused = confusions(labels, classes),
             (Targets::Scores(targets), Answers::Scores(scores, _)) => {
                 let every = targets.len().div_ceil(KEPT_ANSWERS).max(1);
@@ -132,7 +149,7 @@ impl<'a> Reviewer<'a> {
             }
             _ => {}
         }
-        Ok(Review { scores, confused, worst: self.worst, sample, answers: self.answers })
+        Ok(Self { scores, confused, worst: seen.worst, sample, answers: seen.answers })
     }
 }
 
@@ -183,7 +200,7 @@ mod tests {
         {
             reviewer.push(&logits);
         }
-        let review = reviewer.finish(&task(&["a", "b", "c"])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b", "c"])).unwrap();
         let rows: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(rows, [2, 0, 3], "of equals the first, and nothing that was right");
         // 1 of 8 and 1 of 4.
@@ -207,7 +224,7 @@ mod tests {
         let targets = Targets::Classes(vec![1]);
         let mut reviewer = Reviewer::new(&targets, None);
         reviewer.push(&[4000.0, 0.0]);
-        let review = reviewer.finish(&task(&["a", "b"])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b"])).unwrap();
         assert_eq!(review.worst[0].loss, 4000.0);
     }
 
@@ -218,7 +235,7 @@ mod tests {
         let mut reviewer = Reviewer::new(&targets, Some(ScoreScale { mean: 0.0, std: 2.0 }));
         // The answer is 2 · 0.25 · row: the error grows with the row.
         (0..rows).for_each(|row| reviewer.push(&[0.25 * row as f32]));
-        let review = reviewer.finish(&task(&[])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&[])).unwrap();
         let kept: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(kept, (rows - WORST_ROWS..rows).rev().collect::<Vec<_>>());
         assert_eq!(review.worst[0].answer, WorstAnswer::Score { target: 1199.0, answer: 599.5 });

@@ -208,6 +208,24 @@ fn a_file_is_read_again_and_again_as_it_is_in_memory() {
 }
 
 #[test]
+fn two_readers_of_one_file_are_not_in_each_others_way() {
+    let files = Files::new();
+    // More than one reader holds ahead.
+    let rows: String =
+        (0..9_000).map(|row| format!("the text of row {row}\t{}\n", ["a", "b"][row % 2])).collect();
+    let file = LabelledFile::read_train(&files.write("train.tsv", format!("text\tlabel\n{rows}")), CLASSES);
+    let file = file.unwrap();
+    let (first, second) = (file.read().unwrap(), file.read().unwrap());
+    let mut count = 0;
+    for (row, (first, second)) in first.zip(second.skip(1)).enumerate() {
+        assert_eq!(first.unwrap().text, format!("the text of row {row}"));
+        assert_eq!(second.unwrap().text, format!("the text of row {}", row + 1));
+        count += 1;
+    }
+    assert_eq!(count, 8_999);
+}
+
+#[test]
 fn a_file_that_changes_between_two_readings_is_an_error() {
     let files = Files::new();
     let source = files.write("train.csv", "text,label\na,no\nb,yes\n");
@@ -216,6 +234,18 @@ fn a_file_that_changes_between_two_readings_is_an_error() {
     files.write("train.csv", "text,label\na,no\nb,yes\nc,no\n");
     let error = file.read().unwrap().collect::<Result<Vec<_>, _>>().unwrap_err();
     assert_eq!(files.message(&error), "train.csv: the file changed while it was read");
+}
+
+#[test]
+fn a_file_that_was_cut_has_changed_and_no_bad_row() {
+    let files = Files::new();
+    let source = files.write("train.csv", "text,label\na,no\nb,yes\n");
+    let file = LabelledFile::read_train(&source, CLASSES).unwrap();
+    for cut in ["text,label\na,no\nb", "tex", ""] {
+        files.write("train.csv", cut);
+        let rows = file.read().and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert_eq!(files.message(&rows.unwrap_err()), "train.csv: the file changed while it was read");
+    }
 }
 
 #[test]

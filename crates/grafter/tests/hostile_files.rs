@@ -12,6 +12,7 @@ use grafter::adapter::{
 };
 use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::digest::{sha256_file, sha256_hex};
+use grafter::encoder::BasePrecision;
 use grafter::eval::{EvalError, evaluate};
 use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
@@ -751,6 +752,18 @@ fn sizes_out_of_range() {
     }
     let message = configured(|json| json["hidden_size"] = json!(-32));
     assert!(message.starts_with("`DIR/config.json` is not an encoder's configuration: "), "{message}");
+}
+
+#[test]
+fn sizes_whose_products_do_not_fit_into_integers() {
+    for field in ["hidden_size", "intermediate_size"] {
+        let folder = model_copy();
+        change_json(&folder.path().join("config.json"), |json| json[field] = json!(66_312));
+        let error = |precision| Model::read_in(folder.path(), "wide", precision).map(|_| ()).unwrap_err();
+        let expected = format!("`{field}` is 66312, expected at most 66311 with a base in int8");
+        assert!(error(BasePrecision::Int8).to_string().ends_with(&expected));
+        assert!(!error(BasePrecision::F32).to_string().contains("int8"));
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::{Answers, evaluate};
 use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftOptions, Grafted, graft};
+use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -667,6 +667,17 @@ fn a_run_of_fewer_steps_ends_with_an_evaluation_and_the_schedule_with_it() {
 }
 
 #[test]
+fn a_run_that_is_all_warm_up_trains() {
+    for (max_steps, rates) in [(1, vec![1e-2]), (3, vec![0.0, 5e-3, 1e-2])] {
+        let mut recorder = Recorder::default();
+        let options = TrainOptions { max_steps: Some(max_steps), warmup: 1.0, ..short_run() };
+        run_with_scores(&options, &[0.1], &mut recorder).unwrap();
+        let found: Vec<f64> = recorder.steps.iter().map(|report| report.learning_rate).collect();
+        assert_eq!(found, rates);
+    }
+}
+
+#[test]
 fn evaluations_come_when_they_are_asked_for() {
     let mut recorder = Recorder::default();
     run_with_scores(&short_run(), &[0.1; 5], &mut recorder).unwrap();
@@ -695,7 +706,16 @@ fn the_best_evaluation_is_kept_whatever_comes_after() {
     assert_eq!((ending, at_three.step), (Ending::Interrupted, 12));
     assert_eq!(state.best_parameters().values(), at_three.parameters.values(), "those of step 12");
     assert_ne!(state.best_parameters().values(), state.parameters.values(), "not the last ones");
-    assert_eq!(state.best.unwrap().step, 12);
+    let best_task = state.best_parameters();
+    let best = state.best.unwrap();
+    assert_eq!(best.step, 12);
+
+    // The answers are kept with the parameters: the dev rows are not asked again.
+    let dev: Vec<TokenIds> = (0..8).map(|row| sequence(4 + row % 7, row as u64)).collect();
+    let queries: Vec<Query<'_>> = dev.iter().map(|tokens| Query { tokens, task: &best_task }).collect();
+    let mut answers = Answers::Classes(Vec::new());
+    logits(MODEL.encoder(), &queries).iter().for_each(|logits| answers.push(logits));
+    assert_eq!(best.seen.answers, answers);
 }
 
 #[test]
@@ -739,6 +759,73 @@ fn an_interrupted_run_keeps_its_best_evaluation_or_is_an_error() {
     assert_eq!(error.to_string(), "interrupted at step 3, before the first evaluation");
 }
 
+/// Ends a run in the `evaluation`-th evaluation, or while rows are encoded.
+#[derive(Default)]
+struct Leaver {
+    evaluations: usize,
+    evaluation: usize,
+    places: Vec<(usize, usize)>,
+    leaves_encoding_at: Option<usize>,
+}
+
+impl TrainObserver for Leaver {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.places.push((done, rows));
+        if self.leaves_encoding_at == Some(done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.places.push((done, rows));
+        if self.evaluations + 1 == self.evaluation {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
+        self.evaluations += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_run_can_be_ended_within_an_evaluation() {
+    // 300 rows of 48 tokens are two groups.
+    let rows: Vec<TokenIds> = (0..300).map(|row| sequence(48, row)).collect();
+    let (rows, dev) = (encoded(&rows[..8]), encoded(&rows));
+    let data = TrainData { train: &rows, dev: &dev, score: &|_| 0.5 };
+    let options = TrainOptions { epochs: Some(3), ..short_run() };
+    let run =
+        |leaver: &mut Leaver| train(MODEL.encoder(), &config(4, Pooling::Mean, 2), &options, &data, leaver);
+    let mut first = Leaver { evaluation: 1, ..Leaver::default() };
+    let error = run(&mut first).unwrap_err();
+    assert!(matches!(error, TrainError::Interrupted { step: 1 }), "{error}");
+    assert_eq!(first.places, [(8_192 / 48, 300)]);
+
+    let mut second = Leaver { evaluation: 2, ..Leaver::default() };
+    let (state, ending) = run(&mut second).unwrap();
+    assert_eq!((ending, state.step, state.best.unwrap().step), (Ending::Interrupted, 2, 1));
+}
+
+#[test]
+fn a_run_can_be_ended_while_rows_are_encoded() {
+    let rows = |count, seed| read(&decidable_by_a_word(count, 2, &OPINIONS, seed), TaskKind::Classification);
+    let (train_rows, dev_rows) = (rows(1_100, 1), rows(40, 2));
+    for (leaves_at, expected) in
+        [(1_024, vec![(1_024, 1_140)]), (1_140, vec![(1_024, 1_140), (1_100, 1_140), (1_140, 1_140)])]
+    {
+        let mut leaver = Leaver { leaves_encoding_at: Some(leaves_at), ..Leaver::default() };
+        let error = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut leaver).unwrap_err();
+        assert!(matches!(error, GraftError::Train(TrainError::Interrupted { step: 0 })), "{error}");
+        assert_eq!(leaver.places, expected);
+    }
+}
+
 #[test]
 fn a_loss_that_is_not_a_number_ends_the_run() {
     let options = TrainOptions { learning_rate: Some(1e30), warmup: 0.0, ..short_run() };
@@ -771,6 +858,13 @@ fn a_run_without_rows_is_an_error() {
     };
     assert_eq!(run(&[], &row), "there are no training rows");
     assert_eq!(run(&row, &[]), "there are no dev rows");
+}
+
+#[test]
+fn a_batch_of_no_rows_is_an_error() {
+    let options = TrainOptions { batch_size: 0, ..short_run() };
+    let error = run_with_scores(&options, &[], &mut Recorder::default()).unwrap_err();
+    assert_eq!(error.to_string(), "expected batches of 1 row or more, found 0");
 }
 
 #[test]

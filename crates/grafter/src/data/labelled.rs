@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, Seek};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -84,6 +84,7 @@ pub struct LabelledFile {
     /// What the first reading told.
     told: Told,
     source: Source,
+    /// Read by place alone: its own position is shared by all that read it.
     input: File,
     stamp: (u64, Option<SystemTime>),
 }
@@ -112,7 +113,7 @@ impl LabelledFile {
 
     fn open(
         source: &Source,
-        read: impl FnOnce(RowReader<io::BufReader<&File>>) -> Result<Told, DataError>,
+        read: impl FnOnce(RowReader<io::BufReader<FromStart<'_>>>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
         let mut input = source.open_file()?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
@@ -120,7 +121,7 @@ impl LabelledFile {
             input = copy_of(input).map_err(failed)?;
         }
         let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(&input, LabelUse::Required)?)?;
+        let told = read(source.reader(FromStart::new(&input), LabelUse::Required)?)?;
         Ok(Self { told, source: source.clone(), input, stamp })
     }
 
@@ -136,8 +137,30 @@ impl LabelledFile {
 fn copy_of(mut pipe: File) -> io::Result<File> {
     let mut copy = tempfile::tempfile()?;
     io::copy(&mut pipe, &mut copy)?;
-    copy.rewind()?;
     Ok(copy)
+}
+
+/// Reads a file from its first byte on, with a position of its own: several may read one file.
+struct FromStart<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl<'a> FromStart<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, position: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.position)?;
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(self.file, buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
 }
 
 /// What tells that a file was written to.
@@ -160,10 +183,11 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let mut input = &self.input;
-        input.rewind().map_err(|source| DataError::Open { path: self.source.path.clone(), source })?;
-        let rows = self.source.reader(input, LabelUse::Required)?;
-        let rows = rows.map(|row| row.map(Cow::Owned).map_err(DataError::from));
+        let rows = self.source.reader(FromStart::new(&self.input), LabelUse::Required);
+        // What is wrong with a file that was cut is that it was.
+        let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
+        let rows = rows.map_err(explained)?;
+        let rows = rows.map(move |row| row.map(Cow::Owned).map_err(|error| explained(error.into())));
         let end = std::iter::once_with(|| self.check_unchanged()).filter_map(Result::err).map(Err);
         Ok(Box::new(rows.chain(end)))
     }

@@ -25,6 +25,7 @@ use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
+use crate::review::Reviewer;
 use crate::store::Budget;
 
 /// Settings of a run that are not part of the adapter's form.
@@ -91,6 +92,9 @@ pub enum TrainError {
     /// There is nothing to choose the best parameters by.
     #[error("there are no dev rows")]
     NoDevRows,
+    /// A step would have no rows.
+    #[error("expected batches of 1 row or more, found 0")]
+    NoBatch,
     /// The loss stopped being a number before the first evaluation.
     #[error("the loss became {loss} at step {step}, before the first evaluation")]
     Diverged {
@@ -146,6 +150,10 @@ pub struct EvaluationReport {
 
 /// Follows a run; an answer of `Break` ends it after what is at hand.
 pub trait TrainObserver {
+    /// While the training and dev rows are encoded: how many are done. `Break` ends the run.
+    fn encoding(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     /// Before anything is computed, when the rows are encoded.
     fn begin(&mut self) {}
     /// While what is constant below everything that trains is computed, once for all rows that come again: how many of
@@ -157,6 +165,10 @@ pub trait TrainObserver {
     fn not_kept(&mut self, _reason: &NotKept) {}
     /// After each step.
     fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
+    /// Within an evaluation: how many dev rows are done, while there are more. `Break` ends the run without this evaluation.
+    fn evaluating(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     /// After each evaluation.
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()>;
 }
@@ -209,7 +221,7 @@ pub struct TrainData<'a> {
 
 /// A run from its beginning to its end; the best parameters are in the state that is returned.
 /// # Errors
-/// If there are no rows, they cannot be read, or the run ends before the first evaluation.
+/// If there are no rows, in all or in a batch, they cannot be read, or the run ends before the first evaluation.
 pub fn train(
     encoder: &Encoder,
     config: &AdapterConfig,
@@ -222,6 +234,9 @@ pub fn train(
     }
     if data.dev.is_empty() {
         return Err(TrainError::NoDevRows);
+    }
+    if options.batch_size == 0 {
+        return Err(TrainError::NoBatch);
     }
     let mut state = TrainState::begin(encoder, config, options);
     observer.begin();
@@ -239,7 +254,9 @@ pub fn train(
     };
     let schedule = LinearSchedule {
         peak: options.learning_rate_for(config.method),
-        warmup_steps: (options.warmup * total_steps as f64).round() as u64,
+        // The first step of a warm-up has the rate zero: a run of nothing else would train nothing.
+        warmup_steps: ((options.warmup * total_steps as f64).round() as u64)
+            .min(total_steps.saturating_sub(1)),
         total_steps,
     };
     let engine = GradientEngine::default();
@@ -273,6 +290,22 @@ fn keep(
     }
 }
 
+/// How an evaluation ended.
+enum Evaluated {
+    /// All dev rows were scored.
+    Scored(EvaluationReport),
+    /// An answer was not a number.
+    NotNumbers,
+    /// The observer ended the run.
+    Ended,
+}
+
+/// The end of a run whose observer ended it: with the best evaluation, if there was one.
+fn interrupted_at(state: &TrainState) -> Result<Ending, TrainError> {
+    let error = TrainError::Interrupted { step: state.step };
+    state.best.is_some().then_some(Ending::Interrupted).ok_or(error)
+}
+
 /// What stays the same from step to step, and the buffers.
 struct Run<'a> {
     encoder: &'a Encoder,
@@ -304,9 +337,13 @@ impl Run<'_> {
             let due = state.step == self.schedule.total_steps
                 || options.eval_every.map_or(epoch_ended, |every| state.step.is_multiple_of(every));
             if due {
-                let Some(report) = self.evaluate(report.epoch, state, observer)? else {
-                    let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
-                    return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+                let report = match self.evaluate(report.epoch, state, observer)? {
+                    Evaluated::Scored(report) => report,
+                    Evaluated::NotNumbers => {
+                        let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
+                        return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
+                    }
+                    Evaluated::Ended => return interrupted_at(state),
                 };
                 if observer.evaluation(&report).is_break() {
                     return Ok(Ending::Interrupted);
@@ -316,8 +353,7 @@ impl Run<'_> {
                 }
             }
             if interrupted {
-                let error = TrainError::Interrupted { step: state.step };
-                return state.best.is_some().then_some(Ending::Interrupted).ok_or(error);
+                return interrupted_at(state);
             }
             if epoch_ended {
                 state.epoch += 1;
@@ -403,29 +439,33 @@ impl Run<'_> {
         })
     }
 
-    /// Scores the current parameters; `None` if they answer with anything but numbers. Of each row only the answer is
-    /// kept, and the sum of the losses.
+    /// Scores the current parameters. Of each row only the answer is kept, and the sum of the losses.
     fn evaluate(
         &mut self,
         epoch: u32,
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
-    ) -> io::Result<Option<EvaluationReport>> {
+    ) -> io::Result<Evaluated> {
         let dev = self.data.dev;
-        let mut answers = Answers::to(dev.targets(), dev.scale());
+        let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
         let (mut loss, mut d_logits) = (0.0, vec![0.0; state.parameters.layout().config().outputs]);
         for rows in dev.groups() {
+            let done = rows.end;
             for (row, logits) in rows.clone().zip(self.dev_logits(rows, &state.parameters, observer)?) {
                 if !are_numbers(&logits) {
-                    return Ok(None);
+                    return Ok(Evaluated::NotNumbers);
                 }
                 loss += dev.target(row).loss(&logits, &mut d_logits);
-                answers.push(&logits);
+                reviewer.push(&logits);
+            }
+            if done < dev.len() && observer.evaluating(done, dev.len()).is_break() {
+                return Ok(Evaluated::Ended);
             }
         }
-        let (score, loss) = ((self.data.score)(&answers), loss / dev.len() as f64);
-        let best = state.record(score, loss);
-        Ok(Some(EvaluationReport { step: state.step, epoch, score, loss, best }))
+        let seen = reviewer.finish();
+        let (score, loss) = ((self.data.score)(&seen.answers), loss / dev.len() as f64);
+        let best = state.record(score, loss, seen);
+        Ok(Evaluated::Scored(EvaluationReport { step: state.step, epoch, score, loss, best }))
     }
 
     /// Logits of some dev rows, from what is kept of them.
