@@ -157,9 +157,9 @@ impl Done {
 }
 
 /// Settings with which the tiny random model learns a few rows by heart.
-const QUICK: [&str; 5] = ["--bottleneck=8", "--max-length=32", "--lr=0.02", "--no-dropout", "--pooling=mean"];
+const QUICK: [&str; 4] = ["--bottleneck=8", "--max-length=32", "--no-dropout", "--pooling=mean"];
 /// What goes with [`QUICK`] unless a test says otherwise.
-const SHORT: [(&str, &str); 2] = [("--epochs", "30"), ("--batch-size", "4")];
+const SHORT: [(&str, &str); 3] = [("--epochs", "30"), ("--batch-size", "4"), ("--lr", "0.02")];
 
 const OPINIONS: &str = "text,label\ngood film,1\nbad film,0\na good story,1\na bad story,0\nthe actor was good,1\n\
                         the actor was bad,0\ngood music,1\nbad music,0\n";
@@ -278,6 +278,55 @@ fn the_upper_layers_alone_are_adapted() {
     assert!(card.contains("from layer 1 (counted from 0), bottleneck 8"), "{card}");
     let expected = ["adapter", "adapter.log.jsonl", "dev.csv", "train.csv"].map(str::to_owned);
     assert_eq!(place.names(), expected.into(), "nothing temporary is left");
+}
+
+#[test]
+fn every_method_trains_and_answers() {
+    for (method, rate) in
+        [("pfeiffer", "0.02"), ("full", "0.005"), ("top-1", "0.005"), ("layernorm", "0.05"), ("bias", "0.05")]
+    {
+        let place = Place::new();
+        place.write("train.csv", OPINIONS);
+        place.write("dev.csv", OPINIONS);
+        place.train("csv", &["--method", method, "--lr", rate]).succeeded();
+        let scores = place.run(&["eval", "--adapter=adapter", "--data=dev.csv", "--json"]).succeeded().json();
+        assert_eq!(scores["scores"]["accuracy"], 1.0, "{method}: {scores}");
+        let told = place.run_bare(&["inspect", "adapter"]).succeeded().stdout;
+        assert!(told.lines().any(|line| line.starts_with(&format!("method       {method}"))), "{told}");
+        let card = std::fs::read_to_string(place.path("adapter/README.md")).unwrap();
+        assert!(card.contains(&format!("method {method}, ")) && card.contains("## Source"), "{card}");
+    }
+}
+
+#[test]
+fn adapters_are_worth_what_is_lost_without_them() {
+    let place = Place::with_adapter();
+    let ablate = ["ablate", "--adapter=adapter", "--data=dev.csv"];
+    let ablated =
+        place.run(&[&ablate[..], &["--json", "--report=ablation.html"]].concat()).succeeded().json();
+    assert_eq!(ablated["whole"], 1.0, "{ablated}");
+    let spans: Vec<(u64, u64)> = ablated["without"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|span| (span["first"].as_u64().unwrap(), span["last"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
+    let page = std::fs::read_to_string(place.path("ablation.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("What each layer&#39;s adapters are worth"), "{page}");
+    let told = place.run(&ablate).succeeded().stdout;
+    assert!(told.starts_with("accuracy with all adapters: 1.0000\n"), "{told}");
+
+    let over = place.run(&[&ablate[..], &["--report=dev.csv"]].concat());
+    assert_snapshot!(place.told(&over), @r#"
+    exit code 2
+    error: `--report dev.csv` is a file that is read
+    "#);
+    place.train("csv", &["--method=head", "--overwrite"]).succeeded();
+    assert_snapshot!(place.told(&place.run(&ablate)), @r#"
+    exit code 2
+    error: `adapter` was trained with the method `head`, which has no adapters
+    "#);
 }
 
 #[test]
@@ -868,7 +917,7 @@ fn an_unknown_flag() {
     exit code 2
     error: unrecognized subcommand 'evaluate'
 
-      tip: a similar subcommand exists: 'eval'
+      tip: some similar subcommands exist: 'ablate', 'eval'
 
     Usage: grafter [OPTIONS] <COMMAND>
 

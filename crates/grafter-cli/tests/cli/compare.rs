@@ -517,6 +517,8 @@ fn tune_ends_with_the_adapter_that_train_would_give() {
         "--epochs=5",
         "--batch-size=4",
         "--max-length=32",
+        // A card tells of a report that lies beside it.
+        "--no-report",
     ];
     let setting =
         ["--bottleneck", &value("bottleneck"), "--lr", &value("learning_rate"), "--seed", &value("seed")];
