@@ -1110,6 +1110,9 @@ fn check_data_names_what_training_would_stop_at() {
     assert_eq!(done.code, Some(1));
     let report = done.json();
     assert_eq!(report["usable"], false);
-    let problems = report["problems"].to_string();
-    assert!(problems.contains("20000") && problems.contains("16384"), "{problems}");
+    let train = &report["splits"][0];
+    assert_eq!((train["rows"].as_u64(), train["rejected"].as_u64()), (Some(16_384), Some(3_616)));
+    let first = &train["rejected_rows"][0];
+    assert_eq!(first["line"], 16_386);
+    assert_eq!(first["reason"], "more than 16384 different labels");
 }

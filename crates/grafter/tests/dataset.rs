@@ -99,6 +99,18 @@ fn the_first_bad_row_is_the_error() {
 }
 
 #[test]
+fn the_first_label_too_many_is_named_and_no_more_are_gathered() {
+    let files = Files::new();
+    let rows: String = (0..20_000).map(|row| format!("text,label{}\n", row % 19_999)).collect();
+    let train = files.write("train.csv", format!("text,label\n{rows}"));
+    let hint = files.assert_train_error(&train, CLASSES, "train.csv:16386: more than 16384 different labels");
+    assert!(hint.unwrap().contains("--label-column"));
+    let rows: String = (0..20_000).map(|row| format!("text,label{}\n", row % 16_384)).collect();
+    let train = files.write("train.csv", format!("text,label\n{rows}"));
+    assert_eq!(Dataset::read_train(&train, CLASSES).unwrap().targets.len(), 20_000);
+}
+
+#[test]
 fn training_needs_rows_and_two_labels() {
     let files = Files::new();
     files.assert_train_error(&files.write("a.csv", ""), CLASSES, "a.csv: no rows");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::dataset::{classes, looks_like_scores};
+use super::dataset::{MAX_CLASSES, looks_like_scores};
 use super::labels::score;
 use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
@@ -101,15 +101,8 @@ fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> 
     if report.kind != TaskKind::Classification {
         return None;
     }
-    match classes(&train.file.as_str().into(), names()) {
-        Ok(labels) => Some(labels),
-        // Fewer than two labels are reported above, in words of their own.
-        Err(error @ DataError::TooManyLabels { .. }) => {
-            report.problems.push(problem(&error));
-            None
-        }
-        Err(_) => None,
-    }
+    // Fewer than two labels are reported above, in words of their own.
+    LabelSet::from_labels(names()).ok()
 }
 
 /// Problems of one file as a whole, and with the training file.
@@ -230,8 +223,12 @@ impl<'a> SplitCheck<'a> {
         };
         match self.options.kind {
             TaskKind::Classification => {
-                if let Some(known) = known {
-                    known.class_of(label)?;
+                match known {
+                    Some(known) => drop(known.class_of(label)?),
+                    None if self.labels.len() == MAX_CLASSES && !self.labels.contains_key(label) => {
+                        return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+                    }
+                    None => {}
                 }
                 *self.labels.entry(label.clone()).or_default() += 1;
             }

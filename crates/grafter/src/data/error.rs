@@ -130,6 +130,12 @@ pub enum RowErrorKind {
         /// The labels that are known, in their order.
         known: Arc<[String]>,
     },
+    /// One label more than any set of classes has.
+    #[error("more than {limit} different labels")]
+    TooManyLabels {
+        /// How many there may be.
+        limit: usize,
+    },
     /// A regression label that is not a finite number.
     #[error("label {} is not a finite number", quoted(label))]
     NotANumber {
@@ -160,6 +166,9 @@ impl RowErrorKind {
             Self::BadJson { .. } => "JSON Lines holds one whole object on each line",
             Self::Columns(error) => return error.hint(),
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
+            Self::TooManyLabels { .. } => {
+                "is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`"
+            }
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
             Self::Io(_)
@@ -271,16 +280,6 @@ pub enum DataError {
         /// The path.
         path: PathBuf,
     },
-    /// There are more different labels than any set of classes has.
-    #[error("{file}: {labels} different labels, at most {limit} are supported")]
-    TooManyLabels {
-        /// The file.
-        file: Arc<str>,
-        /// How many there are.
-        labels: usize,
-        /// How many there may be.
-        limit: usize,
-    },
     /// The header does not name the columns that are needed.
     #[error("{file}:1: {error}")]
     Columns {
@@ -350,9 +349,6 @@ impl DataError {
             }
             Self::PairMismatch { .. } => {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
-            }
-            Self::TooManyLabels { .. } => {
-                Some("is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`".to_owned())
             }
             Self::Open { .. }
             | Self::Empty { .. }

@@ -10,11 +10,11 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::dataset::{classes, warnings};
+use super::dataset::warnings;
 use super::labels::score;
 use super::{
-    DataError, Dataset, LabelScheme, LabelUse, Row, RowError, RowErrorKind, RowReader, Source, Targets,
-    TaskKind, TaskSpec, Warning,
+    DataError, Dataset, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind, RowReader,
+    Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
 /// Rows in their order.
@@ -225,18 +225,21 @@ fn train_classes<R: BufRead>(
     let file = reader.file().clone();
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut targets = Vec::new();
-    let (pair, _) = read_all(reader, keep, |label| {
+    let (pair, bad_label) = read_all(reader, keep, |label| {
         let next = seen.len();
         targets.push(match seen.get(label) {
             Some(class) => *class,
+            // Of a wrong column every label may be another one: no more of them are held.
+            None if next == MAX_CLASSES => return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES }),
             None => *seen.entry(label.to_owned()).or_insert(next),
         });
         Ok(())
     })?;
+    bad_label.map_or(Ok(()), Err)?;
     if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
         return Err(DataError::OneLabel { file, label: label.clone() });
     }
-    let set = classes(&file, seen.keys().map(String::as_str))?;
+    let set = LabelSet::from_labels(seen.keys().map(String::as_str))?;
     let mut places = vec![0; seen.len()];
     for (label, class) in &seen {
         places[*class] = set.index_of(label).expect("the set is of these labels");
