@@ -92,6 +92,14 @@ fn scores_are_numbers() {
 }
 
 #[test]
+fn a_row_of_more_than_a_megabyte_is_refused() {
+    let files = Files::new();
+    let train = files.write("train.csv", format!("text,label\na,x\n{},y\n", "a ".repeat(1 << 19)));
+    let hint = files.assert_train_error(&train, CLASSES, "train.csv:3: row is longer than 1048576 bytes");
+    assert!(hint.unwrap().contains("--max-length"));
+}
+
+#[test]
 fn the_first_bad_row_is_the_error() {
     let files = Files::new();
     let train = files.write("train.csv", "text,label\na,x\nb\nc,d,e\n");

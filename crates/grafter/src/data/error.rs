@@ -171,11 +171,10 @@ impl RowErrorKind {
             }
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
-            Self::Io(_)
-            | Self::TooLong { .. }
-            | Self::JsonType { .. }
-            | Self::FieldsChanged { .. }
-            | Self::EmptyText { .. } => return None,
+            Self::TooLong { .. } => "texts are cut to `--max-length` tokens anyway: shorten the row",
+            Self::Io(_) | Self::JsonType { .. } | Self::FieldsChanged { .. } | Self::EmptyText { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
