@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 
 use super::dataset::{MAX_CLASSES, looks_like_scores};
-use super::labels::score;
+use super::labels::{Spread, score};
 use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
     CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
@@ -68,9 +68,12 @@ pub fn check_data(
         let Some(source) = source else { continue };
         let mut check = SplitCheck::new(split, options, &earlier);
         check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
+        let spread = check.spread;
         let (split_report, texts, overlaps) = check.finish(known.as_ref());
         if split == Split::Train {
             known = label_set(&split_report, &mut report);
+            let checked = spread.check(&split_report.file.as_str().into());
+            report.problems.extend(checked.err().as_ref().map(problem));
         }
         file_problems(&split_report, &mut report);
         report.splits.push(split_report);
@@ -151,6 +154,8 @@ struct SplitCheck<'a> {
     texts: Texts,
     labels: HashMap<String, u64>,
     score_sum: f64,
+    /// Of the scores.
+    spread: Spread,
     chars: Histogram,
     tokens: Histogram,
 }
@@ -180,6 +185,7 @@ impl<'a> SplitCheck<'a> {
             texts: Texts::new(),
             labels: HashMap::new(),
             score_sum: 0.0,
+            spread: Spread::default(),
             chars: Histogram::default(),
             tokens: Histogram::default(),
         }
@@ -234,6 +240,7 @@ impl<'a> SplitCheck<'a> {
             }
             TaskKind::Regression => {
                 let score = f64::from(score(label)?);
+                self.spread.add(label);
                 self.score_sum += score;
                 let scores =
                     self.report.scores.get_or_insert(ScoreStats { min: score, max: score, mean: 0.0 });

@@ -310,6 +310,18 @@ pub enum DataError {
         /// The only label.
         label: String,
     },
+    /// Scores to train on whose differences, or themselves, are lost in single precision.
+    #[error(
+        "{file}: scores around {mean:e} with a standard deviation of {std:.1e} cannot be computed with in single precision"
+    )]
+    Scores {
+        /// The file.
+        file: Arc<str>,
+        /// Their mean.
+        mean: f64,
+        /// Their standard deviation.
+        std: f64,
+    },
     /// One file holds pairs of texts and the other single texts.
     #[error("{file}: expected {}, found {}", texts(*expected_pair), texts(!*expected_pair))]
     PairMismatch {
@@ -345,6 +357,9 @@ impl DataError {
             Self::Row(error) => error.hint(),
             Self::LinesWithoutLabels { .. } => {
                 Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
+            }
+            Self::Scores { .. } => {
+                Some("subtract a constant from the labels, or change their unit".to_owned())
             }
             Self::PairMismatch { .. } => {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())

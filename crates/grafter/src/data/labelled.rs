@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::dataset::warnings;
-use super::labels::score;
+use super::labels::{Spread, score};
 use super::{
     DataError, Dataset, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind, RowReader,
     Source, Targets, TaskKind, TaskSpec, Warning,
@@ -254,16 +254,18 @@ fn train_scores<R: BufRead>(
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets), DataError> {
     let file = reader.file().clone();
-    let (mut first, mut targets) = (None, Vec::new());
+    let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
     let (pair, bad_label) = read_all(reader, keep, |label| {
         targets.push(score(label)?);
+        spread.add(label);
         first.get_or_insert_with(|| label.to_owned());
         Ok(())
     })?;
     bad_label.map_or(Ok(()), Err)?;
-    if let Some(label) = first.filter(|_| targets.iter().all(|score| *score == targets[0])) {
+    if let Some(label) = first.filter(|_| spread.is_none()) {
         return Err(DataError::OneLabel { file, label });
     }
+    spread.check(&file)?;
     Ok((pair, LabelScheme::Scores, Targets::Scores(targets)))
 }
 
