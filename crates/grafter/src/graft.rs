@@ -3,7 +3,6 @@
 //! Joins the rooms of the data's flow (rows, tokenizer, training, metrics) and holds the defaults that work on small
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::encode_each;
-use crate::store::Budget;
+use crate::store::{Budget, StoreError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
@@ -98,8 +97,8 @@ pub enum GraftError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The encoded rows cannot be kept.
-    #[error("the temporary file of the encoded rows cannot be used: {0}")]
-    Rows(#[from] io::Error),
+    #[error("the encoded rows cannot be kept: {0}")]
+    Rows(#[from] StoreError),
     /// The metric does not fit the task.
     #[error(transparent)]
     Metric(#[from] MetricError),

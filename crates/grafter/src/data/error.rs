@@ -273,6 +273,16 @@ pub enum DataError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The input can be read only once, and no copy of it can be kept.
+    #[error("cannot copy `{}` to a temporary file in `{}`: {source}", path.display(), folder.display())]
+    Copy {
+        /// The input's path.
+        path: PathBuf,
+        /// The folder of the copy.
+        folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The file's name does not tell its format.
     #[error("{}: cannot tell the format from the file name", path.display())]
     UnknownFormat {
@@ -358,6 +368,10 @@ impl DataError {
             Self::LinesWithoutLabels { .. } => {
                 Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
             }
+            Self::Copy { .. } => Some(
+                "a pipe is read twice: pass a file, or set `TMPDIR` to a folder with room for a copy"
+                    .to_owned(),
+            ),
             Self::Scores { .. } => {
                 Some("subtract a constant from the labels, or change their unit".to_owned())
             }

@@ -118,7 +118,7 @@ impl LabelledFile {
         let mut input = source.open_file()?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
         if !input.metadata().map_err(failed)?.is_file() {
-            input = copy_of(input).map_err(failed)?;
+            input = copy_of(input, source)?;
         }
         let stamp = stamp(&input).map_err(failed)?;
         let told = read(source.reader(FromStart::new(&input), LabelUse::Required)?)?;
@@ -134,10 +134,11 @@ impl LabelledFile {
 }
 
 /// What a pipe gives can be read only once.
-fn copy_of(mut pipe: File) -> io::Result<File> {
-    let mut copy = tempfile::tempfile()?;
-    io::copy(&mut pipe, &mut copy)?;
-    Ok(copy)
+fn copy_of(mut pipe: File, input: &Source) -> Result<File, DataError> {
+    let folder = tempfile::env::temp_dir();
+    tempfile::tempfile_in(&folder)
+        .and_then(|mut copy| io::copy(&mut pipe, &mut copy).map(|_| copy))
+        .map_err(|source| DataError::Copy { path: input.path.clone(), folder, source })
 }
 
 /// Reads a file from its first byte on, with a position of its own: several may read one file.
