@@ -1,5 +1,9 @@
 //! The command line, as clap reads it.
 
+mod compare;
+
+pub use compare::{Assigned, Compare, Glue, Limits, Reproduce, Sweep, Tune};
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -29,8 +33,17 @@ pub enum Command {
     Pull(Pull),
     /// Train an adapter on a file of labelled text
     Train(Train),
+    /// Compare methods and settings on several tasks: each trained with several seeds, the best by the dev rows
+    Compare(Compare),
+    /// Try several settings on one task and keep the best adapter
+    Tune(Tune),
+    /// Run the paper's comparison on its data sets, beside its own numbers
+    #[command(subcommand)]
+    Reproduce(Reproduce),
     /// Score an adapter on a file of labelled text
     Eval(Eval),
+    /// Score an adapter without the adapters of some layers, every span of them, to see what each is worth
+    Ablate(Ablate),
     /// Answer each text of a file or of standard input, one JSON line per row
     Predict(Predict),
     /// Say what an adapter or a model is
@@ -136,6 +149,18 @@ pub struct Train {
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
+    /// Leave out the report of the run, report.html and its numbers
+    #[arg(long)]
+    pub no_report: bool,
+
+    /// Leave the texts of the worst dev rows out of the report
+    #[arg(long)]
+    pub no_report_texts: bool,
+
+    /// Folder for TensorBoard's event files, one of its own for each run; none are written if absent
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -159,6 +184,9 @@ pub struct Train {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training", allow_negative_numbers = true)]
 pub struct TrainingArgs {
+    #[command(flatten)]
+    pub shared: SharedTrainingArgs,
+
     /// What trains, beside the head: houlsby (two adapters a layer and the layer normalisations), pfeiffer (one adapter a
     /// layer), full (all of the encoder), top-N (its N upper layers), layernorm, bias, or head (nothing)
     #[arg(long, default_value_t = GraftOptions::default().method)]
@@ -168,6 +196,28 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().bottleneck)]
     pub bottleneck: usize,
 
+    /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
+    /// sorted order), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<Metric>,
+
+    /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
+    #[arg(long, value_name = "RATE")]
+    pub lr: Option<f64>,
+
+    /// Standard deviation that the adapters begin with
+    #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
+    pub init_std: f32,
+
+    /// Decides initialisation, order and dropout
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.seed)]
+    pub seed: u64,
+}
+
+/// The settings that all runs of a command have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training", allow_negative_numbers = true)]
+pub struct SharedTrainingArgs {
     /// Non-linearity of the adapters: relu, gelu, gelu-tanh or silu
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().activation)]
     pub activation: AdapterActivation,
@@ -185,11 +235,6 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
 
-    /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
-    /// sorted order), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
-    #[arg(long, value_name = "NAME")]
-    pub metric: Option<Metric>,
-
     /// Passes over the training rows; enough for about 1,200 steps, but 4 to 20, if absent
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
@@ -201,10 +246,6 @@ pub struct TrainingArgs {
     /// Rows of one step
     #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
     pub batch_size: usize,
-
-    /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
-    #[arg(long, value_name = "RATE")]
-    pub lr: Option<f64>,
 
     /// Share of the steps in which the learning rate rises from zero
     #[arg(long, value_name = "SHARE", default_value_t = GraftOptions::default().train.warmup)]
@@ -218,10 +259,6 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NORM", default_value_t = GraftOptions::default().train.max_grad_norm)]
     pub max_grad_norm: f64,
 
-    /// Standard deviation that the adapters begin with
-    #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
-    pub init_std: f32,
-
     /// Train without the model's dropout
     #[arg(long)]
     pub no_dropout: bool,
@@ -233,10 +270,6 @@ pub struct TrainingArgs {
     /// End the run after this many evaluations without a better score, an equal one is none; never if absent
     #[arg(long, value_name = "N")]
     pub patience: Option<u32>,
-
-    /// Decides initialisation, order and dropout
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.seed)]
-    pub seed: u64,
 }
 
 impl TrainingArgs {
@@ -245,26 +278,36 @@ impl TrainingArgs {
         let mut options = GraftOptions {
             method: self.method,
             bottleneck: self.bottleneck,
+            metric: self.metric,
+            ..self.shared.options(longest)
+        };
+        options.train.learning_rate = self.lr;
+        options.train.init_std = self.init_std;
+        options.train.seed = self.seed;
+        options
+    }
+}
+
+impl SharedTrainingArgs {
+    /// The settings on an encoder whose longest sequence is `longest` tokens; the rest is the library's default.
+    pub fn options(&self, longest: usize) -> GraftOptions {
+        let mut options = GraftOptions {
             activation: self.activation,
             adapt_from_layer: self.adapt_from_layer,
             pooling: self.pooling,
             max_length: max_length(self.max_length, longest),
-            metric: self.metric,
             ..GraftOptions::default()
         };
         let train = &mut options.train;
         train.epochs = self.epochs;
         train.max_steps = self.max_steps;
         train.batch_size = self.batch_size;
-        train.learning_rate = self.lr;
         train.warmup = self.warmup;
         train.optimizer.weight_decay = self.weight_decay;
         train.max_grad_norm = self.max_grad_norm;
-        train.init_std = self.init_std;
         train.dropout = !self.no_dropout;
         train.eval_every = self.eval_every;
         train.patience = self.patience;
-        train.seed = self.seed;
         options
     }
 }
@@ -283,6 +326,38 @@ pub struct Eval {
     /// Labelled rows
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+
+    /// Print the scores as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub base: BaseArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Ablate {
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+
+    /// Labelled rows
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+
+    /// What is scored; what chose the adapter's best evaluation if absent
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<Metric>,
+
+    /// Write a page with a heat map
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print the scores as JSON
     #[arg(long)]

@@ -7,12 +7,17 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// From here on the first Ctrl-C only raises a flag.
 pub fn listen() {
+    listen_with("ending after what is at hand; Ctrl-C again ends at once and loses the run");
+}
+
+/// The same with another message.
+pub fn listen_with(message: &'static str) {
     // It fails only where a handler is installed already, and then that one serves.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
-        tell("ending after what is at hand; Ctrl-C again ends at once and loses the run");
+        tell(message);
     });
 }
 

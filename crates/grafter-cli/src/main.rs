@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod progress;
+mod tensorboard;
 mod terminal;
 
 use std::process::ExitCode;
@@ -65,7 +66,11 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Quickstart(command) => commands::quickstart::run(command),
         Command::Pull(command) => commands::pull::run(command),
         Command::Train(command) => commands::train::run(command),
+        Command::Compare(command) => commands::compare::run(command),
+        Command::Tune(command) => commands::tune::run(command),
+        Command::Reproduce(command) => commands::reproduce::run(command),
         Command::Eval(command) => commands::eval::run(command),
+        Command::Ablate(command) => commands::ablate::run(command),
         Command::Predict(command) => commands::predict::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
         Command::CheckData(command) => commands::check_data::run(command),

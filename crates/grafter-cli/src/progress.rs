@@ -58,7 +58,8 @@ impl PullProgress for PullBar {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// A bar that is drawn as the template says.
+pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> ")
 }
 

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "cli/compare.rs"]
+mod compare;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -245,7 +248,7 @@ fn training_tells_people_what_came_out() {
     place.write("dev.csv", OPINIONS);
     let done = place.train("csv", &[]).succeeded();
     let words: Vec<&str> = done.stdout.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(words, ["score", "best", "trained", "time", "adapter"], "{}", done.stdout);
+    assert_eq!(words, ["score", "best", "trained", "time", "adapter", "report"], "{}", done.stdout);
     assert!(done.stdout.starts_with("score    accuracy 1.0000 on 8 dev rows (majority 0.5000)\n"));
     assert_eq!(done.stderr.lines().count(), 30, "one line for each evaluation: {}", done.stderr);
     // The log: 60 steps and 30 evaluations.

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::adapter::AdapterError;
 use crate::checkpoint::CheckpointError;
+use crate::compare::CompareError;
 use crate::data::{DataError, RowError};
 use crate::eval::EvalError;
 use crate::graft::GraftError;
@@ -17,6 +18,9 @@ use crate::train::TrainError;
 /// Anything that can go wrong in this library.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// Comparing ways to train.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// A data file.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -57,6 +61,7 @@ impl Error {
                 error.hint()
             }
             Self::Row(error) => error.hint(),
+            Self::Compare(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {
                 field: "model_type", ..

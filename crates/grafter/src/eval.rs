@@ -91,6 +91,13 @@ impl Answers {
 /// # Errors
 /// If the rows are of another task, cannot be read or answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
+    Ok(answer(model, adapter, data)?.scores(&adapter.manifest().task, data.targets())?)
+}
+
+/// The answers of an adapter to labelled rows, in their order; a block of rows is in memory at a time.
+/// # Errors
+/// If the rows are of another task, or cannot be read or answered.
+pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Answers, EvalError> {
     let task = &adapter.manifest().task;
     if task.spec().ok().as_ref() != Some(data.task()) {
         return Err(EvalError::OtherTask { file: data.file().to_string() });
@@ -106,7 +113,7 @@ pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Re
         })?;
         logits.iter().for_each(|logits| answers.push(logits));
     }
-    Ok(answers.scores(task, data.targets())?)
+    Ok(answers)
 }
 
 /// Scores of always giving the most frequent training label, or the mean training score.

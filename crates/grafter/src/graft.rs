@@ -21,6 +21,7 @@ use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
 use crate::predict::encode_each;
+use crate::review::Review;
 use crate::store::{Budget, StoreError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
@@ -138,6 +139,8 @@ pub struct Grafted {
     pub truncated_train: usize,
     /// Dev rows that were cut to the longest length.
     pub truncated_dev: usize,
+    /// What the best parameters answer to the dev rows.
+    pub review: Review,
 }
 
 /// Trains a task and evaluates its best parameters on the dev rows.
@@ -181,7 +184,7 @@ pub fn graft(
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
-    let dev_scores = best.answers.scores(&task, dev_rows.targets())?;
+    let review = best.seen.review(&task, dev_rows.targets())?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),
@@ -194,7 +197,7 @@ pub fn graft(
         steps: state.step,
         best_step: best.step,
         metric,
-        dev_scores: dev_scores.without_confusion(),
+        dev_scores: review.scores.clone().without_confusion(),
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
@@ -203,6 +206,7 @@ pub fn graft(
         steps: state.step,
         truncated_train: train_rows.truncated(),
         truncated_dev: dev_rows.truncated(),
+        review,
     })
 }
 
@@ -220,14 +224,7 @@ fn seal(
         task,
         max_length,
         adapter: config,
-        base: BaseRecord {
-            name: model.name().to_owned(),
-            weights_sha256: model.encoder().weights_sha256().to_owned(),
-            tokenizer_sha256: model.tokenizer().sha256().to_owned(),
-            config: model.encoder().config.deciding(),
-            parameters: model.encoder().parameter_count(),
-            precision: model.encoder().precision(),
-        },
+        base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),
         training,
         weights_sha256: weights_digest(&parameters),

@@ -50,9 +50,11 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod ablation;
 pub mod adapter;
 pub mod batch;
 pub mod checkpoint;
+pub mod compare;
 pub mod data;
 pub mod digest;
 mod durable;
@@ -70,6 +72,8 @@ pub mod optim;
 pub mod predict;
 pub mod prefix;
 pub mod random;
+pub mod report;
+pub mod review;
 pub mod store;
 pub mod tensors;
 pub mod text;

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use grafter::ablation::Ablation;
 use grafter::adapter::{
     Adapter, AdapterActivation, AdapterConfig, CARD_FILE, MANIFEST_FILE, Method, Pooling, TaskLayout,
     TaskParameters, WEIGHTS_FILE,
@@ -23,7 +24,7 @@ use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::{Answers, evaluate};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
-use grafter::metrics::Scores;
+use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
 use grafter::random::Random;
@@ -413,6 +414,44 @@ fn every_trained_tensor_moves_in_a_run() {
     }
 }
 
+/// Removing adapters is what a network without them computes: the same numbers in a list that has none there.
+#[test]
+fn an_adapter_without_its_lower_layers_is_one_that_adapts_the_upper_ones() {
+    let upper = AdapterConfig { adapt_from_layer: 1, ..config(4, Pooling::Mean, 2) };
+    let whole = TaskParameters::initialise(&config(4, Pooling::Mean, 2), MODEL.encoder(), 0.5, 5);
+    let layout = TaskLayout::new(&upper, &MODEL.encoder().config);
+    let value = |name: &str| {
+        let spec = whole.layout().list().specs().iter().find(|spec| spec.name == name).unwrap();
+        whole.values()[spec.range.clone()].to_vec()
+    };
+    let values = layout.list().specs().iter().flat_map(|spec| value(&spec.name)).collect();
+    // The layer normalisations begin as the encoder's, so those that the list leaves out are the same.
+    let upper = TaskParameters::from_values(layout, values);
+    let tokens = sequence(14, 2);
+    let logits = |task: &TaskParameters| logits(MODEL.encoder(), &[Query { tokens: &tokens, task }]);
+    assert_eq!(logits(&whole.without_adapters(0..=0)), logits(&upper));
+    assert_ne!(logits(&whole), logits(&upper));
+
+    let (train_rows, dev_rows) = opinions();
+    let grafted = graft(&MODEL, &train_rows, &dev_rows, &options(), &mut ()).unwrap();
+    let mut told = Vec::new();
+    let ablation = |follow: &mut dyn FnMut(usize, usize) -> ControlFlow<()>| {
+        Ablation::compute(&MODEL, &grafted.adapter, &dev_rows, Metric::Accuracy, follow).unwrap()
+    };
+    let all = ablation(&mut |done, all| {
+        told.push((done, all));
+        ControlFlow::Continue(())
+    });
+    let all = all.unwrap();
+    assert_eq!(told, [(1, 4), (2, 4), (3, 4)]);
+    assert_eq!(all.layers, (0, 1));
+    let spans: Vec<(usize, usize)> = all.without.iter().map(|span| (span.first, span.last)).collect();
+    assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
+    let dev = &grafted.adapter.manifest().training.dev_scores;
+    assert_eq!(all.whole, dev.get(Metric::Accuracy).unwrap());
+    assert_eq!(ablation(&mut |_, _| ControlFlow::Break(())), None);
+}
+
 #[test]
 fn the_method_head_trains_the_head_alone() {
     let (train_rows, dev_rows) = opinions();
@@ -676,7 +715,7 @@ fn the_best_evaluation_is_kept_whatever_comes_after() {
     let queries: Vec<Query<'_>> = dev.iter().map(|tokens| Query { tokens, task: &best_task }).collect();
     let mut answers = Answers::Classes(Vec::new());
     logits(MODEL.encoder(), &queries).iter().for_each(|logits| answers.push(logits));
-    assert_eq!(best.answers, answers);
+    assert_eq!(best.seen.answers, answers);
 }
 
 #[test]

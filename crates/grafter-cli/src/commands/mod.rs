@@ -1,16 +1,20 @@
 //! One file for each command, and what several of them do alike.
 
+pub mod ablate;
 pub mod check_data;
+pub mod compare;
 pub mod eval;
 pub mod inspect;
 pub mod predict;
 pub mod pull;
 pub mod quickstart;
+pub mod reproduce;
 pub mod train;
+pub mod tune;
 
 use std::fmt::Write as _;
 use std::io::{Write, stdout};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::encoder::BasePrecision;
@@ -92,6 +96,40 @@ pub fn refuse_output(output: &Path, flag: &str, inputs: &[&Path]) -> Result<(), 
         return refused("lies in the folder of an adapter", Some("write it beside that folder"));
     }
     Ok(())
+}
+
+/// The adapter's folder holds the adapter and its report: with something else in it, it could not be written. Nor can the
+/// folder be a part of a file's path.
+pub fn refuse_nested((flag, path): (&str, &Path), out: &Path, hint: &str) -> Result<(), Failure> {
+    if plain(out).starts_with(plain(path)) {
+        return Err(in_the_way((flag, path), out, hint));
+    }
+    refuse_inside((flag, path), out, hint)
+}
+
+/// As [`refuse_nested`], where the folder may be a part of the path.
+pub fn refuse_inside((flag, path): (&str, &Path), out: &Path, hint: &str) -> Result<(), Failure> {
+    if plain(path).starts_with(plain(out)) { Err(in_the_way((flag, path), out, hint)) } else { Ok(()) }
+}
+
+fn in_the_way((flag, path): (&str, &Path), out: &Path, hint: &str) -> Failure {
+    Failure::Usage {
+        message: format!("`{flag} {}` and `--out {}` are in each other's way", path.display(), out.display()),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+/// The absolute path without `.` and `..`; nothing of it needs to exist.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 #[cfg(unix)]

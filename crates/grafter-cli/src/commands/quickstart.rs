@@ -14,10 +14,11 @@ use std::time::Instant;
 use grafter::adapter::Adapter;
 use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::encoder::BasePrecision;
-use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
+use grafter::graft::{GraftError, GraftOptions, graft};
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::{Prediction, predict, row_logits};
+use grafter::report::train::{History, Texts, TrainReport};
 use grafter::train::{Ending, TrainError};
 
 use super::{open_model, print};
@@ -61,25 +62,31 @@ pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
 /// Trains and saves one task and shows what it gives; returns its dev rows.
 fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> Result<Dataset, Failure> {
     let start = Instant::now();
-    let train = Dataset::read_train(&Source::new(out.data_file(task, "train")), TaskKind::Classification)?;
-    let dev = Dataset::read_eval(&Source::new(out.data_file(task, "dev")), &train.task)?;
+    let [train_file, dev_file] = ["train", "dev"].map(|split| Source::new(out.data_file(task, split)));
+    let train = Dataset::read_train(&train_file, TaskKind::Classification)?;
+    let dev = Dataset::read_eval(&dev_file, &train.task)?;
     print(&text::heading(place, task, train.rows.len(), dev.rows.len()))?;
     let mut progress = TrainProgress::new(Metric::default_for(TaskKind::Classification), true, None);
     let mut options = GraftOptions::default();
     options.train.epochs = Some(EPOCHS);
-    let result = graft(model, &train, &dev, &options, &mut progress);
+    let mut history = History::default();
+    let result = graft(model, &train, &dev, &options, &mut history.follow(&mut progress));
     progress.finish()?;
-    let Grafted { adapter, ending, .. } = match result {
+    let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => return Err(interrupted(task)),
         result => result?,
     };
     // An interrupted run has an adapter too, but not the one that this command is about.
-    if ending == Ending::Interrupted || interrupt::requested() {
+    if grafted.ending == Ending::Interrupted || interrupt::requested() {
         return Err(interrupted(task));
     }
-    out.save(task, &adapter)?;
+    let texts = Texts::of(&grafted.review, &dev);
+    let report =
+        TrainReport { grafted: &grafted, history: &history, train: &train_file, dev: &dev_file, texts };
+    let adapter = &grafted.adapter;
+    out.save(task, adapter, &report.files())?;
     let bytes = out.adapter_bytes(task);
-    print(&text::result(&adapter, bytes, start.elapsed().as_secs_f64()))?;
+    print(&text::result(adapter, bytes, start.elapsed().as_secs_f64()))?;
     let rows: Vec<Row> = task.fresh.iter().map(tasks::Fresh::row).collect();
     let saved = Adapter::load(&out.adapter_folder(task), model)?;
     let answers: Vec<Prediction> = predict(model, &saved, &rows)?;

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use grafter::adapter::{self, MANIFEST_FILE, WEIGHTS_FILE};
+use grafter::adapter::{self, Companion, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::data::{LabelledFile, LabelledRows};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
-use grafter::train::{Ending, TrainError};
+use grafter::report::train::{History, Texts, TrainReport};
+use grafter::train::{Ending, TrainError, TrainObserver};
 use serde::Serialize;
 
 use super::{metric_text, open_model, print, print_json};
@@ -18,6 +19,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::{LOG_BEGINNING, TrainProgress};
+use crate::tensorboard::EventFiles;
 use crate::terminal::{bytes, counted, grouped, tell};
 
 /// The result, as `--json` prints it.
@@ -36,6 +38,8 @@ struct Report<'a> {
     seconds: f64,
     tokens_per_second: Option<f64>,
     bytes: u64,
+    /// The page about the run.
+    report: Option<PathBuf>,
     truncated_train: usize,
     truncated_dev: usize,
 }
@@ -44,7 +48,16 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
     adapter::check_target(&arguments.out, arguments.overwrite)?;
-    refuse_log_in_adapter(&log, &arguments.out)?;
+    super::refuse_nested(
+        ("--log", &log),
+        &arguments.out,
+        "write the log beside the adapter's folder, not in it",
+    )?;
+    if let Some(folder) = &arguments.tensorboard {
+        let hint = "write the events beside the adapter's folder, not in it";
+        super::refuse_inside(("--tensorboard", folder), &arguments.out, hint)?;
+        super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
+    }
     let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
@@ -66,8 +79,23 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
     let mut progress = TrainProgress::new(metric, true, Some(&log));
+    let mut events = arguments.tensorboard.as_deref().map(EventFiles::new);
+    let mut history = History::default();
     interrupt::listen();
-    let result = graft(&model, &train, &dev, &options, &mut progress);
+    let result = {
+        let mut logged: &mut dyn TrainObserver = &mut progress;
+        let mut following;
+        if let Some(events) = &mut events {
+            following = events.follow(logged);
+            logged = &mut following;
+        }
+        let mut noted;
+        if !arguments.no_report {
+            noted = history.follow(logged);
+            logged = &mut noted;
+        }
+        graft(&model, &train, &dev, &options, logged)
+    };
     let log_failure = progress.finish();
     let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => {
@@ -76,8 +104,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         }
         result => result?,
     };
-    grafted.adapter.save_or_keep(&arguments.out, arguments.overwrite)?;
+    let companions = companions(arguments, &grafted, &history, &dev);
+    grafted.adapter.save_with(&arguments.out, arguments.overwrite, &companions)?;
     log_failure.and_then(|()| progress.replace_earlier_log())?;
+    events.map_or(Ok(()), EventFiles::finish)?;
     match report(arguments, &grafted, &progress, start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
@@ -86,20 +116,25 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
-/// The adapter's folder holds the adapter and nothing else: with a log in it, it could not be written.
-fn refuse_log_in_adapter(log: &Path, out: &Path) -> Result<(), Failure> {
-    let (log_path, out_path) = (plain(log), plain(out));
-    if log_path.starts_with(&out_path) || out_path.starts_with(&log_path) {
-        return Err(Failure::Usage {
-            message: format!(
-                "`--log {}` and `--out {}` are in each other's way",
-                log.display(),
-                out.display()
-            ),
-            hint: Some("write the log beside the adapter's folder, not in it".to_owned()),
-        });
+/// The report of the run as files beside the adapter; none if it is not wanted.
+fn companions(
+    arguments: &Train,
+    grafted: &Grafted,
+    history: &History,
+    dev: &LabelledFile,
+) -> Vec<(Companion, Vec<u8>)> {
+    if arguments.no_report {
+        return Vec::new();
     }
-    Ok(())
+    let texts = match arguments.no_report_texts {
+        true => Texts::LeftOut,
+        false => Texts::of(&grafted.review, dev),
+    };
+    if let Texts::Unreadable(error) = &texts {
+        tell(format_args!("warning: the report has no texts: {error}"));
+    }
+    let (train, dev) = (arguments.rows.source(&arguments.train), arguments.rows.source(&arguments.dev));
+    TrainReport { grafted, history, train: &train, dev: &dev, texts }.files()
 }
 
 /// A file that exists under the log's name is replaced only if it is the log of an earlier run.
@@ -119,19 +154,6 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
         });
     }
     Ok(())
-}
-
-/// The absolute path without `.` and `..`; nothing of it needs to exist.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.
@@ -165,6 +187,7 @@ fn report(
         seconds,
         tokens_per_second: progress.tokens_per_second(),
         bytes: size(WEIGHTS_FILE) + size(MANIFEST_FILE),
+        report: (!arguments.no_report).then(|| arguments.out.join(Companion::Report.file_name())),
         truncated_train: grafted.truncated_train,
         truncated_dev: grafted.truncated_dev,
     };
@@ -208,5 +231,8 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         );
     }
     text += &format!("adapter  {}, {}\n", report.adapter.display(), bytes(report.bytes));
+    if let Some(page) = &report.report {
+        text += &format!("report   {}\n", page.display());
+    }
     text
 }

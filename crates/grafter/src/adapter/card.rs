@@ -9,8 +9,8 @@ use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
 
-/// The card's text.
-pub(super) fn model_card(manifest: &Manifest) -> String {
+/// The card's text; it points at the report where there is one.
+pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     let mut card = front_matter(manifest);
     let task = &manifest.task;
     let training = &manifest.training;
@@ -53,10 +53,17 @@ pub(super) fn model_card(manifest: &Manifest) -> String {
         training.metric
     ));
     line(training_section(manifest));
+    if has_report {
+        line(REPORT.to_owned());
+    }
     line(format!("## Use\n\n```sh\n{}\n```\n", use_command(manifest)));
     line(source(&manifest.adapter).to_owned());
     card
 }
+
+const REPORT: &str = "`report.html` shows the run. It quotes dev rows that were answered wrongly, unless the run was given \
+                      `--no-report-texts`; the other files hold no texts. To share the adapter without it, delete it: \
+                      nothing reads it.\n";
 
 fn training_section(manifest: &Manifest) -> String {
     let (training, adapter) = (&manifest.training, &manifest.adapter);

@@ -1,4 +1,5 @@
-//! The sealed folder of one adapter: `adapter.safetensors`, `adapter.json`, `README.md`.
+//! The sealed folder of one adapter: `adapter.safetensors`, `adapter.json`, `README.md`, and beside them the report of
+//! its run, if there is one.
 //!
 //! Written whole or not at all: into a temporary folder beside the target, synced, then renamed. Read with every name,
 //! shape and digest checked; a folder for another encoder is refused.
@@ -28,6 +29,34 @@ pub const WEIGHTS_FILE: &str = "adapter.safetensors";
 pub const MANIFEST_FILE: &str = "adapter.json";
 /// The file that people read.
 pub const CARD_FILE: &str = "README.md";
+
+/// A file beside the adapter that tells how it came about. None is read again, and none is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Companion {
+    /// The report of the run, for people.
+    Report,
+    /// The numbers of the report.
+    ReportNumbers,
+    /// The steps of the run.
+    History,
+    /// The evaluations of the run.
+    Evaluations,
+}
+
+impl Companion {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Report, Self::ReportNumbers, Self::History, Self::Evaluations];
+
+    /// Its name in the folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Report => "report.html",
+            Self::ReportNumbers => "report.json",
+            Self::History => "history.csv",
+            Self::Evaluations => "evaluations.csv",
+        }
+    }
+}
 
 /// A trained task: its numbers and how to read its outputs.
 #[derive(Clone, Debug)]
@@ -62,6 +91,18 @@ impl Adapter {
     /// # Errors
     /// As of [`Adapter::save`]; [`AdapterError::Kept`] says where an adapter lies that could not take its place.
     pub fn save_or_keep(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
+        self.save_with(folder, overwrite, &[])
+    }
+
+    /// [`Adapter::save_or_keep`] with files beside the adapter's own.
+    /// # Errors
+    /// As of [`Adapter::save_or_keep`].
+    pub fn save_with(
+        &self,
+        folder: &Path,
+        overwrite: bool,
+        companions: &[(Companion, Vec<u8>)],
+    ) -> Result<(), AdapterError> {
         for spec in self.parameters.layout().list().specs() {
             if !self.parameters.values()[spec.range.clone()].iter().all(|value| value.is_finite()) {
                 return Err(AdapterError::NotFinite {
@@ -77,19 +118,18 @@ impl Adapter {
         let temporary = temporary_beside(folder)?;
         let fresh = temporary.path().join("adapter");
         fs::create_dir(&fresh).map_err(io("create", &fresh))?;
-        let mut json = serde_json::to_string_pretty(&self.manifest)
-            .map_err(|source| AdapterError::Manifest { path: folder.join(MANIFEST_FILE), source })?;
-        json.push('\n');
-        let files = [
-            (WEIGHTS_FILE, weights_bytes(&self.parameters)),
-            (MANIFEST_FILE, json.into_bytes()),
-            (CARD_FILE, card::model_card(&self.manifest).into_bytes()),
+        let has_report = companions.iter().any(|(companion, _)| *companion == Companion::Report);
+        let own = [
+            (WEIGHTS_FILE, &weights_bytes(&self.parameters)),
+            (MANIFEST_FILE, &manifest_json(&self.manifest).into_bytes()),
+            (CARD_FILE, &card::model_card(&self.manifest, has_report).into_bytes()),
         ];
-        for (name, bytes) in files {
+        let beside = companions.iter().map(|(companion, bytes)| (companion.file_name(), bytes));
+        for (name, bytes) in own.into_iter().chain(beside) {
             let path = fresh.join(name);
             let write = || -> std::io::Result<()> {
                 let mut file = File::create(&path)?;
-                file.write_all(&bytes)?;
+                file.write_all(bytes)?;
                 file.sync_all()
             };
             write().map_err(io("write", &folder.join(name)))?;
@@ -101,6 +141,11 @@ impl Adapter {
             AdapterError::Kept { error: Box::new(error), kept }
         })?;
         sync_folder(parent_of(folder)).map_err(io("sync", folder))
+    }
+
+    /// How many bytes the folder takes, without the card for people.
+    pub fn folder_bytes(&self) -> u64 {
+        (weights_bytes(&self.parameters).len() + manifest_json(&self.manifest).len()) as u64
     }
 
     /// Whether the adapter was trained on this model.
@@ -207,7 +252,11 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
         .collect::<std::io::Result<Vec<String>>>()
         .map_err(|source| AdapterError::Io { action: "read", path: path.clone(), source })?;
     names.sort_unstable();
-    match names.into_iter().find(|name| ![WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE].contains(&name.as_str())) {
+    let belongs = |name: &String| {
+        [WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE].contains(&name.as_str())
+            || Companion::ALL.iter().any(|companion| companion.file_name() == name)
+    };
+    match names.into_iter().find(|name| !belongs(name)) {
         Some(name) => Err(AdapterError::ForeignFile { path, name }),
         None => writable_parent(folder),
     }
@@ -315,6 +364,11 @@ fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), Ada
         Some((field, expected, found)) => other(field, expected, found),
         None => Ok(()),
     }
+}
+
+/// The text of `adapter.json`.
+fn manifest_json(manifest: &Manifest) -> String {
+    serde_json::to_string_pretty(manifest).expect("a manifest is plain data") + "\n"
 }
 
 /// The numbers as a safetensors file; the same numbers always give the same bytes.

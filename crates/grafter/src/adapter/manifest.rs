@@ -8,6 +8,7 @@ use super::config::AdapterConfig;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
 use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
+use crate::model::Model;
 use crate::train::{Ending, TrainOptions};
 
 /// The version of the folder's layout that this program writes and reads.
@@ -97,6 +98,20 @@ pub struct TrainingRecord {
     pub dev_scores: Scores,
     /// The scores on the dev rows of always giving the most frequent training label, or the mean training score.
     pub baseline: Scores,
+}
+
+impl BaseRecord {
+    /// The record of a model.
+    pub fn of(model: &Model) -> Self {
+        Self {
+            name: model.name().to_owned(),
+            weights_sha256: model.encoder().weights_sha256().to_owned(),
+            tokenizer_sha256: model.tokenizer().sha256().to_owned(),
+            config: model.encoder().config.deciding(),
+            parameters: model.encoder().parameter_count(),
+            precision: model.encoder().precision(),
+        }
+    }
 }
 
 impl TaskRecord {

@@ -2,6 +2,8 @@
 //!
 //! Decided from names alone, never from what a column holds; anything that could be read in two ways is an error.
 
+use serde::{Deserialize, Serialize};
+
 use super::{ColumnError, LabelUse};
 
 const TEXT_FLAG: &str = "--text-column";
@@ -15,7 +17,7 @@ const KNOWN_TEXTS: [(&str, Option<&str>); 4] =
 /// The columns the caller names; the rest are found by their known names.
 ///
 /// A named `text` alone means single texts, whatever other columns there are; a pair then needs `text_b` as well.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// The text, or the first of a pair (`--text-column`).
     pub text: Option<String>,

@@ -24,6 +24,7 @@ use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
+use crate::review::Reviewer;
 use crate::store::{Budget, StoreError};
 
 /// Settings of a run that are not part of the adapter's form.
@@ -437,7 +438,7 @@ impl Run<'_> {
         })
     }
 
-    /// Scores the current parameters. Of each row only the answer is kept, and the sum of the losses.
+    /// Scores the current parameters. Of each row only the answer is kept, of the worst a little more, and the sum of the losses.
     fn evaluate(
         &mut self,
         epoch: u32,
@@ -445,7 +446,7 @@ impl Run<'_> {
         observer: &mut dyn TrainObserver,
     ) -> Result<Evaluated, StoreError> {
         let dev = self.data.dev;
-        let mut answers = Answers::to(dev.targets(), dev.scale());
+        let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
         let (mut loss, mut d_logits) = (0.0, vec![0.0; state.parameters.layout().config().outputs]);
         for rows in dev.groups() {
             let done = rows.end;
@@ -454,14 +455,15 @@ impl Run<'_> {
                     return Ok(Evaluated::NotNumbers);
                 }
                 loss += dev.target(row).loss(&logits, &mut d_logits);
-                answers.push(&logits);
+                reviewer.push(&logits);
             }
             if done < dev.len() && observer.evaluating(done, dev.len()).is_break() {
                 return Ok(Evaluated::Ended);
             }
         }
-        let (score, loss) = ((self.data.score)(&answers), loss / dev.len() as f64);
-        let best = state.record(score, loss, answers);
+        let seen = reviewer.into_seen();
+        let (score, loss) = ((self.data.score)(&seen.answers), loss / dev.len() as f64);
+        let best = state.record(score, loss, seen);
         Ok(Evaluated::Scored(EvaluationReport { step: state.step, epoch, score, loss, best }))
     }
 

@@ -2,9 +2,9 @@
 
 use crate::adapter::{AdapterConfig, TaskParameters};
 use crate::encoder::Encoder;
-use crate::eval::Answers;
 use crate::optim::Moments;
 use crate::random::Random;
+use crate::review::Seen;
 
 use super::TrainOptions;
 
@@ -19,8 +19,8 @@ pub struct Best {
     pub step: u64,
     /// The trained numbers, in the order of the task's list.
     pub values: Vec<f32>,
-    /// Their answers to the dev rows.
-    pub answers: Answers,
+    /// What they answer to the dev rows.
+    pub seen: Seen,
 }
 
 /// Everything that the next step depends on, besides the rows and the options.
@@ -63,7 +63,7 @@ impl TrainState {
     /// Notes an evaluation and keeps the parameters if it is the best; says whether it is. Of equal scores the lower loss
     /// is better: a score on few dev rows soon stands still while there is much to learn yet. Patience asks for a better
     /// score all the same.
-    pub(super) fn record(&mut self, score: f64, loss: f64, answers: Answers) -> bool {
+    pub(super) fn record(&mut self, score: f64, loss: f64, seen: Seen) -> bool {
         let (better, equal) = match &self.best {
             None => (true, false),
             Some(best) => (
@@ -74,7 +74,7 @@ impl TrainState {
         let kept = better || equal && self.best.as_ref().is_some_and(|best| loss < best.loss);
         if kept {
             let values = self.parameters.values().to_vec();
-            self.best = Some(Best { score, loss, step: self.step, values, answers });
+            self.best = Some(Best { score, loss, step: self.step, values, seen });
         }
         self.evaluations_since_best = if better { 0 } else { self.evaluations_since_best + 1 };
         kept

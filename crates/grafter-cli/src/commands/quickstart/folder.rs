@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{Adapter, MANIFEST_FILE, WEIGHTS_FILE, check_target};
+use grafter::adapter::{Adapter, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target};
 use grafter::digest::{sha256_file, sha256_hex};
 use serde::{Deserialize, Serialize};
 
@@ -87,11 +87,16 @@ impl OutFolder {
         self.write_record()
     }
 
-    /// Saves an adapter, replacing one of an earlier quickstart.
-    pub fn save(&mut self, task: &Task, adapter: &Adapter) -> Result<(), Failure> {
+    /// Saves an adapter with the report of its run, replacing one of an earlier quickstart.
+    pub fn save(
+        &mut self,
+        task: &Task,
+        adapter: &Adapter,
+        report: &[(Companion, Vec<u8>)],
+    ) -> Result<(), Failure> {
         // Again, as training took its time.
         self.check_adapter(task)?;
-        adapter.save(&self.adapter_folder(task), true)?;
+        adapter.save_with(&self.adapter_folder(task), true, report)?;
         let digest = adapter.manifest().weights_sha256.clone();
         self.record.written_by_quickstart.insert(adapter_key(task), digest);
         self.write_record()

@@ -115,7 +115,7 @@ pub fn closing(out: &Path, model: &str, epochs: u32) -> String {
     let first = TASKS[0].name;
     let names: Vec<String> = TASKS.iter().map(|task| path(task.name)).collect();
     format!(
-        "\nAdapters  {}\nData      {}\n\nNext:\n\
+        "\nAdapters  {}, each with a report.html\nData      {}\n\nNext:\n\
          \x20 echo \"The soup was cold.\" | {program} predict --adapter {adapter}{model}\n\
          \x20 {program} inspect {adapter}\n\
          \x20 {program} train --train {train} --dev {dev} --out {own} --epochs {epochs}{model}\n",

@@ -1,0 +1,328 @@
+//! The flags of `compare` and `tune`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use grafter::adapter::Method;
+use grafter::data::TaskKind;
+use grafter::encoder::BasePrecision;
+use grafter::metrics::Metric;
+
+use super::{ModelArg, RowArgs, SharedTrainingArgs};
+
+/// What may be named more than once is told here because clap does not say it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Lists are separated by commas. Finished trials are kept in --out, and the same command continues where \
+                  it ended; with more methods, sizes, seeds or tasks it adds theirs."
+)]
+pub struct Compare {
+    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv or .jsonl; may be
+    /// named again for each task
+    #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
+    pub task: Vec<Named>,
+
+    /// Labelled rows to learn from, of a single task
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    pub train: Option<PathBuf>,
+
+    /// Labelled rows to choose by
+    #[arg(long, value_name = "FILE", requires = "train")]
+    pub dev: Option<PathBuf>,
+
+    /// Labelled rows that choose nothing
+    #[arg(long, value_name = "FILE", requires = "train")]
+    pub test: Option<PathBuf>,
+
+    /// Kind of the tasks, or of one of them: classification or regression; classification if absent
+    #[arg(long, value_name = "[TASK=]KIND", value_delimiter = ',')]
+    pub kind: Vec<Assigned<TaskKind>>,
+
+    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, matthews, pearson or spearman;
+    /// accuracy, or pearson for regression, if absent
+    #[arg(long, value_name = "[TASK=]NAME", value_delimiter = ',')]
+    pub metric: Vec<Assigned<Metric>>,
+
+    /// Folder for the trials and the results
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Keep the adapter of each trial, in the folder `adapters` of --out
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
+
+    /// What trains, as in `train`; the others are compared with `full`, or with the first if `full` is not among them
+    #[arg(long, value_name = "METHOD", required = true, value_delimiter = ',', help_heading = "Grid")]
+    pub method: Vec<Method>,
+
+    #[command(flatten)]
+    pub sweep: Sweep,
+
+    #[command(flatten)]
+    pub training: SharedTrainingArgs,
+}
+
+/// The command trains as `train` does, once for each combination.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Lists are separated by commas. Finished trials are kept beside --out, and the same command continues \
+                  where it ended."
+)]
+pub struct Tune {
+    /// Labelled rows to learn from: .csv, .tsv or .jsonl
+    #[arg(long, value_name = "FILE")]
+    pub train: PathBuf,
+
+    /// Labelled rows to choose the best setting by
+    #[arg(long, value_name = "FILE")]
+    pub dev: PathBuf,
+
+    /// Labelled rows that choose nothing
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
+
+    /// Folder to write the best adapter to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Folder for the trials; `<OUT>.trials` if absent
+    #[arg(long, value_name = "DIR")]
+    pub trials: Option<PathBuf>,
+
+    /// Replace the adapter if the folder exists; one that came of the same trials is replaced in any case
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Keep the adapter of each trial, in the folder `adapters` of the trials
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Kind of task: classification or regression
+    #[arg(long, value_name = "KIND", default_value = "classification")]
+    pub task: TaskKind,
+
+    /// What is best; accuracy, or pearson for regression, if absent
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<Metric>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    #[command(flatten)]
+    pub rows: RowArgs,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
+
+    /// What trains, as in `train`
+    #[arg(long, value_name = "METHOD", default_value = "houlsby", help_heading = "Grid")]
+    pub method: Method,
+
+    #[command(flatten)]
+    pub sweep: Sweep,
+
+    #[command(flatten)]
+    pub training: SharedTrainingArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Reproduce {
+    /// Table 1: full fine-tuning and adapters on GLUE
+    Glue(Glue),
+}
+
+/// Which tasks there are is told by the folder.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A task's folder has its name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) with `train`, `dev` and, where \
+                  labelled, `test`, or GLUE's own (CoLA, SST-2, …) with the files as they are published."
+)]
+pub struct Glue {
+    /// Folder with a folder for each task; those that are missing are left out
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Folder for the trials and the results
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Keep the adapter of each trial, in the folder `adapters` of --out
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
+
+    /// What trains, as in `train`; the paper's methods if absent
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', help_heading = "Grid")]
+    pub method: Vec<Method>,
+
+    #[command(flatten)]
+    pub sweep: Sweep,
+
+    #[command(flatten)]
+    pub training: SharedTrainingArgs,
+}
+
+/// What varies beside the method.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Grid", allow_negative_numbers = true)]
+pub struct Sweep {
+    /// Widths of the adapters, for methods that have adapters; of `compare` 64, of `tune` 16 and 64 if absent
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub bottleneck: Vec<usize>,
+
+    /// Largest learning rates; of `compare` each method's own, of `tune` 0.3, 1 and 3 times that if absent
+    #[arg(long, value_name = "RATE", value_delimiter = ',')]
+    pub lr: Vec<f64>,
+
+    /// Standard deviations that the adapters begin with; that of `train` if absent
+    #[arg(long, value_name = "STD", value_delimiter = ',')]
+    pub init_std: Vec<f32>,
+
+    /// Seeds; of `compare` that of `train`, of `tune` 1 and 2 if absent
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub seed: Vec<u64>,
+}
+
+/// How much is run at once and in all.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Trials that run beside each other, each on one thread; --threads, or all processors, if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+
+    /// Time after which no trial begins any more, as in 90s, 30m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub budget: Option<Duration>,
+}
+
+/// `NAME=DIR`
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub folder: PathBuf,
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, folder)) if !folder.is_empty() => {
+                Ok(Self { name: name.to_owned(), folder: folder.into() })
+            }
+            _ => Err(format!("expected `NAME=DIR`, found `{text}`")),
+        }
+    }
+}
+
+/// A value for one task or, without a name, for all that have none of their own.
+#[derive(Clone, Debug)]
+pub struct Assigned<T> {
+    pub task: Option<String>,
+    pub value: T,
+}
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for Assigned<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (task, value) = match text.split_once('=') {
+            Some((task, value)) => (Some(task.to_owned()), value),
+            None => (None, text),
+        };
+        value.parse().map(|value| Self { task, value }).map_err(|error: T::Err| error.to_string())
+    }
+}
+
+impl<T: Copy> Assigned<T> {
+    /// The value for a task; the last one that was named counts, and one with the task's name first.
+    pub fn find(all: &[Self], task: &str) -> Option<T> {
+        let last = |name: Option<&str>| all.iter().rev().find(|one| one.task.as_deref() == name);
+        last(Some(task)).or_else(|| last(None)).map(|one| one.value)
+    }
+}
+
+/// `90s`, `30m`, `1h30m`
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a time as in `90s`, `30m` or `1h30m`, found `{text}`");
+    let (mut seconds, mut digits) = (0_u64, String::new());
+    for c in text.chars() {
+        let unit = match c {
+            '0'..='9' => {
+                digits.push(c);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
+        digits.clear();
+    }
+    if digits.is_empty() && !text.is_empty() { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "30", "m", "1d", "1.5h", "-1s", "99999999999999999999s", "9999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_for_one_task_or_for_all() {
+        let all: Vec<Assigned<u32>> = ["1", "b=2", "b=3"].map(|text| text.parse().unwrap()).into();
+        assert_eq!([Assigned::find(&all, "a"), Assigned::find(&all, "b")], [Some(1), Some(3)]);
+        assert_eq!(Assigned::find(&all[1..], "a"), None);
+        assert!("b=x".parse::<Assigned<u32>>().is_err());
+    }
+}

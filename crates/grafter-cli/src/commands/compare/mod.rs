@@ -1,0 +1,250 @@
+//! `grafter compare`: trains methods and settings on tasks with several seeds, and says how they compare.
+//!
+//! [`Job`] is what every command of this kind runs; [`runner`] runs the trials, [`progress`] shows them, [`text`] is what
+//! people read.
+
+mod progress;
+mod runner;
+mod text;
+
+use std::path::Path;
+use std::time::Instant;
+
+use grafter::adapter::Method;
+use grafter::compare::{
+    CompareError, CompareFolder, CompareTask, Grid, Plan, Results, TaskSource, Trial, TrialRecord,
+};
+use grafter::data::TaskKind;
+use grafter::encoder::BasePrecision;
+use grafter::graft::GraftOptions;
+use grafter::model::Model;
+use serde::Serialize;
+
+use super::{open_model, print, print_json};
+use crate::Outcome;
+use crate::args::{Assigned, Compare, Limits, ModelArg, SharedTrainingArgs, Sweep};
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::terminal::{counted, tell};
+
+pub use text::{aligned, setting_text, tables};
+
+/// The name of a task that was given by its files.
+pub const ONLY_TASK: &str = "task";
+
+/// What is compared, on what, and how much of the machine it may take.
+pub struct Job<'a> {
+    pub sources: Vec<TaskSource>,
+    /// Its tasks are those of `sources`.
+    pub grid: Grid,
+    pub training: &'a SharedTrainingArgs,
+    pub model: &'a ModelArg,
+    pub base: BasePrecision,
+    pub out: &'a Path,
+    pub keep: bool,
+    pub limits: &'a Limits,
+}
+
+/// A job whose tasks were read and whose folder is open.
+pub struct Open<'a> {
+    pub model: Model,
+    pub tasks: Vec<CompareTask>,
+    pub folder: CompareFolder,
+    /// What all trials have in common.
+    pub template: GraftOptions,
+    /// The trials of this command.
+    pub trials: Vec<Trial>,
+    job: Job<'a>,
+    start: Instant,
+}
+
+/// What became of the trials of a command.
+pub struct Ran {
+    pub results: Results,
+    /// Trials that are not finished.
+    pub left: usize,
+    pub interrupted: bool,
+}
+
+impl<'a> Job<'a> {
+    /// Checks everything that can be checked before training, cheapest first.
+    pub fn open(mut self) -> Result<Open<'a>, Failure> {
+        let start = Instant::now();
+        self.grid.tasks = self.sources.iter().map(|source| source.name.clone()).collect();
+        if self.grid.tasks.is_empty() {
+            return Err(CompareError::Empty { what: "task" }.into());
+        }
+        for (place, name) in self.grid.tasks.iter().enumerate() {
+            if self.grid.tasks[..place].contains(name) {
+                return Err(CompareError::DuplicateTask { name: name.clone() }.into());
+            }
+        }
+        let tasks = self.sources.drain(..).map(CompareTask::open).collect::<Result<Vec<_>, _>>()?;
+        for note in tasks.iter().flat_map(|task| &task.notes) {
+            tell(format_args!("note: {note}"));
+        }
+        let model = open_model(&self.model.model, self.base)?;
+        let config = &model.encoder().config;
+        let mut template = self.training.options(config.max_position_embeddings);
+        for setting in self.grid.settings(config) {
+            setting.options(&template).check(&model)?;
+        }
+        let plan = Plan::new(&model, &template, &tasks, self.grid.clone());
+        let folder = CompareFolder::open(self.out, &plan, &tasks)?;
+        // Temporary files lie in the folder, and trials that run beside each other share the memory.
+        template.train.budget.folder = Some(self.out.to_owned());
+        let trials = self.grid.trials(config);
+        Ok(Open { tasks, folder, template, trials, job: self, start, model })
+    }
+}
+
+impl Open<'_> {
+    /// Runs the trials that are not finished, and writes what came of all.
+    pub fn run(&self) -> Result<Ran, Failure> {
+        interrupt::listen_with("ending: the trials that run are dropped, those that are finished are kept");
+        let mut todo = Vec::new();
+        for trial in &self.trials {
+            if self.folder.record(trial)?.is_none() {
+                todo.push(trial.clone());
+            }
+        }
+        let known = self.trials.len() - todo.len();
+        if known > 0 {
+            tell(format_args!("{} of {} were finished before", known, counted(self.trials.len(), "trial")));
+        }
+        let left = runner::run(self, todo)?;
+        let results = Results::of(&self.folder, &self.model.encoder().config)?;
+        self.folder.write_results(&results)?;
+        Ok(Ran { results, left, interrupted: interrupt::requested() && left > 0 })
+    }
+
+    fn task(&self, trial: &Trial) -> &CompareTask {
+        let mut tasks = self.tasks.iter();
+        tasks.find(|task| task.plan.name == trial.task).expect("the grid names the tasks of the job")
+    }
+
+    /// Runs one trial again, for its adapter.
+    pub fn again(&self, trial: &Trial) -> Result<Option<Box<grafter::adapter::Adapter>>, Failure> {
+        runner::again(self, trial)
+    }
+
+    /// All trials of the folder, those of other commands too.
+    pub fn all_trials(&self) -> Vec<Trial> {
+        self.folder.plan().trials(&self.model.encoder().config)
+    }
+
+    /// The record of a finished trial.
+    pub fn record(&self, trial: &Trial) -> Result<Option<TrialRecord>, Failure> {
+        Ok(self.folder.record(trial)?)
+    }
+}
+
+/// What a command says of trials that are left.
+pub fn tell_left(ran: &Ran, trials: usize) {
+    if ran.left > 0 {
+        let why = if ran.interrupted { "interrupted" } else { "the time is over" };
+        let trials = counted(trials, "trial");
+        tell(format_args!("{why}: {} of {trials} left; the same command continues", ran.left));
+    }
+}
+
+/// The results, as `--json` prints them.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// Trials of this command that are not finished.
+    left: usize,
+    #[serde(flatten)]
+    results: &'a Results,
+}
+
+pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
+    let job = Job {
+        sources: sources(arguments)?,
+        grid: grid(&arguments.method, &arguments.sweep),
+        training: &arguments.training,
+        model: &arguments.model,
+        base: arguments.base,
+        out: &arguments.out,
+        keep: arguments.keep,
+        limits: &arguments.limits,
+    };
+    run_job(job, arguments.json, tables)
+}
+
+/// Runs a job, and prints its results as JSON or as `tables` has them.
+pub fn run_job(job: Job<'_>, json: bool, tables: impl Fn(&Results) -> String) -> Result<Outcome, Failure> {
+    let open = job.open()?;
+    let ran = open.run()?;
+    tell_left(&ran, open.trials.len());
+    if json {
+        print_json(&Report { left: ran.left, results: &ran.results })?;
+    } else {
+        print(&tables(&ran.results))?;
+    }
+    Ok(if ran.interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+/// The grid of methods; what is not named is as in `train`. The job names the tasks.
+pub fn grid(methods: &[Method], sweep: &Sweep) -> Grid {
+    fn named<T: Clone + PartialEq>(values: &[T], default: T) -> Vec<T> {
+        if values.is_empty() { vec![default] } else { distinct(values) }
+    }
+    let default = GraftOptions::default();
+    Grid {
+        tasks: Vec::new(),
+        methods: distinct(methods),
+        bottlenecks: named(&sweep.bottleneck, default.bottleneck),
+        learning_rates: distinct(&sweep.lr),
+        init_stds: named(&sweep.init_std, default.train.init_std),
+        seeds: named(&sweep.seed, default.train.seed),
+    }
+}
+
+/// Each value once, in the order in which they were named.
+pub fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !distinct.contains(value) {
+            distinct.push(value.clone());
+        }
+    }
+    distinct
+}
+
+fn sources(arguments: &Compare) -> Result<Vec<TaskSource>, Failure> {
+    let mut sources = Vec::new();
+    for task in &arguments.task {
+        let mut source = TaskSource::in_folder(&task.name, &task.folder, &arguments.rows.columns())?;
+        for file in
+            [Some(&mut source.train), Some(&mut source.dev), source.test.as_mut()].into_iter().flatten()
+        {
+            file.format = arguments.rows.format;
+        }
+        sources.push(source);
+    }
+    if let (Some(train), Some(dev)) = (&arguments.train, &arguments.dev) {
+        sources.push(TaskSource {
+            name: ONLY_TASK.to_owned(),
+            kind: TaskKind::Classification,
+            metric: None,
+            train: arguments.rows.source(train),
+            dev: arguments.rows.source(dev),
+            test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+        });
+    }
+    let known = |flag: &str, names: Vec<&Option<String>>| {
+        let unknown =
+            names.into_iter().flatten().find(|name| !sources.iter().any(|task| task.name == **name));
+        unknown.map_or(Ok(()), |name| {
+            let message = format!("`{flag}` names the task `{}`, which there is not", super::printable(name));
+            Err(Failure::Usage { message, hint: None })
+        })
+    };
+    known("--kind", arguments.kind.iter().map(|one| &one.task).collect())?;
+    known("--metric", arguments.metric.iter().map(|one| &one.task).collect())?;
+    for source in &mut sources {
+        source.kind = Assigned::find(&arguments.kind, &source.name).unwrap_or(source.kind);
+        source.metric = Assigned::find(&arguments.metric, &source.name);
+    }
+    Ok(sources)
+}

@@ -1,0 +1,178 @@
+//! The tables that people read. Scores are times 100, as in the papers.
+
+use grafter::compare::{Delta, MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
+
+use crate::terminal::{bytes, counted};
+
+const NONE: &str = "–";
+
+/// A table for each task and one of the averages.
+pub fn tables(results: &Results) -> String {
+    let mut text = String::new();
+    for task in &results.tasks {
+        text += &task_table(task, results);
+        text.push('\n');
+    }
+    if results.tasks.len() > 1 {
+        text += &average_table(results);
+        text.push('\n');
+    }
+    let diverged =
+        results.trials.iter().filter(|trial| trial.ending == grafter::train::Ending::Diverged).count();
+    text += &format!("{} of {} finished", results.finished, counted(results.planned, "trial"));
+    if diverged > 0 {
+        text += &format!(", {diverged} diverged");
+    }
+    text += &format!(
+        "; scores times 100, of the setting that is best on dev, mean ± standard deviation over the seeds; in brackets the \
+         {:.0} % interval of the paired bootstrap over the rows\n",
+        100.0 * results.level
+    );
+    text
+}
+
+/// The columns of scores are left out where there are no test rows.
+fn row(
+    cells: [String; 4],
+    scores: [[String; 2]; 2],
+    [seconds, bytes]: [String; 2],
+    test: bool,
+) -> Vec<String> {
+    let scores = scores.into_iter().flat_map(|[dev, of_test]| [Some(dev), test.then_some(of_test)]);
+    cells.into_iter().chain(scores.flatten()).chain([seconds, bytes]).collect()
+}
+
+fn heading(results: &Results, test: bool) -> Vec<String> {
+    let less = |split: &str| format!("{split} less {}", results.reference);
+    let scores = [["dev".to_owned(), "test".to_owned()], [less("dev"), less("test")]];
+    row(
+        ["method", "setting", "trained", "seeds"].map(str::to_owned),
+        scores,
+        ["seconds", "bytes"].map(str::to_owned),
+        test,
+    )
+}
+
+fn task_table(task: &TaskResult, results: &Results) -> String {
+    let of_test = task.test_rows.map_or(String::new(), |rows| format!(", {}", counted(rows, "test row")));
+    let title = format!(
+        "{}: {}, {}, {}{of_test}\n",
+        task.task,
+        task.metric,
+        counted(task.train_rows, "training row"),
+        counted(task.dev_rows, "dev row")
+    );
+    let test = task.test_rows.is_some();
+    let mut rows = vec![heading(results, test)];
+    let methods = task.methods.iter().filter(|method| !method.settings.is_empty());
+    rows.extend(methods.map(|method| method_row(method, test)));
+    title + &aligned(&rows)
+}
+
+fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
+    let Some(best) = method.best() else {
+        let diverged: usize = method.settings.iter().map(|setting| setting.diverged).sum();
+        let why = if diverged > 0 { "diverged" } else { "not finished" };
+        return vec![method.method.to_string(), why.to_owned()];
+    };
+    let stds = method.settings.iter().any(|setting| setting.setting.init_std != best.setting.init_std);
+    row(
+        [
+            method.method.to_string(),
+            setting_text(&best.setting, stds),
+            share(best.share_of_base),
+            seeds(best),
+        ],
+        [
+            [spread(best.dev), spread(best.test)],
+            [delta(method.dev_difference), delta(method.test_difference)],
+        ],
+        [seconds(best.seconds), best.adapter_bytes.map_or(NONE.to_owned(), bytes)],
+        test,
+    )
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or(NONE.to_owned(), |share| format!("{:.2} %", 100.0 * share))
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or(NONE.to_owned(), |seconds| format!("{seconds:.1}"))
+}
+
+fn average_table(results: &Results) -> String {
+    let test = results.tasks.iter().any(|task| task.test_rows.is_some());
+    let mut rows = vec![heading(results, test)];
+    let percent = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value));
+    for average in &results.averages {
+        let tasks = format!("{} of {}", average.tasks, counted(results.tasks.len(), "task"));
+        rows.push(row(
+            [average.method.to_string(), tasks, share(average.share_of_base), String::new()],
+            [
+                [percent(average.dev), percent(average.test)],
+                [delta(average.dev_difference), delta(average.test_difference)],
+            ],
+            [
+                seconds(average.seconds),
+                average.adapter_bytes.map_or(NONE.to_owned(), |count| bytes(count as u64)),
+            ],
+            test,
+        ));
+    }
+    format!("average over the tasks\n{}", aligned(&rows))
+}
+
+/// `bottleneck 64, lr 1e-3`, and `std 1e-2` if it is asked for.
+pub fn setting_text(setting: &Setting, std: bool) -> String {
+    let mut parts = Vec::new();
+    parts.extend(setting.bottleneck.map(|bottleneck| format!("bottleneck {bottleneck}")));
+    parts.push(format!("lr {:e}", setting.learning_rate));
+    parts.extend(setting.init_std.filter(|_| std).map(|std| format!("std {std:e}")));
+    parts.join(", ")
+}
+
+fn seeds(setting: &SettingResult) -> String {
+    match setting.seeds.len() {
+        all if all == setting.planned => all.to_string(),
+        some => format!("{some} of {}", setting.planned),
+    }
+}
+
+fn spread(spread: Option<Spread>) -> String {
+    match spread {
+        None => NONE.to_owned(),
+        Some(Spread { mean, std: None }) => format!("{:.2}", 100.0 * mean),
+        Some(Spread { mean, std: Some(std) }) => format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * std),
+    }
+}
+
+fn delta(delta: Option<Delta>) -> String {
+    match delta {
+        None => NONE.to_owned(),
+        Some(Delta { difference, interval: None }) => format!("{:+.2}", 100.0 * difference),
+        Some(Delta { difference, interval: Some(interval) }) => {
+            format!(
+                "{:+.2} [{:+.2}, {:+.2}]",
+                100.0 * difference,
+                100.0 * interval.low,
+                100.0 * interval.high
+            )
+        }
+    }
+}
+
+/// Columns two spaces apart.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}

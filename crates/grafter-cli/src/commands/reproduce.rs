@@ -1,0 +1,186 @@
+//! `grafter reproduce glue`: the comparison of Houlsby et al. 2019, table 1, on the data sets of GLUE that are there, beside
+//! the paper's numbers.
+//!
+//! It is `compare` with the tasks, metrics and methods of the paper. The paper's scores are of the hidden test rows and of
+//! BERT-large, so they are a landmark and not a target for another model on other rows.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use grafter::adapter::Method;
+use grafter::compare::{Results, TaskSource};
+use grafter::data::{Columns, Format, Source, TaskKind};
+use grafter::metrics::Metric;
+
+use super::compare::{Job, aligned, grid, run_job, tables};
+use crate::Outcome;
+use crate::args::{Glue, Reproduce};
+use crate::failure::Failure;
+
+/// One task of GLUE.
+struct Task {
+    name: &'static str,
+    kind: TaskKind,
+    /// What table 1 reports.
+    metric: Metric,
+    /// The folder as GLUE publishes it, the name of its dev file, and its columns: first text, second text, label.
+    original: (&'static str, &'static str, [&'static str; 3]),
+    /// Full fine-tuning, adapters of the best of 8 to 256, adapters of 64; times 100.
+    paper: [f64; 3],
+}
+
+/// In the order of the table. MNLI is that on matched rows.
+const TASKS: [Task; 8] = [
+    task("cola", Metric::Matthews, ("CoLA", "dev", ["sentence", "", "label"]), [60.5, 59.5, 56.9]),
+    task("sst2", Metric::Accuracy, ("SST-2", "dev", ["sentence", "", "label"]), [94.9, 94.0, 94.2]),
+    task("mrpc", Metric::F1, ("MRPC", "dev", ["#1 String", "#2 String", "Quality"]), [89.3, 89.5, 89.6]),
+    task("stsb", Metric::Spearman, ("STS-B", "dev", ["sentence1", "sentence2", "score"]), [87.6, 86.9, 87.3]),
+    task("qqp", Metric::F1, ("QQP", "dev", ["question1", "question2", "is_duplicate"]), [72.1, 71.8, 71.8]),
+    task(
+        "mnli",
+        Metric::Accuracy,
+        ("MNLI", "dev_matched", ["sentence1", "sentence2", "gold_label"]),
+        [86.7, 84.9, 85.3],
+    ),
+    task("qnli", Metric::Accuracy, ("QNLI", "dev", ["question", "sentence", "label"]), [91.1, 90.7, 91.4]),
+    task("rte", Metric::Accuracy, ("RTE", "dev", ["sentence1", "sentence2", "label"]), [70.1, 71.5, 68.8]),
+];
+const PAPER_ROWS: [&str; 3] = ["paper: full", "paper: adapters 8-256", "paper: adapters 64"];
+/// What table 1 compares, as far as there is a method of the name.
+const METHODS: [&str; 2] = ["full", "houlsby"];
+
+const fn task(
+    name: &'static str,
+    metric: Metric,
+    original: (&'static str, &'static str, [&'static str; 3]),
+    paper: [f64; 3],
+) -> Task {
+    let kind = match metric {
+        Metric::Pearson | Metric::Spearman => TaskKind::Regression,
+        _ => TaskKind::Classification,
+    };
+    Task { name, kind, metric, original, paper }
+}
+
+pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
+    let methods: Vec<Method> = match &arguments.method[..] {
+        [] => METHODS.iter().filter_map(|name| name.parse().ok()).collect(),
+        named => named.to_vec(),
+    };
+    let job = Job {
+        sources: sources(arguments)?,
+        grid: grid(&methods, &arguments.sweep),
+        training: &arguments.training,
+        model: &arguments.model,
+        base: arguments.base,
+        out: &arguments.out,
+        keep: arguments.keep,
+        limits: &arguments.limits,
+    };
+    run_job(job, arguments.json, |results| format!("{}\n{}", tables(results), table_1(results)))
+}
+
+/// The tasks that are there, in either layout.
+fn sources(arguments: &Glue) -> Result<Vec<TaskSource>, Failure> {
+    // By their exact names: where case does not count, `QNLI` is `qnli` too, and its columns are others.
+    let failed = |source| Failure::Read { path: arguments.data.clone(), source };
+    let entries = std::fs::read_dir(&arguments.data).map_err(failed)?;
+    let folders: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let mut sources = Vec::new();
+    for task in &TASKS {
+        let folder = arguments.data.join(task.name);
+        let original = arguments.data.join(task.original.0);
+        let source = if folders.iter().any(|name| name == task.name) {
+            TaskSource::in_folder(task.name, &folder, &Columns::default())?
+        } else if folders.iter().any(|name| name == task.original.0) {
+            as_published(task, &original, &arguments.out)?
+        } else {
+            continue;
+        };
+        sources.push(TaskSource { kind: task.kind, metric: Some(task.metric), ..source });
+    }
+    if sources.is_empty() {
+        let names: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
+        return Err(Failure::Usage {
+            message: format!("`{}` has no folder of a task of GLUE", arguments.data.display()),
+            hint: Some(format!("known are {}, and GLUE's own names", names.join(", "))),
+        });
+    }
+    Ok(sources)
+}
+
+/// A task in GLUE's own files, whose test rows have no labels.
+fn as_published(task: &Task, folder: &Path, out: &Path) -> Result<TaskSource, Failure> {
+    let (_, dev, [text, text_b, label]) = task.original;
+    let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+    let columns = Columns { text: column(text), text_b: column(text_b), label: column(label) };
+    let source = |path: PathBuf| Source { path, format: Some(Format::Tsv), columns: columns.clone() };
+    let mut files = ["train", dev].map(|name| folder.join(format!("{name}.tsv")));
+    if task.name == "cola" {
+        for file in &mut files {
+            *file = with_header(file, out)?;
+        }
+    }
+    let [train, dev] = files.map(source);
+    Ok(TaskSource { name: task.name.to_owned(), kind: task.kind, metric: None, train, dev, test: None })
+}
+
+/// CoLA is published without a header: source, label, the author's mark, sentence. A copy with one is written beside the
+/// results, the same bytes each time.
+fn with_header(file: &Path, out: &Path) -> Result<PathBuf, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|source| Failure::Read { path: file.to_owned(), source })?;
+    if text.lines().next().is_some_and(|line| line.split('\t').any(|name| name == "sentence")) {
+        return Ok(file.to_owned());
+    }
+    let mut folder = out.file_name().unwrap_or_default().to_owned();
+    folder.push(".cola");
+    let folder = out.with_file_name(folder);
+    let copy = folder.join(file.file_name().unwrap_or_default());
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&copy, format!("source\tlabel\tmark\tsentence\n{text}")))
+        .map_err(|source| Failure::Write { path: copy.clone(), source })?;
+    Ok(copy)
+}
+
+/// Table 1 for the tasks that were run, the paper's rows above ours.
+fn table_1(results: &Results) -> String {
+    let tasks: Vec<(&Task, usize)> = TASKS
+        .iter()
+        .filter_map(|task| Some((task, results.tasks.iter().position(|result| result.task == task.name)?)))
+        .collect();
+    let mut rows = vec![row("", tasks.iter().map(|(task, _)| task.name.to_owned()), "mean".to_owned())];
+    for (place, name) in PAPER_ROWS.iter().enumerate() {
+        rows.push(scores(name, tasks.iter().map(|(task, _)| Some(task.paper[place])).collect()));
+    }
+    let with_test = results.tasks.iter().any(|task| task.test_rows.is_some());
+    for (place, average) in results.averages.iter().enumerate() {
+        for (split, shown) in [("dev", true), ("test", with_test)] {
+            let score = |(_, task): &(&Task, usize)| {
+                let best = results.tasks[*task].methods[place].best()?;
+                let spread = if split == "dev" { best.dev } else { best.test };
+                spread.map(|spread| 100.0 * spread.mean)
+            };
+            if shown {
+                rows.push(scores(&format!("{}, {split}", average.method), tasks.iter().map(score).collect()));
+            }
+        }
+    }
+    format!(
+        "Houlsby et al. 2019, table 1: BERT-large on GLUE's hidden test rows, MNLI on matched ones; beneath it `{}` on the rows \
+         that are here; means over the tasks that are here\n{}",
+        super::printable(&results.base.name),
+        aligned(&rows)
+    )
+}
+
+fn scores(name: &str, scores: Vec<Option<f64>>) -> Vec<String> {
+    let all: Option<Vec<f64>> = scores.iter().copied().collect();
+    let mean = all.map(|all| all.iter().sum::<f64>() / all.len() as f64);
+    let shown = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.1}"));
+    row(name, scores.iter().copied().map(shown), shown(mean))
+}
+
+fn row(name: &str, cells: impl Iterator<Item = String>, last: String) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(cells).chain([last]).collect()
+}

@@ -1,0 +1,209 @@
+//! `grafter tune`: tries several settings on one task and writes the adapter of the best.
+
+use std::path::{Path, PathBuf};
+
+use grafter::adapter::{self, Adapter, AdapterError, Method};
+use grafter::compare::{Grid, MethodResult, Results, TaskSource, Trial, TrialSummary};
+use grafter::graft::GraftOptions;
+use grafter::metrics::Metric;
+use serde::Serialize;
+
+use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, setting_text, tell_left};
+use super::{print, print_json};
+use crate::Outcome;
+use crate::args::Tune;
+use crate::failure::Failure;
+use crate::terminal::{bytes, counted, tell};
+
+const BOTTLENECKS: [usize; 2] = [16, 64];
+const SEEDS: [u64; 2] = [1, 2];
+
+/// The result, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    adapter: &'a Path,
+    metric: Metric,
+    /// Mean dev score of the setting.
+    mean: f64,
+    /// Trials of this command that are not finished.
+    left: usize,
+    best: &'a TrialSummary,
+    results: &'a Results,
+}
+
+pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
+    let trials = arguments.trials.clone().unwrap_or_else(|| trials_folder(&arguments.out));
+    super::refuse_nested(
+        ("--trials", &trials),
+        &arguments.out,
+        "keep the trials beside the adapter's folder",
+    )?;
+    // An adapter of these trials may be replaced, which only their folder tells.
+    let exists = match adapter::check_target(&arguments.out, arguments.overwrite) {
+        Err(error @ AdapterError::Exists { .. }) if trials.exists() => Some(error),
+        checked => checked.map(|()| None)?,
+    };
+    let open = job(arguments, &trials).open()?;
+    if let Some(error) = exists {
+        let sealed = adapter::read_manifest(&arguments.out)?.weights_sha256;
+        let mut ours = false;
+        for trial in open.all_trials() {
+            ours |=
+                open.record(&trial)?.is_some_and(|record| record.weights_sha256.as_ref() == Some(&sealed));
+        }
+        if !ours {
+            return Err(error.into());
+        }
+    }
+    let ran = open.run()?;
+    tell_left(&ran, open.trials.len());
+    if ran.interrupted {
+        return Ok(Outcome::Interrupted);
+    }
+    let method = method(&ran.results, arguments.method).ok_or_else(|| nothing(&ran.results))?;
+    let best = best(&ran.results, method).ok_or_else(|| nothing(&ran.results))?;
+    let Some(adapter) = adapter_of(&open, &best.trial)? else { return Err(Failure::Interrupted) };
+    adapter.save_or_keep(&arguments.out, true)?;
+    if ran.left == 0 && !arguments.keep {
+        prune(&open, &best.trial);
+    }
+    report(arguments, (&open, &ran), method, best)?;
+    Ok(Outcome::Done)
+}
+
+fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
+    let sweep = &arguments.sweep;
+    let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
+    let own = arguments.method.default_learning_rate();
+    let source = TaskSource {
+        name: ONLY_TASK.to_owned(),
+        kind: arguments.task,
+        metric: arguments.metric,
+        train: arguments.rows.source(&arguments.train),
+        dev: arguments.rows.source(&arguments.dev),
+        test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+    };
+    let std = GraftOptions::default().train.init_std;
+    Job {
+        sources: vec![source],
+        grid: Grid {
+            tasks: Vec::new(),
+            methods: vec![arguments.method],
+            bottlenecks: if sweep.bottleneck.is_empty() {
+                BOTTLENECKS.into()
+            } else {
+                distinct(&sweep.bottleneck)
+            },
+            learning_rates: or(!sweep.lr.is_empty(), vec![own, times(own, 0.3), times(own, 3.0)]),
+            init_stds: if sweep.init_std.is_empty() { vec![std] } else { distinct(&sweep.init_std) },
+            seeds: if sweep.seed.is_empty() { SEEDS.into() } else { distinct(&sweep.seed) },
+        },
+        training: &arguments.training,
+        model: &arguments.model,
+        base: arguments.base,
+        out: trials,
+        keep: true,
+        limits: &arguments.limits,
+    }
+}
+
+/// A multiple with two digits, so that it is `3e-4` and not `3.0000000000000003e-4`.
+fn times(rate: f64, factor: f64) -> f64 {
+    let product = rate * factor;
+    format!("{product:.1e}").parse().unwrap_or(product)
+}
+
+/// What came of a method; the folder may hold others, of earlier commands.
+fn method(results: &Results, method: Method) -> Option<&MethodResult> {
+    results.tasks.first()?.methods.iter().find(|result| result.method == method)
+}
+
+/// Of the setting with the best mean the seed with the best score on dev, the first of equals.
+fn best<'a>(results: &'a Results, method: &MethodResult) -> Option<&'a TrialSummary> {
+    let setting = &method.best()?.setting;
+    let trials = results.trials.iter().filter(|trial| trial.trial.setting == *setting);
+    // `max_by` takes the last of equals, hence the reversal.
+    let scored: Vec<(&TrialSummary, f64)> = trials.filter_map(|trial| Some((trial, trial.dev?))).collect();
+    scored.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(trial, _)| *trial)
+}
+
+fn nothing(results: &Results) -> Failure {
+    let (message, hint) = if results.finished == 0 {
+        ("no trial was finished in the time", "allow more with `--budget`; the same command continues")
+    } else {
+        (
+            "no setting has a score with each of its seeds",
+            "smaller learning rates with `--lr` help most often",
+        )
+    };
+    Failure::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) }
+}
+
+/// The adapter of a finished trial: the one that was kept or, where it is gone, the same trained again.
+fn adapter_of(open: &Open<'_>, trial: &Trial) -> Result<Option<Box<Adapter>>, Failure> {
+    let sealed = open.record(trial)?.and_then(|record| record.weights_sha256);
+    match Adapter::load(&open.folder.adapter(trial), &open.model) {
+        Ok(adapter) if Some(&adapter.manifest().weights_sha256) == sealed.as_ref() => {
+            Ok(Some(Box::new(adapter)))
+        }
+        _ => {
+            tell(format_args!("the adapter of trial `{}` was not kept and is trained again", trial.id()));
+            open.again(trial)
+        }
+    }
+}
+
+/// Removes the adapters that were kept only until the best was known. What cannot be removed stays.
+fn prune(open: &Open<'_>, best: &Trial) {
+    for trial in open.all_trials().iter().filter(|trial| *trial != best) {
+        let _ = std::fs::remove_dir_all(open.folder.adapter(trial));
+    }
+}
+
+/// `<OUT>.trials`
+fn trials_folder(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".trials");
+    out.with_file_name(name)
+}
+
+fn report(
+    arguments: &Tune,
+    (open, ran): (&Open<'_>, &Ran),
+    method: &MethodResult,
+    best: &TrialSummary,
+) -> Result<(), Failure> {
+    let (results, left) = (&ran.results, ran.left);
+    let task = &results.tasks[0];
+    let metric = task.metric;
+    let setting = method.best().and_then(|setting| Some((setting, setting.dev?)));
+    let (setting, dev) = setting.expect("there is a best trial");
+    if arguments.json {
+        let adapter = &arguments.out;
+        return print_json(&Report { adapter, metric, mean: dev.mean, left, best, results });
+    }
+    let mut text = format!(
+        "best     {}, {}: {metric} {:.4} on dev, the best mean of {}\n",
+        method.method,
+        setting_text(&setting.setting, true),
+        dev.mean,
+        counted(method.settings.len(), "setting")
+    );
+    let number = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.4}"));
+    let test =
+        if task.test_rows.is_some() { format!(", {} on test", number(best.test)) } else { String::new() };
+    text += &format!(
+        "adapter  seed {} of {}: {} on dev{test}\n",
+        best.trial.seed,
+        setting.seeds.len(),
+        number(best.dev)
+    );
+    text += &format!(
+        "written  {}, {}, {:.2} % of the base's numbers\n",
+        arguments.out.display(),
+        bytes(best.adapter_bytes.unwrap_or_default()),
+        100.0 * best.share_of_base
+    );
+    text += &format!("trials   {}, {}\n", results.finished, open.folder.path().display());
+    print(&text)
+}

@@ -1,0 +1,302 @@
+//! The report of a run, from outside: what is written, that it does not change, and how a browser shows it.
+//!
+//! The test in the browser is skipped where no Chromium is found; `GRAFTER_REQUIRE_BROWSER=1` makes the absence a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Place {
+    folder: TempDir,
+}
+
+/// A label and a text that a page must not take for its own, and a word that is wider than a phone.
+const HOSTILE_LABEL: &str = "<script>document.title='owned'</script>";
+const HOSTILE_TEXT: &str = "<img src=x onerror=\"document.title='owned'\"> & 'so' on";
+
+impl Place {
+    /// Five labels, of which the dev rows name another one than the training rows do, so that answers are wrong.
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        let labels =
+            ["a", "ABBREVIATION WWW", HOSTILE_LABEL, "a label of several words that goes on and on", "e"];
+        let rows = |shift: usize| -> String {
+            let texts = ["good film", "bad film", HOSTILE_TEXT, &"wide".repeat(60), "the music"];
+            let row =
+                |place: usize| format!("{}\t{}\n", texts[place], labels[(place + shift) % labels.len()]);
+            (0..20).map(|place| row(place % 5)).collect()
+        };
+        place.write("train.tsv", &format!("text\tlabel\n{}", rows(0)));
+        place.write("dev.tsv", &format!("text\tlabel\n{}{}", rows(1), rows(0)));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn train(&self, out: &str, more: &[&str]) -> Output {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert");
+        let files = ["train", "--train=train.tsv", "--dev=dev.tsv", "--out", out, "--model"];
+        let settings = ["--bottleneck=8", "--lr=0.02", "--epochs=12", "--batch-size=4", "--max-length=32"];
+        let output = Command::new(env!("CARGO_BIN_EXE_grafter"))
+            .args([&files[..], &[model.to_str().unwrap()], &settings, more].concat())
+            .current_dir(self.folder.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// The files of a folder and their bytes.
+    fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path(folder)).unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+            .collect()
+    }
+}
+
+#[test]
+fn the_same_run_writes_the_same_report_with_any_number_of_threads() {
+    let place = Place::new();
+    place.train("one", &["--threads=1"]);
+    place.train("two", &["--threads=2", "--tensorboard=events"]);
+    let (one, two) = (place.files("one"), place.files("two"));
+    let names: Vec<&str> = one.keys().map(String::as_str).collect();
+    let expected = [
+        "README.md",
+        "adapter.json",
+        "adapter.safetensors",
+        "evaluations.csv",
+        "history.csv",
+        "report.html",
+        "report.json",
+    ];
+    assert_eq!(names, expected);
+    for name in expected {
+        assert!(one[name] == two[name], "{name}");
+    }
+    place.train("one", &["--overwrite"]);
+    assert!(place.files("one") == one, "a report is replaced with its adapter");
+    place.train("none", &["--no-report"]);
+    let none = place.files("none");
+    assert_eq!(none.len(), 3);
+    assert!(["adapter.json", "adapter.safetensors"].iter().all(|name| none[*name] == one[*name]));
+}
+
+#[test]
+fn the_numbers_of_a_report_are_those_of_the_run() {
+    let place = Place::new();
+    let output = place.train("adapter", &["--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["report"], "adapter/report.html");
+    let log: Vec<Value> =
+        place.read("adapter.log.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let csv = |name: &str, kind: &str, fields: &[&str]| {
+        let content = place.read(name);
+        let mut lines = content.lines();
+        assert_eq!(lines.next().unwrap(), fields.join(","));
+        let events: Vec<&Value> = log.iter().filter(|event| event["event"] == kind).collect();
+        let rows: Vec<&str> = lines.collect();
+        assert_eq!(rows.len(), events.len());
+        for (row, event) in rows.iter().zip(events) {
+            for (value, field) in row.split(',').zip(fields) {
+                let expected = &event[field];
+                let same = match expected.as_f64() {
+                    Some(number) => value.parse() == Ok(number),
+                    None => value.parse().ok() == expected.as_bool(),
+                };
+                assert!(same, "{field}: {value} for {expected}");
+            }
+        }
+    };
+    csv("adapter/history.csv", "step", &["step", "epoch", "loss", "grad_norm", "learning_rate"]);
+    csv("adapter/evaluations.csv", "evaluation", &["step", "epoch", "score", "loss", "best"]);
+    let numbers: Value = serde_json::from_str(&place.read("adapter/report.json")).unwrap();
+    assert_eq!(numbers["scores"]["accuracy"], told["score"]);
+    assert_eq!(numbers["evaluations"].as_array().unwrap().len(), 12);
+    let matrix = numbers["scores"]["confusion"].as_array().unwrap();
+    let rows: u64 = matrix.iter().flat_map(|row| row.as_array().unwrap()).flat_map(Value::as_u64).sum();
+    assert_eq!(rows, 40);
+    let wrong = numbers["worst"].as_array().unwrap();
+    assert!(!wrong.is_empty() && wrong.iter().all(|row| row["label"] != row["answer"]));
+}
+
+#[test]
+fn texts_are_quoted_only_where_they_may_be() {
+    let place = Place::new();
+    place.train("adapter", &[]);
+    let page = place.read("adapter/report.html");
+    assert!(page.contains("&lt;img src=x onerror=&quot;") && !page.contains("<img"), "a text, escaped");
+    assert!(page.contains("&lt;script&gt;document") && !page.contains("<script"), "a label, escaped");
+    assert!(place.read("adapter/README.md").contains("--no-report-texts"));
+    let folder = place.folder.path().to_str().unwrap();
+    assert!(!page.contains(folder), "where the files lie is nobody's business");
+    for (name, bytes) in place.files("adapter") {
+        let quotes = String::from_utf8_lossy(&bytes).contains("onerror");
+        assert_eq!(quotes, name == "report.html", "{name}");
+    }
+    place.train("adapter", &["--overwrite", "--no-report-texts"]);
+    let page = place.read("adapter/report.html");
+    assert!(!page.contains("onerror") && page.contains("The texts were left out."));
+}
+
+#[test]
+fn a_regression_has_a_report_too() {
+    let place = Place::new();
+    let rows = "text\tlabel\none\t1000\ntwo\t2000\nthree\t3000\nfour\t4000\n";
+    place.write("train.tsv", rows);
+    place.write("dev.tsv", rows);
+    place.train("adapter", &["--task=regression"]);
+    let page = place.read("adapter/report.html");
+    for part in ["Largest errors", "true score", "mean squared error", "--task regression"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn events_are_never_written_into_an_adapter() {
+    let place = Place::new();
+    place.train("adapter", &["--no-report"]);
+    let before = place.files("adapter");
+    for (out, folder) in [("new", "new"), ("new", "new/events"), ("new", "adapter")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_grafter"))
+            .args(["train", "--train=train.tsv", "--dev=dev.tsv", "--out", out, "--tensorboard", folder])
+            .current_dir(place.folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{folder}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("`--tensorboard "), "{folder}");
+    }
+    assert!(place.files("adapter") == before && !place.path("new").exists());
+}
+
+// ------------------------------------------------------------------------------------------------- in a browser
+
+/// Widths of windows in pixels: small and usual phones, a tablet, a desk.
+const WIDTHS: [u32; 4] = [320, 390, 820, 1280];
+
+/// Shows the report in a frame of each width and writes down what can be measured there.
+const MEASURE: &str = r#"
+const result = [];
+for (const frame of document.querySelectorAll("iframe")) {
+  const page = frame.contentDocument, root = page.documentElement;
+  for (const folded of page.querySelectorAll("details")) folded.open = true;
+  const shown = text => text.getClientRects().length > 0;
+  const touching = [];
+  let smallest = 1000;
+  for (const svg of page.querySelectorAll("svg[role=img]")) {
+    const texts = [...svg.querySelectorAll("text")].filter(shown);
+    const boxes = texts.filter(text => !(text.getAttribute("transform") || "").includes("-45"))
+      .map(text => [text.textContent, text.getBoundingClientRect()]);
+    for (const [name, box] of boxes) smallest = Math.min(smallest, box.height);
+    for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
+      const [a, b] = [boxes[i][1], boxes[j][1]];
+      if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2)
+        touching.push(boxes[i][0] + " | " + boxes[j][0]);
+    }
+    const frame = svg.getBoundingClientRect();
+    for (const [name, box] of boxes)
+      if (box.left < frame.left - 1 || box.right > frame.right + 1) touching.push("outside: " + name);
+  }
+  result.push({
+    width: frame.clientWidth,
+    overflow: root.scrollWidth - root.clientWidth,
+    sections: [...page.querySelectorAll("section > h2")].map(heading => heading.textContent),
+    charts: [...page.querySelectorAll("svg[role=img]")].filter(shown).length,
+    loaded: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name),
+    scripts: page.scripts.length,
+    title: page.title,
+    background: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
+    smallest, touching,
+  });
+}
+document.getElementById("result").textContent = JSON.stringify(result);
+"#;
+
+/// Chromium under one of its names.
+fn browser() -> Option<&'static str> {
+    ["chromium", "chromium-browser", "google-chrome", "chrome"].into_iter().find(|name| {
+        let version =
+            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    })
+}
+
+/// What a browser measures of a page in a light (1) or a dark (0) scheme.
+fn measured(browser: &str, place: &Place, page: &str, scheme: u8) -> Vec<Value> {
+    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
+    let frames: String = WIDTHS
+        .map(|width| {
+            format!("<iframe style=\"border:0;width:{width}px;height:900px\" srcdoc=\"{quoted}\"></iframe>")
+        })
+        .concat();
+    let script = format!("addEventListener('load', () => {{{MEASURE}}})");
+    place.write(
+        "harness.html",
+        &format!(
+            "<!DOCTYPE html><html style=\"color-scheme: light dark\"><meta charset=\"utf-8\"><body>{frames}\
+             <pre id=\"result\"></pre><script>{script}</script></body></html>"
+        ),
+    );
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
+        .args(["--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"])
+        .arg(format!("--user-data-dir={}", place.path("profile").display()))
+        .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
+        .arg("--virtual-time-budget=20000")
+        .arg(format!("file://{}", place.path("harness.html").display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    let result = dom.split("<pre id=\"result\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+    let result = result.unwrap_or_default().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    serde_json::from_str(&result)
+        .unwrap_or_else(|error| panic!("{error}: {result:?}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn a_browser_shows_all_of_a_report_at_every_width() {
+    let Some(browser) = browser() else {
+        assert_ne!(std::env::var("GRAFTER_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium was found");
+        eprintln!("skipped: no Chromium was found");
+        return;
+    };
+    let place = Place::new();
+    place.train("adapter", &["--eval-every=5"]);
+    let page = place.read("adapter/report.html");
+    let light = measured(browser, &place, &page, 1);
+    let dark = measured(browser, &place, &page, 0);
+    let sections = ["Summary", "Curves", "Scores", "Confusions", "Worst mistakes", "The run"];
+    for measured in light.iter().chain(&dark) {
+        assert_eq!(measured["overflow"], 0, "it scrolls sideways: {measured}");
+        assert_eq!(measured["sections"], serde_json::json!(sections), "{measured}");
+        assert_eq!(measured["charts"], 5, "two curves, two folded ones, the matrix: {measured}");
+        assert_eq!(measured["loaded"], serde_json::json!([]), "{measured}");
+        assert_eq!((&measured["scripts"], &measured["title"]), (&0.into(), &"Training report".into()));
+        assert_eq!(measured["touching"], serde_json::json!([]), "{measured}");
+        assert!(measured["smallest"].as_f64().unwrap() >= 10.0, "letters are too small: {measured}");
+    }
+    let widths: Vec<u64> = light.iter().flat_map(|measured| measured["width"].as_u64()).collect();
+    assert_eq!(widths, WIDTHS.map(u64::from));
+    assert_ne!(light[0]["background"], dark[0]["background"], "dark is dark");
+}

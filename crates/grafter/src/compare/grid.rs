@@ -1,0 +1,196 @@
+//! What is tried: methods, sizes, learning rates and seeds on tasks, each combination a [`Trial`].
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::{AdapterConfig, Method, ParameterList};
+use crate::encoder::EncoderConfig;
+use crate::graft::GraftOptions;
+
+/// The combinations that are tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grid {
+    /// Names of tasks.
+    pub tasks: Vec<String>,
+    /// What trains.
+    pub methods: Vec<Method>,
+    /// Widths of the adapters, for methods that have adapters.
+    pub bottlenecks: Vec<usize>,
+    /// Largest learning rates; each method's own if empty.
+    pub learning_rates: Vec<f64>,
+    /// Standard deviations that the adapters begin with, for methods that have adapters.
+    pub init_stds: Vec<f32>,
+    /// Seeds of initialisation, order and dropout.
+    pub seeds: Vec<u64>,
+}
+
+/// What is chosen on dev rows; the seed is not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// What trains.
+    pub method: Method,
+    /// Width of the adapters; absent where the method has none.
+    pub bottleneck: Option<usize>,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// Standard deviation that the adapters begin with; absent where the method has none.
+    pub init_std: Option<f32>,
+}
+
+/// One training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Name of the task.
+    pub task: String,
+    /// What is chosen on dev rows.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Decides initialisation, order and dropout.
+    pub seed: u64,
+}
+
+impl Setting {
+    /// The setting within its method, as a part of a file's name: `b64-lr1e-3-std1e-2`.
+    pub fn id(&self) -> String {
+        let mut id = self.bottleneck.map_or(String::new(), |bottleneck| format!("b{bottleneck}-"));
+        id += &format!("lr{:e}", self.learning_rate);
+        id + &self.init_std.map_or(String::new(), |std| format!("-std{std:e}"))
+    }
+
+    /// The options of a run with this setting; the rest is the template's.
+    pub fn options(&self, template: &GraftOptions) -> GraftOptions {
+        let default = GraftOptions::default();
+        let mut options = GraftOptions {
+            method: self.method,
+            bottleneck: self.bottleneck.unwrap_or(default.bottleneck),
+            // Adapters alone have a lowest layer.
+            adapt_from_layer: self.bottleneck.map_or(0, |_| template.adapt_from_layer),
+            ..template.clone()
+        };
+        options.train.learning_rate = Some(self.learning_rate);
+        options.train.init_std = self.init_std.unwrap_or(default.train.init_std);
+        options
+    }
+}
+
+impl Trial {
+    /// A name that no other trial of a comparison has, and that can be a file's.
+    pub fn id(&self) -> String {
+        format!("{}.{}.{}.seed{}", self.task, self.setting.method, self.setting.id(), self.seed)
+    }
+}
+
+/// Whether a method has adapters, whose width and beginning can be chosen: what it trains grows with the width.
+pub fn has_adapters(method: Method, encoder: &EncoderConfig) -> bool {
+    let default = GraftOptions::default();
+    let trained = |bottleneck| {
+        let config = AdapterConfig {
+            method,
+            bottleneck,
+            activation: default.activation,
+            adapt_from_layer: 0,
+            pooling: default.pooling,
+            outputs: 1,
+        };
+        ParameterList::new(&config, encoder).len()
+    };
+    trained(1) != trained(2)
+}
+
+impl Grid {
+    /// All trials, seed by seed: a comparison that ends early has every setting on the same seeds.
+    pub fn trials(&self, encoder: &EncoderConfig) -> Vec<Trial> {
+        let settings = self.settings(encoder);
+        let mut seen = HashSet::new();
+        let mut trials = Vec::new();
+        for seed in &self.seeds {
+            for task in &self.tasks {
+                for setting in &settings {
+                    let trial = Trial { task: task.clone(), setting: setting.clone(), seed: *seed };
+                    if seen.insert(trial.id()) {
+                        trials.push(trial);
+                    }
+                }
+            }
+        }
+        trials
+    }
+
+    /// All settings; a method without adapters has no widths to try.
+    pub fn settings(&self, encoder: &EncoderConfig) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for method in &self.methods {
+            let method = *method;
+            let own = [method.default_learning_rate()];
+            let rates = if self.learning_rates.is_empty() { &own[..] } else { &self.learning_rates };
+            let adapters = has_adapters(method, encoder);
+            let widths =
+                if adapters { self.bottlenecks.iter().copied().map(Some).collect() } else { vec![None] };
+            let stds = if adapters { self.init_stds.iter().copied().map(Some).collect() } else { vec![None] };
+            for bottleneck in &widths {
+                for learning_rate in rates {
+                    for init_std in &stds {
+                        settings.push(Setting {
+                            method,
+                            bottleneck: *bottleneck,
+                            learning_rate: *learning_rate,
+                            init_std: *init_std,
+                        });
+                    }
+                }
+            }
+        }
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoder() -> EncoderConfig {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
+        crate::checkpoint::read_encoder(&folder).expect("a model of two layers").config.clone()
+    }
+
+    fn grid() -> Grid {
+        Grid {
+            tasks: vec!["a".to_owned(), "b".to_owned()],
+            methods: vec![Method::Houlsby, Method::Head],
+            bottlenecks: vec![8, 64],
+            learning_rates: vec![3e-4, 1e-3],
+            init_stds: vec![1e-2],
+            seeds: vec![1, 2, 1],
+        }
+    }
+
+    #[test]
+    fn a_method_without_adapters_has_no_widths_and_nothing_is_tried_twice() {
+        let trials = grid().trials(&encoder());
+        // Two seeds, two tasks; two widths and two rates of the adapters, two rates of the head.
+        assert_eq!(trials.len(), 2 * 2 * (2 * 2 + 2));
+        let ids: Vec<String> = trials.iter().map(Trial::id).collect();
+        assert_eq!(ids[0], "a.houlsby.b8-lr3e-4-std1e-2.seed1");
+        assert_eq!(ids[5], "a.head.lr1e-3.seed1");
+        assert_eq!(ids[23], "b.head.lr1e-3.seed2");
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn a_method_has_its_own_rate_where_none_is_named() {
+        let settings = Grid { learning_rates: Vec::new(), ..grid() }.settings(&encoder());
+        let rates: Vec<f64> = settings.iter().map(|setting| setting.learning_rate).collect();
+        assert_eq!(rates, [1e-3, 1e-3, 1e-2]);
+    }
+
+    #[test]
+    fn a_setting_of_the_head_is_what_train_would_take() {
+        let template = GraftOptions { adapt_from_layer: 1, ..GraftOptions::default() };
+        let setting = Setting { method: Method::Head, bottleneck: None, learning_rate: 1e-2, init_std: None };
+        let options = setting.options(&template);
+        let mut expected = GraftOptions { method: Method::Head, ..GraftOptions::default() };
+        expected.train.learning_rate = Some(1e-2);
+        assert_eq!(options, expected);
+    }
+}

@@ -1,0 +1,277 @@
+//! The tasks of a comparison: where their files lie, and what is known of them once they were read through.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::CompareError;
+use super::error::is_unlabelled;
+use crate::data::{Columns, DataError, Format, LabelledFile, LabelledRows, Source, Targets, TaskKind};
+use crate::digest::sha256_file;
+use crate::eval::Answers;
+use crate::metrics::{Metric, check_targets};
+
+/// A task as it is named, before anything of it was read.
+#[derive(Clone, Debug)]
+pub struct TaskSource {
+    /// Its name, a part of file names.
+    pub name: String,
+    /// Classes or numbers.
+    pub kind: TaskKind,
+    /// What is compared; the kind's default if absent.
+    pub metric: Option<Metric>,
+    /// Rows to learn from.
+    pub train: Source,
+    /// Rows to choose by.
+    pub dev: Source,
+    /// Rows that chose nothing.
+    pub test: Option<Source>,
+}
+
+/// How many characters a task's name may have.
+const MAX_NAME: usize = 64;
+const EXTENSIONS: [&str; 3] = ["tsv", "csv", "jsonl"];
+
+impl TaskSource {
+    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv` or
+    /// `.jsonl`.
+    /// # Errors
+    /// If `train` or `dev` is missing, or one is there twice.
+    pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
+        let source = |split: &'static str| -> Result<Option<Source>, CompareError> {
+            let names = EXTENSIONS.map(|extension| format!("{split}.{extension}"));
+            let mut found = names.into_iter().filter(|name| folder.join(name).exists());
+            match (found.next(), found.next()) {
+                (Some(first), Some(second)) => {
+                    let (task, folder) = (name.to_owned(), folder.to_owned());
+                    Err(CompareError::TwoSplits { task, folder, first, second })
+                }
+                (first, _) => Ok(first.map(|first| Source {
+                    path: folder.join(first),
+                    format: None,
+                    columns: columns.clone(),
+                })),
+            }
+        };
+        let needed = |split: &'static str| {
+            let (task, folder) = (name.to_owned(), folder.to_owned());
+            source(split)?.ok_or(CompareError::NoSplit { task, folder, split })
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            kind: TaskKind::Classification,
+            metric: None,
+            train: needed("train")?,
+            dev: needed("dev")?,
+            test: source("test")?,
+        })
+    }
+}
+
+/// What identifies a task: with another of it the scores would be others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskPlan {
+    /// Its name.
+    pub name: String,
+    /// Classes or numbers.
+    pub kind: TaskKind,
+    /// What is compared.
+    pub metric: Metric,
+    /// The columns that were named.
+    pub columns: Columns,
+    /// Rows to learn from.
+    pub train: FilePlan,
+    /// Rows to choose by.
+    pub dev: FilePlan,
+    /// Rows that chose nothing; absent where there are none with labels.
+    pub test: Option<FilePlan>,
+}
+
+/// What identifies a data file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilePlan {
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its rows.
+    pub rows: usize,
+    /// The format that was named.
+    pub format: Option<Format>,
+}
+
+/// The right answers of a task, and what else its scores need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskTargets {
+    /// Number of classes; 0 for regression.
+    pub classes: usize,
+    /// Of the dev rows.
+    pub dev: RowAnswers,
+    /// Of the test rows.
+    pub test: Option<RowAnswers>,
+}
+
+/// An answer to each of some rows, given or right, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowAnswers {
+    /// Indices of classes.
+    Classes(Vec<usize>),
+    /// Numbers in the unit of the labels.
+    Scores(Vec<f32>),
+}
+
+impl RowAnswers {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes(classes) => classes.len(),
+            Self::Scores(scores) => scores.len(),
+        }
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<&Targets> for RowAnswers {
+    fn from(targets: &Targets) -> Self {
+        match targets {
+            Targets::Classes(classes) => Self::Classes(classes.clone()),
+            Targets::Scores(scores) => Self::Scores(scores.clone()),
+        }
+    }
+}
+
+impl From<Answers> for RowAnswers {
+    fn from(answers: Answers) -> Self {
+        match answers {
+            Answers::Classes(classes) => Self::Classes(classes),
+            Answers::Scores(scores, _) => Self::Scores(scores),
+        }
+    }
+}
+
+/// A task whose files were read through: all rows can be used, and the metric fits.
+#[derive(Debug)]
+pub struct CompareTask {
+    /// Where the files lie.
+    pub source: TaskSource,
+    /// What identifies it.
+    pub plan: TaskPlan,
+    /// The right answers.
+    pub targets: TaskTargets,
+    /// What may not be meant, for people.
+    pub notes: Vec<String>,
+}
+
+/// The files of a task, open to be trained and scored on. Each trial has its own: a file that is read has a position.
+pub(super) struct OpenTask {
+    pub train: LabelledFile,
+    pub dev: LabelledFile,
+    pub test: Option<LabelledFile>,
+}
+
+impl CompareTask {
+    /// Reads all files of a task through.
+    /// # Errors
+    /// If the name cannot be one, a row cannot be used, or the metric does not fit the task.
+    pub fn open(mut source: TaskSource) -> Result<Self, CompareError> {
+        let name = source.name.clone();
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(part) {
+            return Err(CompareError::TaskName { name });
+        }
+        let digest = |source: &Source| {
+            sha256_file(&source.path)
+                .map_err(|error| DataError::Open { path: source.path.clone(), source: error })
+                .map_err(|error| CompareError::of_task(&name, error))
+        };
+        let (train_sha256, dev_sha256) = (digest(&source.train)?, digest(&source.dev)?);
+        let mut notes = Vec::new();
+        let files = match OpenTask::of(&source) {
+            Err(Unusable::Test(error)) if is_unlabelled(&error) => {
+                notes.push(format!("task `{name}`: the test rows are left out, for {error}"));
+                source.test = None;
+                OpenTask::of(&source)
+            }
+            files => files,
+        }
+        .map_err(|error| CompareError::of_task(&name, error.reason()))?;
+        for warning in files.train.warnings() {
+            notes.push(format!("task `{name}`: {warning}"));
+        }
+        let classes = match &files.train.task().scheme {
+            crate::data::LabelScheme::Classes(labels) => labels.len(),
+            crate::data::LabelScheme::Scores => 0,
+        };
+        let metric = source.metric.unwrap_or(Metric::default_for(source.kind));
+        metric
+            .check(source.kind, classes)
+            .and_then(|()| check_targets(metric, files.dev.targets()))
+            .map_err(|error| CompareError::of_task(&name, error))?;
+        let plan = |file: &LabelledFile, source: &Source, sha256: String| FilePlan {
+            sha256,
+            rows: file.targets().len(),
+            format: source.format,
+        };
+        let test = match (&files.test, &source.test) {
+            (Some(file), Some(source)) => Some(plan(file, source, digest(source)?)),
+            _ => None,
+        };
+        Ok(Self {
+            plan: TaskPlan {
+                name: name.clone(),
+                kind: source.kind,
+                metric,
+                columns: source.train.columns.clone(),
+                train: plan(&files.train, &source.train, train_sha256),
+                dev: plan(&files.dev, &source.dev, dev_sha256),
+                test,
+            },
+            targets: TaskTargets {
+                classes,
+                dev: files.dev.targets().into(),
+                test: files.test.as_ref().map(|file| file.targets().into()),
+            },
+            notes,
+            source,
+        })
+    }
+
+    /// Opens the files for one trial, if they are what they were.
+    pub(super) fn reopen(&self) -> Result<OpenTask, CompareError> {
+        let sources = [Some(&self.source.train), Some(&self.source.dev), self.source.test.as_ref()];
+        let plans = [Some(&self.plan.train), Some(&self.plan.dev), self.plan.test.as_ref()];
+        for (source, plan) in sources.into_iter().flatten().zip(plans.into_iter().flatten()) {
+            if sha256_file(&source.path).ok().as_ref() != Some(&plan.sha256) {
+                let path: PathBuf = source.path.clone();
+                return Err(CompareError::Changed { task: self.plan.name.clone(), path });
+            }
+        }
+        OpenTask::of(&self.source).map_err(|error| CompareError::of_task(&self.plan.name, error.reason()))
+    }
+}
+
+/// Which file could not be used.
+enum Unusable {
+    Test(DataError),
+    Other(DataError),
+}
+
+impl Unusable {
+    fn reason(self) -> DataError {
+        match self {
+            Self::Test(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+impl OpenTask {
+    fn of(source: &TaskSource) -> Result<Self, Unusable> {
+        let train = LabelledFile::read_train(&source.train, source.kind).map_err(Unusable::Other)?;
+        let dev = LabelledFile::read_eval(&source.dev, train.task()).map_err(Unusable::Other)?;
+        let test = source.test.as_ref().map(|test| LabelledFile::read_eval(test, train.task()));
+        Ok(Self { test: test.transpose().map_err(Unusable::Test)?, train, dev })
+    }
+}

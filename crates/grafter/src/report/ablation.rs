@@ -1,0 +1,46 @@
+//! The page of an ablation: a heat map of the scores without the adapters of the layers i to j.
+
+use super::chart::{Cell, HeatMap, Labels};
+use super::page::{Page, Paragraph, Section};
+use crate::ablation::Ablation;
+use crate::adapter::Manifest;
+
+/// The page, as Houlsby et al. 2019 draw it (figure 6): the first removed layer down, the last one across.
+pub fn page(ablation: &Ablation, manifest: &Manifest, data: &str) -> Page {
+    let name = ablation.metric.describe(&manifest.task.labels);
+    let whole = ablation.whole.map_or("undefined".to_owned(), |score| format!("{score:.4}"));
+    let text = format!(
+        "With all adapters: {name} {whole}. A removed adapter is the identity; the layer normalisations and the head stay as \
+         they were trained, and nothing is trained anew. On the diagonal one layer has lost its adapters, in the upper \
+         right corner all have."
+    );
+    Page::new("What each layer's adapters are worth", format!("{}, on {data}", manifest.adapter.method)).with(
+        Section::new("Scores without some layers").with(&Paragraph(text)).with(&heat_map(ablation, &name)),
+    )
+}
+
+fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
+    let (lowest, highest) = ablation.layers;
+    let labels = |name: &str| Labels {
+        name: name.to_owned(),
+        labels: (lowest..=highest).map(|layer| layer.to_string()).collect(),
+    };
+    let cell = |first: usize, last: usize| {
+        let span = ablation.without.iter().find(|span| (span.first, span.last) == (first, last));
+        match span.map(|span| span.score) {
+            Some(Some(score)) => Cell { value: score, text: format!("{:.1}", 100.0 * score) },
+            Some(None) => Cell::of(f64::NAN),
+            None => Cell { value: f64::NAN, text: String::new() },
+        }
+    };
+    HeatMap {
+        title: format!("{metric}, times 100"),
+        rows: labels("first layer without"),
+        columns: labels("last layer without"),
+        cells: (lowest..=highest)
+            .map(|first| (lowest..=highest).map(|last| cell(first, last)).collect())
+            .collect(),
+        range: None,
+        scale: metric.to_owned(),
+    }
+}

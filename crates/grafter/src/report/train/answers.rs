@@ -1,0 +1,335 @@
+//! The answers to the dev rows: scores beside the baseline, what is confused, the worst rows with their texts.
+
+use serde::Serialize;
+
+use super::TrainReport;
+use super::facts::grouped;
+use crate::data::{DataError, LabelledRows};
+use crate::metrics::{ClassificationScores, Scores};
+use crate::report::chart::{Axis, Cell, HeatMap, Labels, Mark, Plot, Point, Series, number};
+use crate::report::page::{Paragraph, Section};
+use crate::report::table::{Column, Table};
+use crate::review::{Review, WorstAnswer};
+use crate::text::escape;
+
+/// Labels up to which the whole confusion matrix is drawn.
+pub(super) const MATRIX_LABELS: usize = 30;
+/// Labels up to which each has its line.
+const LISTED_LABELS: usize = 60;
+/// Characters of a text that are shown.
+const TEXT_CHARACTERS: usize = 400;
+/// Characters of a label that are shown.
+const LABEL_CHARACTERS: usize = 60;
+
+/// The texts of the worst rows.
+#[derive(Clone, Debug)]
+pub enum Texts {
+    /// They are shown: for each of [`Review::worst`], its line in the file and its text, or two texts of a pair.
+    Shown(Vec<RowText>),
+    /// They were not wanted.
+    LeftOut,
+    /// The dev rows could not be read again; what the error said.
+    Unreadable(String),
+}
+
+/// A row as a report quotes it.
+#[derive(Clone, Debug, Default)]
+pub struct RowText {
+    /// The line it starts on, counted from 1.
+    pub line: u64,
+    /// The text, cut; of a pair both.
+    pub text: String,
+}
+
+impl Texts {
+    /// Reads the dev rows once more for the texts of the worst of them; no other text is kept.
+    pub fn of(review: &Review, dev: &dyn LabelledRows) -> Self {
+        read_texts(review, dev).map_or_else(|error| Self::Unreadable(error.to_string()), Self::Shown)
+    }
+}
+
+fn read_texts(review: &Review, dev: &dyn LabelledRows) -> Result<Vec<RowText>, DataError> {
+    let mut texts = vec![RowText::default(); review.worst.len()];
+    if texts.is_empty() {
+        return Ok(texts);
+    }
+    // To the end: only there a file tells that it was changed.
+    for (place, row) in dev.read()?.enumerate() {
+        let row = row?;
+        if let Some(worst) = review.worst.iter().position(|worst| worst.row == place) {
+            let mut text = escape(&row.text, TEXT_CHARACTERS);
+            if let Some(second) = &row.text_b {
+                text += "\u{2003}|\u{2003}";
+                text += &escape(second, TEXT_CHARACTERS);
+            }
+            texts[worst] = RowText { line: row.line, text };
+        }
+    }
+    Ok(texts)
+}
+
+fn decimals(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn share(part: f64) -> String {
+    format!("{:.1} %", 100.0 * part)
+}
+
+impl TrainReport<'_> {
+    fn label(&self, class: usize) -> String {
+        let labels = &self.grafted.adapter.manifest().task.labels;
+        labels.get(class).map_or_else(|| class.to_string(), |label| escape(label, LABEL_CHARACTERS))
+    }
+
+    /// All scores beside those of a constant answer.
+    pub(super) fn scores(&self) -> Section {
+        let manifest = self.grafted.adapter.manifest();
+        let training = &manifest.training;
+        let rows = |scores: &Scores| -> Vec<(String, Option<f64>)> {
+            let metrics =
+                crate::metrics::Metric::ALL.into_iter().filter(|metric| scores.get(*metric).is_ok());
+            let mut rows: Vec<(String, Option<f64>)> = metrics
+                .map(|metric| (metric.describe(&manifest.task.labels), scores.get(metric).ok().flatten()))
+                .collect();
+            if let Scores::Regression(scores) = scores {
+                rows.push(("mean squared error".to_owned(), scores.mean_squared_error));
+            }
+            rows
+        };
+        let text = |value: Option<f64>| value.map_or("–".to_owned(), decimals);
+        let (own, baseline) = (rows(&training.dev_scores), rows(&training.baseline));
+        let table = Table {
+            caption: String::new(),
+            columns: vec![
+                ("metric".to_owned(), Column::Name),
+                ("this adapter".to_owned(), Column::Number),
+                ("baseline".to_owned(), Column::Number),
+            ],
+            rows: own
+                .into_iter()
+                .zip(baseline)
+                .map(|((name, value), (_, baseline))| vec![name, text(value), text(baseline)])
+                .collect(),
+        };
+        let constant = if manifest.task.labels.is_empty() {
+            "the mean training score"
+        } else {
+            "the most frequent training label"
+        };
+        let note = format!(
+            "On {} dev rows, with the parameters of step {}. The baseline always answers {constant}.",
+            grouped(training.dev_rows),
+            training.best_step
+        );
+        Section::new("Scores").with(&table).with(&Paragraph(note))
+    }
+
+    /// What is taken for what; for regression the answers over the true scores.
+    pub(super) fn confusions(&self) -> Section {
+        let review = &self.grafted.review;
+        match &review.scores {
+            Scores::Classification(scores) => {
+                let section = Section::new("Confusions");
+                let section = match scores.confusion.len() {
+                    1..=MATRIX_LABELS => section.with(&self.matrix(scores)),
+                    _ => section.with(&self.confused_pairs()),
+                };
+                section.with(&self.per_class(scores))
+            }
+            Scores::Regression(_) => Section::new("Answers").with(&self.answers()),
+        }
+    }
+
+    fn matrix(&self, scores: &ClassificationScores) -> HeatMap {
+        let labels: Vec<String> = (0..scores.confusion.len()).map(|class| self.label(class)).collect();
+        let cells = scores.confusion.iter().map(|row| {
+            let total: u64 = row.iter().sum();
+            row.iter()
+                .map(|count| Cell { value: *count as f64 / total as f64, text: count.to_string() })
+                .collect()
+        });
+        HeatMap {
+            title: "Answers to the rows of each label".to_owned(),
+            cells: cells.collect(),
+            rows: Labels { name: "label".to_owned(), labels: labels.clone() },
+            columns: Labels { name: "answer".to_owned(), labels },
+            range: Some((0.0, 1.0)),
+            scale: "share of the label's rows".to_owned(),
+        }
+    }
+
+    fn confused_pairs(&self) -> Table {
+        let confused = &self.grafted.review.confused;
+        Table {
+            caption: if confused.is_empty() {
+                "No label was taken for another one.".to_owned()
+            } else {
+                "The labels that are most often taken for others".to_owned()
+            },
+            columns: vec![
+                ("label".to_owned(), Column::Name),
+                ("answer".to_owned(), Column::Name),
+                ("rows".to_owned(), Column::Number),
+            ],
+            rows: confused
+                .iter()
+                .map(|pair| vec![self.label(pair.label), self.label(pair.answer), pair.rows.to_string()])
+                .collect(),
+        }
+    }
+
+    fn per_class(&self, scores: &ClassificationScores) -> Table {
+        let mut classes: Vec<usize> = (0..scores.per_class.len()).collect();
+        let mut caption = "Precision, recall and F1 of each label".to_owned();
+        if classes.len() > LISTED_LABELS {
+            classes.retain(|class| scores.per_class[*class].support > 0);
+            classes.sort_by(|a, b| scores.per_class[*a].f1.total_cmp(&scores.per_class[*b].f1));
+            classes.truncate(LISTED_LABELS);
+            caption = format!(
+                "The {} labels with the lowest F1 of those that have dev rows; all {} are in report.json",
+                classes.len(),
+                grouped(scores.per_class.len())
+            );
+        }
+        let row = |class: usize| {
+            let of = &scores.per_class[class];
+            let mut row = vec![self.label(class)];
+            row.extend([of.precision, of.recall, of.f1].map(decimals));
+            row.push(of.support.to_string());
+            row
+        };
+        let numbers = ["precision", "recall", "F1", "rows"].map(|name| (name.to_owned(), Column::Number));
+        Table {
+            caption,
+            columns: [("label".to_owned(), Column::Name)].into_iter().chain(numbers).collect(),
+            rows: classes.into_iter().map(row).collect(),
+        }
+    }
+
+    fn answers(&self) -> Plot {
+        let answers = &self.grafted.review.sample;
+        let points: Vec<Point> = answers
+            .iter()
+            .map(|(target, answer)| Point::new(f64::from(*target), f64::from(*answer)))
+            .collect();
+        let least = points.iter().map(|point| point.x).fold(f64::INFINITY, f64::min);
+        let most = points.iter().map(|point| point.x).fold(f64::NEG_INFINITY, f64::max);
+        let all = self.grafted.adapter.manifest().training.dev_rows;
+        Plot {
+            title: match answers.len() < all {
+                true => format!("{} of {} dev rows, evenly picked", answers.len(), grouped(all)),
+                false => "All dev rows".to_owned(),
+            },
+            x: Axis::linear("true score"),
+            y: Axis::linear("answer"),
+            series: vec![
+                Series { name: "a dev row".to_owned(), mark: Mark::Points, points, ..Series::default() },
+                Series {
+                    name: "where answer and score are the same".to_owned(),
+                    mark: Mark::Dashed,
+                    points: vec![Point::new(least, least), Point::new(most, most)],
+                    ..Series::default()
+                },
+            ],
+        }
+    }
+
+    /// The worst rows.
+    pub(super) fn mistakes(&self) -> Section {
+        let worst = &self.grafted.review.worst;
+        let is_classes = matches!(self.grafted.review.scores, Scores::Classification(_));
+        let section = Section::new(if is_classes { "Worst mistakes" } else { "Largest errors" });
+        if worst.is_empty() {
+            return section.with(&Paragraph("Every dev row was answered rightly.".to_owned()));
+        }
+        let section = section.with(&Paragraph(match is_classes {
+            true => "The wrong answers whose label was thought least probable.".to_owned(),
+            false => "The answers that are furthest from the score.".to_owned(),
+        }));
+        let section = match &self.texts {
+            Texts::Shown(_) => section,
+            Texts::LeftOut => section.with(&Paragraph("The texts were left out.".to_owned())),
+            Texts::Unreadable(error) => section
+                .with(&Paragraph(format!("The dev rows could not be read again for their texts: {error}."))),
+        };
+        section.with(&self.worst_table(is_classes))
+    }
+
+    fn worst_table(&self, is_classes: bool) -> Table {
+        let texts = match &self.texts {
+            Texts::Shown(texts) => Some(texts),
+            Texts::LeftOut | Texts::Unreadable(_) => None,
+        };
+        let row = |(place, worst): (usize, &crate::review::WorstRow)| {
+            let (line, text) = match texts.and_then(|texts| texts.get(place)) {
+                Some(row) => (row.line.to_string(), Some(row.text.clone())),
+                None => ((worst.row + 1).to_string(), None),
+            };
+            let mut cells = vec![line];
+            cells.extend(text);
+            cells.extend(match worst.answer {
+                WorstAnswer::Class { label, answer, probability, label_probability } => {
+                    [self.label(label), share(label_probability), self.label(answer), share(probability)]
+                }
+                WorstAnswer::Score { target, answer } => [
+                    number(f64::from(target)),
+                    number(f64::from(answer)),
+                    number(f64::from(answer) - f64::from(target)),
+                    String::new(),
+                ],
+            });
+            cells
+        };
+        let mut columns = vec![(if texts.is_some() { "line" } else { "row" }, Column::Number)];
+        columns.extend(texts.map(|_| ("text", Column::Text)));
+        columns.extend(match is_classes {
+            true => vec![
+                ("label", Column::Name),
+                ("its probability", Column::Number),
+                ("answer", Column::Name),
+                ("its probability", Column::Number),
+            ],
+            false => {
+                vec![("score", Column::Number), ("answer", Column::Number), ("error", Column::Number)]
+            }
+        });
+        Table {
+            caption: String::new(),
+            columns: columns.into_iter().map(|(name, column)| (name.to_owned(), column)).collect(),
+            rows: self.grafted.review.worst.iter().enumerate().map(row).collect(),
+        }
+    }
+
+    /// The worst rows as numbers: where they are and what was answered, without their texts.
+    pub(super) fn worst_numbers(&self) -> Vec<WorstNumbers> {
+        let worst = self.grafted.review.worst.iter();
+        worst
+            .map(|worst| {
+                let (label, answer) = match worst.answer {
+                    WorstAnswer::Class { label, answer, .. } => (Said::Class(label), Said::Class(answer)),
+                    WorstAnswer::Score { target, answer } => (Said::Score(target), Said::Score(answer)),
+                };
+                WorstNumbers { row: worst.row + 1, loss: worst.loss, label, answer }
+            })
+            .collect()
+    }
+}
+
+/// A worst row in `report.json`.
+#[derive(Serialize)]
+pub(super) struct WorstNumbers {
+    /// Counted from 1.
+    row: usize,
+    loss: f64,
+    label: Said,
+    answer: Said,
+}
+
+/// A class by its place among the labels, or a score.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said {
+    Class(usize),
+    Score(f32),
+}

@@ -1,0 +1,181 @@
+//! What a run told on its way: steps and evaluations, as curves and as comma-separated values.
+
+use std::fmt::Write;
+use std::ops::ControlFlow;
+
+use crate::prefix::NotKept;
+use crate::report::chart::Point;
+use crate::train::{EvaluationReport, StepReport, TrainObserver};
+
+/// The steps and evaluations of a run, in their order: 56 bytes a step.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Every step.
+    pub steps: Vec<StepReport>,
+    /// Every evaluation.
+    pub evaluations: Vec<EvaluationReport>,
+}
+
+/// An observer that notes what another one is told.
+pub struct Following<'a> {
+    history: &'a mut History,
+    observer: &'a mut dyn TrainObserver,
+}
+
+impl History {
+    /// An observer to train with, which passes everything on to `observer`.
+    pub fn follow<'a>(&'a mut self, observer: &'a mut dyn TrainObserver) -> Following<'a> {
+        Following { history: self, observer }
+    }
+
+    /// One line a step, the numbers in full.
+    pub fn steps_csv(&self) -> String {
+        let mut csv = String::from("step,epoch,loss,grad_norm,learning_rate\n");
+        for step in &self.steps {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                csv,
+                "{},{},{},{},{}",
+                step.step, step.epoch, step.loss, step.grad_norm, step.learning_rate
+            );
+        }
+        csv
+    }
+
+    /// One line an evaluation, the numbers in full; `best` says whether it was the best so far.
+    pub fn evaluations_csv(&self) -> String {
+        let mut csv = String::from("step,epoch,score,loss,best\n");
+        for evaluation in &self.evaluations {
+            let EvaluationReport { step, epoch, score, loss, best } = evaluation;
+            let _ = writeln!(csv, "{step},{epoch},{score},{loss},{best}");
+        }
+        csv
+    }
+
+    /// A number of each step as a curve.
+    pub(super) fn curve(&self, value: impl Fn(&StepReport) -> f64) -> Vec<Point> {
+        self.steps.iter().map(|step| Point::new(step.step as f64, value(step))).collect()
+    }
+}
+
+impl TrainObserver for Following<'_> {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.encoding(done, rows)
+    }
+
+    fn begin(&mut self) {
+        self.observer.begin();
+    }
+
+    fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.prefix(done, rows)
+    }
+
+    fn not_kept(&mut self, reason: &NotKept) {
+        self.observer.not_kept(reason);
+    }
+
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.history.steps.push(*report);
+        self.observer.step(report)
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.evaluating(done, rows)
+    }
+
+    fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
+        self.history.evaluations.push(*report);
+        self.observer.evaluation(report)
+    }
+}
+
+/// How many values the running mean looks back over: a twentieth of the curve, but neither so few that noise stays nor so
+/// many that it lags behind what it shows.
+const SMOOTHED_OVER: std::ops::RangeInclusive<usize> = 5..=100;
+
+/// The running mean of a curve, in which each value weighs a little less than the next one.
+pub(super) fn smoothed(points: &[Point]) -> Vec<Point> {
+    let over = (points.len() / 20).clamp(*SMOOTHED_OVER.start(), *SMOOTHED_OVER.end());
+    let memory = 1.0 - 1.0 / over as f64;
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let mean = |point: &Point| {
+        sum = memory * sum + point.y;
+        weight = memory * weight + 1.0;
+        Point::new(point.x, sum / weight)
+    };
+    points.iter().map(mean).collect()
+}
+
+/// At most `most` points of a curve, or two if that is more. Of equal stretches the lowest and the highest stay, so that
+/// no spike is lost.
+pub(super) fn thinned(points: Vec<Point>, most: usize) -> Vec<Point> {
+    if points.len() <= most {
+        return points;
+    }
+    let stretch = points.len().div_ceil((most / 2).max(1));
+    let mut kept = Vec::with_capacity(most);
+    for stretch in points.chunks(stretch) {
+        let by_height = |a: &usize, b: &usize| stretch[*a].y.total_cmp(&stretch[*b].y);
+        let low = (0..stretch.len()).min_by(by_height).unwrap_or(0);
+        let high = (0..stretch.len()).max_by(by_height).unwrap_or(0);
+        kept.push(stretch[low.min(high)].clone());
+        if low != high {
+            kept.push(stretch[low.max(high)].clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(values: impl IntoIterator<Item = f64>) -> Vec<Point> {
+        values.into_iter().enumerate().map(|(x, y)| Point::new(x as f64, y)).collect()
+    }
+
+    #[test]
+    fn a_thinned_curve_keeps_its_spikes() {
+        let mut values: Vec<f64> = (0..10_000).map(|step| 1.0 / f64::from(step + 1)).collect();
+        values[7_777] = 50.0;
+        values[8_888] = -3.0;
+        let kept = thinned(curve(values), 1000);
+        assert!(kept.len() <= 1000 && kept.len() > 900, "{}", kept.len());
+        assert!(kept.iter().any(|point| (point.x, point.y) == (7_777.0, 50.0)));
+        assert!(kept.iter().any(|point| (point.x, point.y) == (8_888.0, -3.0)));
+        assert!(kept.windows(2).all(|pair| pair[0].x < pair[1].x));
+        assert_eq!(thinned(curve([1.0, 2.0]), 1000).len(), 2);
+        assert_eq!(thinned(curve([1.0; 5]), 0).len(), 2);
+    }
+
+    #[test]
+    fn a_smoothed_constant_is_that_constant() {
+        assert!(smoothed(&curve([0.5; 9])).iter().all(|point| (point.y - 0.5).abs() < 1e-12));
+        // Over five values: (0.8 · 1 + 2) / (0.8 + 1).
+        assert!((smoothed(&curve([1.0, 2.0]))[1].y - 2.8 / 1.8).abs() < 1e-12);
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        let mut history = History::default();
+        let step = StepReport {
+            step: 1,
+            total_steps: 2,
+            epoch: 1,
+            loss: 0.1 + 0.2,
+            grad_norm: 1e-7,
+            learning_rate: 1e-3,
+            tokens: 3,
+        };
+        let evaluation = EvaluationReport { step: 1, epoch: 1, score: f64::NAN, loss: 0.5, best: true };
+        {
+            let mut nothing = ();
+            let mut following = history.follow(&mut nothing);
+            assert!(following.step(&step).is_continue() && following.evaluation(&evaluation).is_continue());
+        }
+        let expected = "step,epoch,loss,grad_norm,learning_rate\n1,1,0.30000000000000004,0.0000001,0.001\n";
+        assert_eq!(history.steps_csv(), expected);
+        assert_eq!(history.evaluations_csv(), "step,epoch,score,loss,best\n1,1,NaN,0.5,true\n");
+    }
+}

@@ -1,0 +1,253 @@
+//! A task's answers to labelled rows, looked at row by row: the scores, what is taken for what, and the worst rows.
+//!
+//! Logits are seen one row at a time and not kept. What stays is an answer a row and the worst few rows, by their places:
+//! no text passes through here.
+
+use std::collections::BTreeMap;
+
+use crate::adapter::{ScoreScale, TaskRecord};
+use crate::data::Targets;
+use crate::eval::Answers;
+use crate::metrics::{MetricError, Scores};
+use crate::predict::{best_class, probabilities};
+
+/// How many of the worst rows are kept.
+pub const WORST_ROWS: usize = 20;
+/// How many pairs of confused classes are kept.
+pub const CONFUSED_PAIRS: usize = 20;
+/// How many answers of a regression are kept beside their targets.
+const KEPT_ANSWERS: usize = 500;
+
+/// What the answers to some rows were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Review {
+    /// All scores, with the confusion matrix where there is one.
+    pub scores: Scores,
+    /// The classes that are most often taken for others, the most frequent first; empty for regression.
+    pub confused: Vec<Confused>,
+    /// The worst rows, the worst first: of classification those answered wrongly whose label had the lowest
+    /// probability, of regression those with the largest errors.
+    pub worst: Vec<WorstRow>,
+    /// For regression: targets and answers of at most 500 rows, evenly from the first to the last.
+    pub sample: Vec<(f32, f32)>,
+    /// The answers to all rows, in their order.
+    pub answers: Answers,
+}
+
+/// One class taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confused {
+    /// The label.
+    pub label: usize,
+    /// The answer.
+    pub answer: usize,
+    /// In how many rows.
+    pub rows: u64,
+}
+
+/// A row that was answered badly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorstRow {
+    /// Its place among the rows, counted from 0.
+    pub row: usize,
+    /// Cross entropy in nats, or the distance of answer and target in the unit of the targets.
+    pub loss: f64,
+    /// What was answered.
+    pub answer: WorstAnswer,
+}
+
+/// An answer beside what it should have been.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WorstAnswer {
+    /// Of a classification.
+    Class {
+        /// The label.
+        label: usize,
+        /// The answer.
+        answer: usize,
+        /// Probability of the answer.
+        probability: f64,
+        /// Probability of the label.
+        label_probability: f64,
+    },
+    /// Of a regression.
+    Score {
+        /// The target.
+        target: f32,
+        /// The answer.
+        answer: f32,
+    },
+}
+
+/// Sees the logits of all rows, in their order.
+#[derive(Debug)]
+pub struct Reviewer<'a> {
+    targets: &'a Targets,
+    scale: Option<ScoreScale>,
+    seen: Seen,
+    row: usize,
+}
+
+/// What is kept of rows whose logits were seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The answers to the rows, in their order.
+    pub answers: Answers,
+    /// See [`Review::worst`].
+    pub worst: Vec<WorstRow>,
+}
+
+impl<'a> Reviewer<'a> {
+    /// Nothing seen yet of rows with these targets; `scale` is that of the task.
+    pub fn new(targets: &'a Targets, scale: Option<ScoreScale>) -> Self {
+        let seen = Seen { answers: Answers::to(targets, scale), worst: Vec::new() };
+        Self { targets, scale, seen, row: 0 }
+    }
+
+    /// Sees the logits of the next row.
+    pub fn push(&mut self, logits: &[f32]) {
+        let Seen { answers, worst } = &mut self.seen;
+        answers.push(logits);
+        let row = self.row;
+        self.row += 1;
+        let bad = match self.targets {
+            Targets::Classes(classes) => classes.get(row).and_then(|label| wrong_class(logits, *label)),
+            Targets::Scores(scores) => scores.get(row).map(|target| {
+                let answer = self.scale.map_or(logits[0], |scale| scale.restore(logits[0]));
+                let loss = (f64::from(answer) - f64::from(*target)).abs();
+                (loss, WorstAnswer::Score { target: *target, answer })
+            }),
+        };
+        let Some((loss, answer)) = bad.filter(|(loss, _)| *loss > 0.0) else { return };
+        // Of equals the first row comes first.
+        let place = worst.partition_point(|worse| worse.loss >= loss);
+        if place < WORST_ROWS {
+            worst.insert(place, WorstRow { row, loss, answer });
+            worst.truncate(WORST_ROWS);
+        }
+    }
+
+    /// What all rows together tell.
+    /// # Errors
+    /// If there were no rows, or not as many as targets.
+    pub fn finish(self, task: &TaskRecord) -> Result<Review, MetricError> {
+        self.seen.review(task, self.targets)
+    }
+
+    /// What is kept of the rows.
+    pub fn into_seen(self) -> Seen {
+        self.seen
+    }
+}
+
+impl Seen {
+    /// What all rows together tell.
+    /// # Errors
+    /// If there were no rows, or not as many as targets.
+    pub fn review(&self, task: &TaskRecord, targets: &Targets) -> Result<Review, MetricError> {
+        let Self { answers, worst } = self.clone();
+        let scores = answers.scores(task, targets)?;
+        let (mut confused, mut sample) = (Vec::new(), Vec::new());
+        match (targets, &answers) {
+            (Targets::Classes(labels), Answers::Classes(classes)) => confused = confusions(labels, classes),
+            (Targets::Scores(targets), Answers::Scores(scores, _)) => {
+                let every = targets.len().div_ceil(KEPT_ANSWERS).max(1);
+                let pairs = targets.iter().copied().zip(scores.iter().copied());
+                sample = pairs.step_by(every).collect();
+            }
+            _ => {}
+        }
+        Ok(Review { scores, confused, worst, sample, answers })
+    }
+}
+
+fn wrong_class(logits: &[f32], label: usize) -> Option<(f64, WorstAnswer)> {
+    let answer = best_class(logits);
+    if answer == label || label >= logits.len() {
+        return None;
+    }
+    let probabilities = probabilities(logits);
+    // From the logits and not from the probability, which may be too small for a number: the answer's logit is the
+    // largest, so this is ln of (sum of all / label).
+    let loss = f64::from(logits[answer]) - f64::from(logits[label]) - probabilities[answer].ln();
+    let (probability, label_probability) = (probabilities[answer], probabilities[label]);
+    Some((loss, WorstAnswer::Class { label, answer, probability, label_probability }))
+}
+
+/// The most frequent pairs; of equals the first in the order of the labels. Only pairs that occur take memory.
+fn confusions(labels: &[usize], answers: &[usize]) -> Vec<Confused> {
+    let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    for (label, answer) in labels.iter().zip(answers).filter(|(label, answer)| label != answer) {
+        *counts.entry((*label, *answer)).or_default() += 1;
+    }
+    let mut pairs: Vec<Confused> =
+        counts.into_iter().map(|((label, answer), rows)| Confused { label, answer, rows }).collect();
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.rows));
+    pairs.truncate(CONFUSED_PAIRS);
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::TaskKind;
+
+    fn task(labels: &[&str]) -> TaskRecord {
+        let kind = if labels.is_empty() { TaskKind::Regression } else { TaskKind::Classification };
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        TaskRecord { kind, pair: false, labels, scores: None }
+    }
+
+    #[test]
+    fn the_worst_rows_are_those_whose_label_was_least_probable() {
+        let targets = Targets::Classes(vec![0, 0, 1, 0, 2]);
+        let mut reviewer = Reviewer::new(&targets, None);
+        let (ln3, ln7) = (3.0_f32.ln(), 7.0_f32.ln());
+        for logits in
+            [[0.0, ln3, -200.0], [9.0, 0.0, 0.0], [ln7, 0.0, -200.0], [0.0, ln3, -200.0], [0.0, 0.0, 1e4]]
+        {
+            reviewer.push(&logits);
+        }
+        let review = reviewer.finish(&task(&["a", "b", "c"])).unwrap();
+        let rows: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
+        assert_eq!(rows, [2, 0, 3], "of equals the first, and nothing that was right");
+        // 1 of 8 and 1 of 4.
+        for (worst, expected) in review.worst.iter().zip([8.0_f64.ln(), 4.0_f64.ln()]) {
+            assert!((worst.loss - expected).abs() < 1e-6, "{worst:?}");
+        }
+        let WorstAnswer::Class { label, answer, probability, label_probability } = review.worst[0].answer
+        else {
+            panic!("{review:?}")
+        };
+        assert_eq!((label, answer), (1, 0));
+        assert!((probability - 0.875).abs() < 1e-6 && (label_probability - 0.125).abs() < 1e-6);
+        assert_eq!(
+            review.confused,
+            [Confused { label: 0, answer: 1, rows: 2 }, Confused { label: 1, answer: 0, rows: 1 }]
+        );
+    }
+
+    #[test]
+    fn a_probability_too_small_for_a_number_has_a_loss() {
+        let targets = Targets::Classes(vec![1]);
+        let mut reviewer = Reviewer::new(&targets, None);
+        reviewer.push(&[4000.0, 0.0]);
+        let review = reviewer.finish(&task(&["a", "b"])).unwrap();
+        assert_eq!(review.worst[0].loss, 4000.0);
+    }
+
+    #[test]
+    fn only_the_worst_of_many_rows_are_kept() {
+        let rows = 1200;
+        let targets = Targets::Scores((0..rows).map(|row| row as f32).collect());
+        let mut reviewer = Reviewer::new(&targets, Some(ScoreScale { mean: 0.0, std: 2.0 }));
+        // The answer is 2 · 0.25 · row: the error grows with the row.
+        (0..rows).for_each(|row| reviewer.push(&[0.25 * row as f32]));
+        let review = reviewer.finish(&task(&[])).unwrap();
+        let kept: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
+        assert_eq!(kept, (rows - WORST_ROWS..rows).rev().collect::<Vec<_>>());
+        assert_eq!(review.worst[0].answer, WorstAnswer::Score { target: 1199.0, answer: 599.5 });
+        assert_eq!((review.sample.len(), review.sample[1]), (400, (3.0, 1.5)));
+        assert!(review.confused.is_empty());
+    }
+}
