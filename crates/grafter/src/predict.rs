@@ -9,6 +9,7 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
+use grafter_nn::loss::softmax;
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
@@ -305,11 +306,7 @@ impl Prediction {
 
 /// Probabilities of the classes: the softmax of a row's logits, in f64.
 pub fn probabilities(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shifted: Vec<f64> =
-        logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
-    let total: f64 = shifted.iter().sum();
-    shifted.iter().map(|value| value / total).collect()
+    softmax(logits)
 }
 
 /// The class of the largest logit; the first of equals.
