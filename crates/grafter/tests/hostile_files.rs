@@ -478,7 +478,7 @@ fn an_adapter_answers_on_its_own_model_and_for_its_own_task_only() {
 
     let model = Model::read(&model_folder(), "tiny-bert").unwrap();
     let error = predict(&model, &adapter, &[Row::pair("good", "film")]).unwrap_err();
-    assert_eq!(error.to_string(), "expected one text, found a pair");
+    assert_eq!(error.to_string(), "line 1: expected one text, found a pair");
 
     let mut data = rows();
     evaluate(&model, &adapter, &data).unwrap();
