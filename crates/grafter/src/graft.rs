@@ -184,7 +184,7 @@ pub fn graft(
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
-    let review = best.seen.review(&task, dev_rows.targets())?;
+    let review = Review::of(best.seen.clone(), dev_rows.targets(), &task)?;
     let training = TrainingRecord {
         options: TrainOptions {
             epochs: Some(options.train.epochs_for(train_rows.len())),

@@ -79,6 +79,15 @@ pub enum WorstAnswer {
     },
 }
 
+/// What is kept of the logits of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The answers to all rows, in their order.
+    pub answers: Answers,
+    /// See [`Review::worst`].
+    pub worst: Vec<WorstRow>,
+}
+
 /// Sees the logits of all rows, in their order.
 #[derive(Debug)]
 pub struct Reviewer<'a> {
@@ -86,15 +95,6 @@ pub struct Reviewer<'a> {
     scale: Option<ScoreScale>,
     seen: Seen,
     row: usize,
-}
-
-/// What is kept of rows whose logits were seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// The answers to the rows, in their order.
-    pub answers: Answers,
-    /// See [`Review::worst`].
-    pub worst: Vec<WorstRow>,
 }
 
 impl<'a> Reviewer<'a> {
@@ -106,8 +106,7 @@ impl<'a> Reviewer<'a> {
 
     /// Sees the logits of the next row.
     pub fn push(&mut self, logits: &[f32]) {
-        let Seen { answers, worst } = &mut self.seen;
-        answers.push(logits);
+        self.seen.answers.push(logits);
         let row = self.row;
         self.row += 1;
         let bad = match self.targets {
@@ -120,6 +119,7 @@ impl<'a> Reviewer<'a> {
         };
         let Some((loss, answer)) = bad.filter(|(loss, _)| *loss > 0.0) else { return };
         // Of equals the first row comes first.
+        let worst = &mut self.seen.worst;
         let place = worst.partition_point(|worse| worse.loss >= loss);
         if place < WORST_ROWS {
             worst.insert(place, WorstRow { row, loss, answer });
@@ -127,28 +127,20 @@ impl<'a> Reviewer<'a> {
         }
     }
 
-    /// What all rows together tell.
-    /// # Errors
-    /// If there were no rows, or not as many as targets.
-    pub fn finish(self, task: &TaskRecord) -> Result<Review, MetricError> {
-        self.seen.review(task, self.targets)
-    }
-
-    /// What is kept of the rows.
-    pub fn into_seen(self) -> Seen {
+    /// What was kept.
+    pub fn finish(self) -> Seen {
         self.seen
     }
 }
 
-impl Seen {
+impl Review {
     /// What all rows together tell.
     /// # Errors
     /// If there were no rows, or not as many as targets.
-    pub fn review(&self, task: &TaskRecord, targets: &Targets) -> Result<Review, MetricError> {
-        let Self { answers, worst } = self.clone();
-        let scores = answers.scores(task, targets)?;
+    pub fn of(seen: Seen, targets: &Targets, task: &TaskRecord) -> Result<Self, MetricError> {
+        let scores = seen.answers.scores(task, targets)?;
         let (mut confused, mut sample) = (Vec::new(), Vec::new());
-        match (targets, &answers) {
+        match (targets, &seen.answers) {
             (Targets::Classes(labels), Answers::Classes(classes)) => confused = confusions(labels, classes),
             (Targets::Scores(targets), Answers::Scores(scores, _)) => {
                 let every = targets.len().div_ceil(KEPT_ANSWERS).max(1);
@@ -157,7 +149,7 @@ impl Seen {
             }
             _ => {}
         }
-        Ok(Review { scores, confused, worst, sample, answers })
+        Ok(Self { scores, confused, worst: seen.worst, sample, answers: seen.answers })
     }
 }
 
@@ -208,7 +200,7 @@ mod tests {
         {
             reviewer.push(&logits);
         }
-        let review = reviewer.finish(&task(&["a", "b", "c"])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b", "c"])).unwrap();
         let rows: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(rows, [2, 0, 3], "of equals the first, and nothing that was right");
         // 1 of 8 and 1 of 4.
@@ -232,7 +224,7 @@ mod tests {
         let targets = Targets::Classes(vec![1]);
         let mut reviewer = Reviewer::new(&targets, None);
         reviewer.push(&[4000.0, 0.0]);
-        let review = reviewer.finish(&task(&["a", "b"])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b"])).unwrap();
         assert_eq!(review.worst[0].loss, 4000.0);
     }
 
@@ -243,7 +235,7 @@ mod tests {
         let mut reviewer = Reviewer::new(&targets, Some(ScoreScale { mean: 0.0, std: 2.0 }));
         // The answer is 2 · 0.25 · row: the error grows with the row.
         (0..rows).for_each(|row| reviewer.push(&[0.25 * row as f32]));
-        let review = reviewer.finish(&task(&[])).unwrap();
+        let review = Review::of(reviewer.finish(), &targets, &task(&[])).unwrap();
         let kept: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(kept, (rows - WORST_ROWS..rows).rev().collect::<Vec<_>>());
         assert_eq!(review.worst[0].answer, WorstAnswer::Score { target: 1199.0, answer: 599.5 });

@@ -461,7 +461,7 @@ impl Run<'_> {
                 return Ok(Evaluated::Ended);
             }
         }
-        let seen = reviewer.into_seen();
+        let seen = reviewer.finish();
         let (score, loss) = ((self.data.score)(&seen.answers), loss / dev.len() as f64);
         let best = state.record(score, loss, seen);
         Ok(Evaluated::Scored(EvaluationReport { step: state.step, epoch, score, loss, best }))

@@ -19,7 +19,7 @@ pub struct Best {
     pub step: u64,
     /// The trained numbers, in the order of the task's list.
     pub values: Vec<f32>,
-    /// What they answer to the dev rows.
+    /// What is kept of their answers to the dev rows.
     pub seen: Seen,
 }
 
