@@ -26,7 +26,7 @@ pub enum EvalError {
         /// Where the row begins.
         line: u64,
         /// Why.
-        error: PredictError,
+        error: Box<PredictError>,
     },
     /// The rows could not be read.
     #[error(transparent)]
@@ -106,9 +106,7 @@ pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Resu
     let mut answers = Answers::to(data.targets(), task.scores);
     for block in blocks(data.read()?) {
         let logits = row_logits(model, adapter, &block?).map_err(|error| match error {
-            PredictError::Row { line, error } => {
-                EvalError::Row { file: data.file().clone(), line, error: *error }
-            }
+            PredictError::Row { line, error } => EvalError::Row { file: data.file().clone(), line, error },
             error => error.into(),
         })?;
         logits.iter().for_each(|logits| answers.push(logits));
