@@ -78,6 +78,10 @@ impl EventFiles {
 }
 
 impl TrainObserver for Following<'_> {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.encoding(done, rows)
+    }
+
     fn begin(&mut self) {
         self.observer.begin();
     }
@@ -98,6 +102,10 @@ impl TrainObserver for Following<'_> {
         ];
         self.events.scalars(report.step, &scalars);
         self.observer.step(report)
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.evaluating(done, rows)
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {

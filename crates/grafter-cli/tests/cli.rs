@@ -1162,6 +1162,25 @@ fn check_data_names_what_training_would_stop_at() {
     assert_eq!(done.code, Some(1));
     let report = done.json();
     assert_eq!(report["usable"], false);
-    let problems = report["problems"].to_string();
-    assert!(problems.contains("20000") && problems.contains("16384"), "{problems}");
+    let train = &report["splits"][0];
+    assert_eq!((train["rows"].as_u64(), train["rejected"].as_u64()), (Some(16_384), Some(3_616)));
+    let first = &train["rejected_rows"][0];
+    assert_eq!(first["line"], 16_386);
+    assert_eq!(first["reason"], "more than 16384 different labels");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_that_cannot_be_copied_is_told_with_the_folder_of_the_copy() {
+    let place = Place::new();
+    place.write("dev.csv", OPINIONS);
+    let fifo = place.path("train.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let writer = std::thread::spawn(move || std::fs::OpenOptions::new().write(true).open(fifo).map(drop));
+    let arguments = ["train", "--train=train.csv", "--dev=dev.csv", "--out=other"];
+    let done = Done::of(place.command(&arguments).env("TMPDIR", "/no/such/folder").output().unwrap());
+    writer.join().unwrap().unwrap();
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    let expected = "cannot copy `train.csv` to a temporary file in `/no/such/folder`: ";
+    assert!(done.stderr.contains(expected) && done.stderr.contains("hint: "), "{}", done.stderr);
 }

@@ -153,7 +153,7 @@ vectorised! {
 
 vectorised! {
     /// `d = scale · p (d - Σ d p)` of each row, in place.
-    fn softmax_backward_rows(probabilities: &[f32], d: &mut [f32], columns: usize, scale: f32) {
+    pub(crate) fn softmax_backward_rows(probabilities: &[f32], d: &mut [f32], columns: usize, scale: f32) {
         for (p, d) in probabilities.chunks_exact(columns).zip(d.chunks_exact_mut(columns)) {
             let along = lane_sum(columns, |index| d[index] * p[index]);
             for index in 0..columns {

@@ -23,9 +23,14 @@ impl DropoutKey {
     }
 }
 
+/// One output of SplitMix64 from a state.
+fn mix(state: u64) -> u64 {
+    finalise(state.wrapping_add(0x9E37_79B9_7F4A_7C15))
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+pub fn finalise(value: u64) -> u64 {
+    let mut z = value;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 
 pub use crate::kernel::Start;
 use crate::kernel::{Block, Compute, Kernel};
-use crate::matrix::Lines;
+use crate::matrix::{Lines, near_equal};
 pub use crate::matrix::{Matrix, MatrixMut};
 use crate::packed::{PANEL, PackedMatrix};
 
@@ -58,15 +58,11 @@ fn multiply(kernel: Kernel, result: MatrixMut<'_>, left: Matrix<'_>, right: &Pac
     // As many rows of the left operand as the second cache keeps, panel by panel, in blocks of as many as the kernel takes.
     // Groups and blocks are of nearly equal size: a group of few rows waits for the panels, a block of few rows leaves
     // multiply-adds waiting for each other.
-    let groups = rows.div_ceil((GROUP_ELEMENTS / inner).max(kernel.rows));
-    for group in 0..groups {
-        let (first, last) = (group * rows / groups, (group + 1) * rows / groups);
-        let blocks = (last - first).div_ceil(kernel.rows);
+    for group in near_equal(0..rows, (GROUP_ELEMENTS / inner).max(kernel.rows)) {
+        let blocks = near_equal(group, kernel.rows);
         for (index, panel) in right.panels().enumerate() {
             let from = index * PANEL;
-            for block in 0..blocks {
-                let limit = |block: usize| first + block * (last - first) / blocks;
-                let rows = limit(block)..limit(block + 1);
+            for rows in blocks.clone() {
                 let block = Block {
                     left: &data[rows.start * step..],
                     stride,

@@ -1,7 +1,7 @@
 //! The kernel of all products: some rows of the left operand times one panel of the right one.
 //!
-//! It is a safe loop over arrays that fit the vector registers; the compiler turns it into fused multiply-adds at the rate
-//! of the machine (`docs/engine.md`). Each element of a result is one chain of multiply-adds in the order of the inner
+//! For AVX-512 it is written with intrinsics; for all else it is a safe loop over arrays that fit the vector registers, which
+//! the compiler turns into multiply-adds at the rate of the machine (`docs/engine.md`). Each element of a result is one chain of multiply-adds in the order of the inner
 //! dimension, and its start is added at the end, however many rows the kernel takes at a time.
 
 use crate::packed::PANEL;

@@ -1,4 +1,4 @@
-//! Losses of one row, with their gradients. Sums run in f64, since a row has few outputs and the cost is nothing.
+//! Losses of one row, with their gradients, and the softmax of its logits. Sums run in f64, since a row has few outputs and the cost is nothing.
 
 /// Cross entropy `-log softmax(logits)[class]` and its gradient `softmax(logits) - onehot(class)`.
 /// # Shapes
@@ -6,14 +6,45 @@
 /// # Panics
 /// If `class` is not below the number of logits.
 pub fn cross_entropy(logits: &[f32], class: usize, d_logits: &mut [f32]) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shifted = |logit: f32| f64::from(logit) - f64::from(largest);
-    let total: f64 = logits.iter().map(|logit| shifted(*logit).exp()).sum();
+    let softmax = Softmax::of(logits);
     for (d, logit) in d_logits.iter_mut().zip(logits) {
-        *d = (shifted(*logit).exp() / total) as f32;
+        *d = softmax.probability(*logit) as f32;
     }
     d_logits[class] -= 1.0;
-    total.ln() - shifted(logits[class])
+    softmax.total.ln() - softmax.shifted(logits[class])
+}
+
+/// What the logits of a row have in common in their softmax.
+struct Softmax {
+    /// Taken off each logit, so that nothing overflows.
+    largest: f64,
+    /// `Σ exp(logit - largest)`
+    total: f64,
+}
+
+impl Softmax {
+    fn of(logits: &[f32]) -> Self {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut softmax = Self { largest: f64::from(largest), total: 0.0 };
+        softmax.total = logits.iter().map(|logit| softmax.shifted(*logit).exp()).sum();
+        softmax
+    }
+
+    fn shifted(&self, logit: f32) -> f64 {
+        f64::from(logit) - self.largest
+    }
+
+    fn probability(&self, logit: f32) -> f64 {
+        self.shifted(logit).exp() / self.total
+    }
+}
+
+/// `softmax(logits)`
+/// # Shapes
+/// logits `[classes]`
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let softmax = Softmax::of(logits);
+    logits.iter().map(|logit| softmax.probability(*logit)).collect()
 }
 
 /// Squared error `(output - target)²` and its gradient `2 (output - target)`.

@@ -1,5 +1,7 @@
 //! Borrowed matrices: how numbers in a slice are read as rows and columns.
 
+use std::ops::Range;
+
 /// A borrowed matrix with contiguous rows or, transposed, contiguous columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
@@ -91,6 +93,13 @@ impl<'a> MatrixMut<'a> {
         check_extent(data.len(), rows, columns, stride);
         Self { data, rows, columns, stride }
     }
+}
+
+/// Cuts rows into ranges of nearly equal size and of at most so many.
+pub(crate) fn near_equal(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = rows.len().div_ceil(most);
+    let limit = move |part: usize| rows.start + part * rows.len() / count;
+    (0..count).map(move |part| limit(part)..limit(part + 1))
 }
 
 fn check_extent(len: usize, rows: usize, columns: usize, stride: usize) {

@@ -11,10 +11,10 @@
 
 use std::cell::RefCell;
 
+use crate::matrix::near_equal;
+use crate::packed::PANEL;
 use crate::simd::{LANES, vectorised};
 
-/// Columns of a panel: two registers of AVX-512.
-const PANEL: usize = 32;
 /// Elements of the inner dimension that one instruction multiplies and adds.
 const DEPTH: usize = 4;
 /// Rows that the kernel takes at a time: of the 32 registers of AVX-512, 24 hold sums.
@@ -148,11 +148,9 @@ fn multiply_group(
     kernel: Kernel,
 ) {
     let (outputs, depth) = (weight.outputs, weight.inputs.div_ceil(DEPTH));
-    let rows = left.scales.len();
-    let blocks = rows.div_ceil(ROWS);
+    let blocks = near_equal(0..left.scales.len(), ROWS);
     for (panel, groups) in weight.groups.chunks_exact(depth).enumerate() {
-        for block in 0..blocks {
-            let rows = block * rows / blocks..(block + 1) * rows / blocks;
+        for rows in blocks.clone() {
             let block = Block {
                 left: &left.bytes[rows.start * depth..rows.end * depth],
                 rows: &left.scales[rows.clone()],

@@ -27,6 +27,10 @@ static LEVEL: AtomicU8 = AtomicU8::new(0);
 /// The level that elementwise loops run at on this machine.
 #[inline]
 pub fn level() -> Level {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return forced;
+    }
     match LEVEL.load(Ordering::Relaxed) {
         1 => Level::Baseline,
         2 => Level::Avx2,
@@ -37,6 +41,12 @@ pub fn level() -> Level {
             found
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What [`level`] answers on this thread in place of what the machine has.
+    static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -140,6 +150,90 @@ pub(crate) fn lane_max(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::{Activation, tanh_in_place};
+    use crate::attention::{softmax_backward_rows, softmax_rows};
+    use crate::dropout::{Dropout, DropoutKey};
+    use crate::layer_norm::{self, LayerNormCache, LayerNormWeights};
+    use crate::quantised::{QuantisedMatrix, matmul_quantised};
+    use crate::testing::Random;
+    use crate::{linear, residual};
+
+    /// Numbers of any size, and what is none.
+    const EXTREMES: [f32; 11] =
+        [0.0, -0.0, 1e-40, -1e-40, 88.5, -104.0, 1e30, -1e30, f32::MAX, f32::INFINITY, f32::NAN];
+    /// Neither is a multiple of a register's width.
+    const ROWS: usize = 17;
+    const COLUMNS: usize = 59;
+
+    /// Runs something at a level that this machine has.
+    fn at<T>(forced: Level, run: impl FnOnce() -> T) -> T {
+        assert!(forced <= level(), "{forced:?}");
+        FORCED.set(Some(forced));
+        let result = run();
+        FORCED.set(None);
+        result
+    }
+
+    /// The results of every operation that is compiled for each level, by name.
+    fn elementwise_operations() -> Vec<(&'static str, Vec<f32>)> {
+        let mut random = Random::new(8);
+        let mut x = random.normals(ROWS * COLUMNS);
+        // In the last row, so that the rows before it have results of their own.
+        x[(ROWS - 1) * COLUMNS..][..EXTREMES.len()].copy_from_slice(&EXTREMES);
+        let d = random.normals(ROWS * COLUMNS);
+        let (weight, bias) = (random.normals(COLUMNS), random.normals(COLUMNS));
+        let mut results = Vec::new();
+        let activations = [Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
+        for activation in activations {
+            let (mut y, mut d_x) = (vec![0.0; x.len()], d.clone());
+            activation.forward(&x, &mut y);
+            activation.backward(&x, &mut d_x);
+            results.extend([("activation", y), ("activation, backward", d_x)]);
+        }
+        let mut y = x.clone();
+        tanh_in_place(&mut y);
+        results.push(("tanh", y));
+
+        let (mut normalised, mut rstd, mut y) = (vec![0.0; x.len()], vec![0.0; ROWS], vec![0.0; x.len()]);
+        let cache = LayerNormCache { normalised: &mut normalised, rstd: &mut rstd };
+        layer_norm::forward(LayerNormWeights { weight: &weight, bias: &bias }, 1e-12, &x, cache, &mut y);
+        let (mut d_x, mut d_weight, mut d_bias) = (d.clone(), weight.clone(), bias.clone());
+        layer_norm::backward_input(&weight, &normalised, &rstd, &mut d_x);
+        layer_norm::backward_weights(&normalised, &d, &mut d_weight, &mut d_bias);
+        results.extend([("normalised", normalised), ("rstd", rstd), ("layer normalisation", y)]);
+        results.extend([("its input", d_x), ("its scale", d_weight), ("its shift", d_bias)]);
+
+        let (mut probabilities, mut d_scores) = (x.clone(), d.clone());
+        softmax_rows(&mut probabilities, COLUMNS, 0.3);
+        softmax_backward_rows(&probabilities, &mut d_scores, COLUMNS, 0.3);
+        results.extend([("softmax", probabilities), ("softmax, backward", d_scores)]);
+
+        let (mut sums, mut added, mut dropped) = (bias.clone(), d.clone(), x.clone());
+        linear::backward_bias(&x, &mut sums);
+        residual::add(&x, &mut added);
+        Dropout::new(0.3).apply(DropoutKey::new(1), &mut dropped);
+        results.extend([("column sums", sums), ("residual", added), ("dropout", dropped)]);
+
+        let matrix = QuantisedMatrix::new(&d, ROWS, COLUMNS);
+        let mut product = vec![0.0; ROWS * ROWS];
+        matmul_quantised(&mut product, &x, &matrix, &bias[..ROWS]);
+        results.extend([("quantised weights", matrix.dequantised()), ("quantised product", product)]);
+        results
+    }
+
+    #[test]
+    fn every_level_gives_the_same_bits() {
+        // What a NaN holds beside being one is left to the machine.
+        let bits = |values: &[f32]| -> Vec<u32> {
+            values.iter().map(|value| if value.is_nan() { u32::MAX } else { value.to_bits() }).collect()
+        };
+        let expected = at(Level::Baseline, elementwise_operations);
+        for forced in [Level::Avx2, Level::Avx512].into_iter().filter(|forced| *forced <= level()) {
+            for ((name, found), (_, expected)) in at(forced, elementwise_operations).iter().zip(&expected) {
+                assert_eq!(bits(found), bits(expected), "{name}, {forced:?}");
+            }
+        }
+    }
 
     #[test]
     fn sums_and_maxima_of_every_length_are_right() {

@@ -104,7 +104,9 @@ impl PackedBatch {
         self.offsets.len() - 1
     }
 
-    /// Consecutive sequences of near equal numbers of tokens, for one thread each; a function of the batch alone.
+    /// Consecutive sequences, for one thread each; a function of the batch alone. The limits are those of the sequences that
+    /// come nearest to equal shares of the batch's tokens, so a long sequence may leave a chunk beside it short, or take
+    /// the place of one.
     pub fn chunks(&self) -> Vec<Chunk<'_>> {
         let by_size = self.tokens().div_ceil(CHUNK_TOKENS);
         let count = match self.tokens() / MIN_CHUNK_TOKENS {

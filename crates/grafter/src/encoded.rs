@@ -3,14 +3,13 @@
 //! The text of a row is gone when it is encoded. Its tokens lie one after another with those of all other rows, in memory
 //! or in a temporary file ([`Budget`]); for each row there are 24 bytes beside them, its place and its target.
 
-use std::io;
 use std::ops::Range;
 
 use crate::adapter::ScoreScale;
 use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Targets;
 use crate::gradient::Target;
-use crate::store::{Budget, Store};
+use crate::store::{Budget, Store, StoreError};
 
 /// Rows as token ids, each with its target.
 ///
@@ -44,7 +43,7 @@ impl EncodedRows {
     /// If the temporary file cannot be written.
     /// # Panics
     /// If there are more rows than targets.
-    pub fn append(&mut self, rows: &[TokenIds]) -> io::Result<()> {
+    pub fn append(&mut self, rows: &[TokenIds]) -> Result<(), StoreError> {
         assert!(self.len() + rows.len() <= self.targets.len(), "a target for each row");
         for row in rows {
             let runs = row.type_ids.chunk_by(|a, b| a == b);
@@ -107,7 +106,7 @@ impl EncodedRows {
     /// If the temporary file cannot be read.
     /// # Panics
     /// If there is no such row.
-    pub fn batch(&self, rows: impl IntoIterator<Item = usize>) -> io::Result<PackedBatch> {
+    pub fn batch(&self, rows: impl IntoIterator<Item = usize>) -> Result<PackedBatch, StoreError> {
         let mut batch = PackedBatch::new([]);
         for row in rows {
             let words: Vec<u32> = self.store.read(self.begin(row)..self.places[row].end)?.collect();

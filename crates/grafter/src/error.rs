@@ -13,6 +13,7 @@ use crate::metrics::MetricError;
 use crate::model::ModelError;
 use crate::predict::PredictError;
 use crate::tokenizer::TokenizerError;
+use crate::train::TrainError;
 
 /// Anything that can go wrong in this library.
 #[derive(Debug, Error)]
@@ -72,9 +73,13 @@ impl Error {
             | Self::Graft(GraftError::Metric(error))
             | Self::Eval(EvalError::Metric(error)) => error.hint(),
             // At the first step the learning rate has not acted yet.
-            Self::Graft(GraftError::Train(crate::train::TrainError::Diverged { step: 2.., .. })) => {
+            Self::Graft(GraftError::Train(TrainError::Diverged { step: 2.., .. })) => {
                 Some("a smaller `--lr` helps most often".to_owned())
             }
+            Self::Graft(GraftError::Rows(_) | GraftError::Train(TrainError::Rows(_))) => Some(
+                "make room there, or write elsewhere: `train` keeps temporary files in the folder that `--out` lies in"
+                    .to_owned(),
+            ),
             Self::Graft(_) | Self::Eval(_) | Self::Predict(_) | Self::Tokenizer(_) | Self::Model(_) => None,
         }
     }

@@ -1,5 +1,7 @@
 //! Scores of a task's answers against the labels of a file.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::adapter::{Adapter, ScoreScale, TaskRecord};
@@ -13,9 +15,19 @@ use crate::predict::{PredictError, best_class, row_logits};
 /// Why a file could not be evaluated.
 #[derive(Debug, Error)]
 pub enum EvalError {
-    /// The rows could not be answered.
+    /// The adapter does not belong to the model.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// A row could not be answered.
+    #[error("{file}:{line}: {error}")]
+    Row {
+        /// Name of the data.
+        file: Arc<str>,
+        /// Where the row begins.
+        line: u64,
+        /// Why.
+        error: Box<PredictError>,
+    },
     /// The rows could not be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -93,7 +105,11 @@ pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Resu
     adapter.check_model(model).map_err(PredictError::from)?;
     let mut answers = Answers::to(data.targets(), task.scores);
     for block in blocks(data.read()?) {
-        row_logits(model, adapter, &block?)?.iter().for_each(|logits| answers.push(logits));
+        let logits = row_logits(model, adapter, &block?).map_err(|error| match error {
+            PredictError::Row { line, error } => EvalError::Row { file: data.file().clone(), line, error },
+            error => error.into(),
+        })?;
+        logits.iter().for_each(|logits| answers.push(logits));
     }
     Ok(answers)
 }

@@ -3,8 +3,8 @@
 //! Joins the rooms of the data's flow (rows, tokenizer, training, metrics) and holds the defaults that work on small
 //! data without tuning. How they were chosen is in `docs/results.md`.
 
-use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -20,9 +20,9 @@ use crate::eval::{Answers, baseline};
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::encode_rows;
+use crate::predict::encode_each;
 use crate::review::Review;
-use crate::store::Budget;
+use crate::store::{Budget, StoreError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
@@ -85,14 +85,21 @@ const MAX_INIT_STD: f32 = 10.0;
 #[derive(Debug, Error)]
 pub enum GraftError {
     /// A text could not be encoded.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    #[error("{file}:{line}: {source}")]
+    Row {
+        /// Name of the data.
+        file: Arc<str>,
+        /// Where the row begins.
+        line: u64,
+        /// What the tokenizer said.
+        source: TokenizerError,
+    },
     /// A file could not be read again.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The encoded rows cannot be kept.
-    #[error("the temporary file of the encoded rows cannot be used: {0}")]
-    Rows(#[from] io::Error),
+    #[error("the encoded rows cannot be kept: {0}")]
+    Rows(#[from] StoreError),
     /// The metric does not fit the task.
     #[error(transparent)]
     Metric(#[from] MetricError),
@@ -153,6 +160,8 @@ pub fn graft(
             dev: dev_data.file().to_string(),
         });
     }
+    let pair = train_data.task().pair;
+    check_length(options.max_length, model.tokenizer(), &model.encoder().config, pair)?;
     let scale = match train_data.targets() {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
         Targets::Classes(_) => None,
@@ -241,7 +250,12 @@ impl Encoding<'_> {
         let changed = || DataError::Changed { file: data.file().clone() };
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
         for block in blocks(data.read()?) {
-            let block = encode_rows(self.model, &block?, self.options.max_length)?;
+            let block = encode_each(self.model, &block?, self.options.max_length);
+            let block = block.map_err(|(line, source)| GraftError::Row {
+                file: data.file().clone(),
+                line,
+                source,
+            })?;
             if rows.len() + block.len() > data.targets().len() {
                 return Err(changed().into());
             }
@@ -262,14 +276,24 @@ pub fn check_max_length(
     tokenizer: &Tokenizer,
     config: &EncoderConfig,
 ) -> Result<(), GraftError> {
-    let (least, most) = (tokenizer.special_tokens(false) + 1, config.max_position_embeddings);
+    check_length(max_length, tokenizer, config, false)
+}
+
+fn check_length(
+    max_length: usize,
+    tokenizer: &Tokenizer,
+    config: &EncoderConfig,
+    pair: bool,
+) -> Result<(), GraftError> {
+    let (least, most) = (tokenizer.special_tokens(pair) + 1, config.max_position_embeddings);
     if (least..=most).contains(&max_length) {
         return Ok(());
     }
+    let what = if pair { " and pairs of texts" } else { "" };
     Err(GraftError::Option {
         option: "--max-length",
         found: max_length.to_string(),
-        expected: format!("{least} to {most} with this model"),
+        expected: format!("{least} to {most} with this model{what}"),
     })
 }
 

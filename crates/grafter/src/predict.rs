@@ -9,6 +9,7 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
+use grafter_nn::loss::softmax;
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
@@ -48,10 +49,15 @@ pub enum PredictError {
         expected_pair: bool,
     },
     /// The network's answer is NaN or infinite.
-    #[error("line {line}: the answer is not a number")]
-    NotANumber {
+    #[error("the answer is not a number")]
+    NotANumber,
+    /// One of several rows could not be answered.
+    #[error("line {line}: {error}")]
+    Row {
         /// Where the row comes from.
         line: u64,
+        /// Why.
+        error: Box<PredictError>,
     },
 }
 
@@ -150,7 +156,25 @@ pub fn encode_rows<R: Borrow<Row> + Sync>(
     rows: &[R],
     max_length: usize,
 ) -> Result<Vec<TokenIds>, TokenizerError> {
-    rows.par_iter().map(|row| encode_row(model, row.borrow(), max_length)).collect()
+    encode_each(model, rows, max_length).map_err(|(_, error)| error)
+}
+
+/// [`encode_rows`], whose error comes with the row's line.
+pub(crate) fn encode_each<R: Borrow<Row> + Sync>(
+    model: &Model,
+    rows: &[R],
+    max_length: usize,
+) -> Result<Vec<TokenIds>, (u64, TokenizerError)> {
+    in_order(rows, |row| encode_row(model, row, max_length))
+}
+
+/// What is made of each row, in parallel; of several errors the first row's, with its line.
+fn in_order<R: Borrow<Row> + Sync, T: Send, E: Send>(
+    rows: &[R],
+    make: impl Fn(&Row) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, (u64, E)> {
+    let made: Vec<Result<T, E>> = rows.par_iter().map(|row| make(row.borrow())).collect();
+    made.into_iter().zip(rows).map(|(made, row)| made.map_err(|error| (row.borrow().line, error))).collect()
 }
 
 /// Token ids of one row for an adapter's task.
@@ -173,15 +197,14 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
     rows: &[R],
 ) -> Result<Vec<Vec<f32>>, PredictError> {
     adapter.check_model(model)?;
-    let tokens = rows
-        .par_iter()
-        .map(|row| encode_for(model, adapter, row.borrow()))
-        .collect::<Result<Vec<TokenIds>, PredictError>>()?;
+    let at = |line, error| PredictError::Row { line, error: Box::new(error) };
+    let tokens =
+        in_order(rows, |row| encode_for(model, adapter, row)).map_err(|(line, error)| at(line, error))?;
     let queries: Vec<Query<'_>> =
         tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
     let logits = logits(model.encoder(), &queries);
     match logits.iter().position(|logits| !are_numbers(logits)) {
-        Some(row) => Err(PredictError::NotANumber { line: rows[row].borrow().line }),
+        Some(row) => Err(at(rows[row].borrow().line, PredictError::NotANumber)),
         None => Ok(logits),
     }
 }
@@ -283,11 +306,7 @@ impl Prediction {
 
 /// Probabilities of the classes: the softmax of a row's logits, in f64.
 pub fn probabilities(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shifted: Vec<f64> =
-        logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
-    let total: f64 = shifted.iter().sum();
-    shifted.iter().map(|value| value / total).collect()
+    softmax(logits)
 }
 
 /// The class of the largest logit; the first of equals.

@@ -6,7 +6,6 @@
 //! a budget and beyond it in a temporary file. Where they lie, or whether they are kept at all, changes no bit of a
 //! result.
 
-use std::io;
 use std::ops::ControlFlow;
 
 use rayon::prelude::*;
@@ -18,7 +17,7 @@ use crate::encoded::EncodedRows;
 use crate::encoder::Encoder;
 use crate::encoder::activations::Activations;
 use crate::head::{self, HeadActivations, Reading};
-use crate::store::{Budget, Store};
+use crate::store::{Budget, Store, StoreError};
 
 /// What of a text is constant for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +84,8 @@ pub enum NotKept {
         most: u64,
     },
     /// The temporary file cannot be used.
-    #[error("a temporary file cannot be used: {0}")]
-    File(#[from] io::Error),
+    #[error(transparent)]
+    File(#[from] StoreError),
     /// The observer ended the run.
     #[error("interrupted")]
     Ended,
@@ -150,7 +149,7 @@ impl Prefix {
     /// If the temporary file cannot be read.
     /// # Panics
     /// If there is no such row.
-    pub fn read(&self, rows: impl Iterator<Item = usize>) -> io::Result<Vec<f32>> {
+    pub fn read(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>, StoreError> {
         let mut values = Vec::new();
         for row in rows {
             let words = self.store.read(self.offsets[row]..self.offsets[row + 1])?;

@@ -2,6 +2,8 @@
 //! gives the same bytes on every machine and in every later version. Dropout draws from its own counter-based
 //! generator in [`grafter_nn::dropout`].
 
+use grafter_nn::dropout::finalise;
+
 /// A stream of numbers that a seed decides.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -13,19 +15,19 @@ const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 impl Random {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
-        Self { state: mix(seed ^ GAMMA) }
+        Self { state: finalise(seed ^ GAMMA) }
     }
 
     /// An independent stream named by `index`, whatever was drawn from this one before it was cloned.
     #[must_use]
     pub fn stream(&self, index: u64) -> Self {
-        Self { state: mix(self.state ^ mix(index.wrapping_add(GAMMA))) }
+        Self { state: finalise(self.state ^ finalise(index.wrapping_add(GAMMA))) }
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GAMMA);
-        mix(self.state)
+        finalise(self.state)
     }
 
     /// Uniform in `0.0..1.0`.
@@ -52,13 +54,6 @@ impl Random {
             items.swap(last, (self.bits() % (last as u64 + 1)) as usize);
         }
     }
-}
-
-fn mix(value: u64) -> u64 {
-    let mut z = value;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use thiserror::Error;
+
 /// How much a run keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Budget {
@@ -26,6 +28,16 @@ impl Default for Budget {
     fn default() -> Self {
         Self { memory_bytes: 1 << 30, total_bytes: 8 << 30, folder: None }
     }
+}
+
+/// A temporary file that cannot be written or read.
+#[derive(Debug, Error)]
+#[error("a temporary file in `{}` cannot be used: {source}", folder.display())]
+pub struct StoreError {
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
 }
 
 const WORD_BYTES: usize = size_of::<u32>();
@@ -50,14 +62,14 @@ impl Store {
     /// Makes room for so many words, of which none is there yet.
     /// # Errors
     /// If they need a file and there can be none.
-    pub fn reserve(&mut self, words: usize) -> io::Result<()> {
+    pub fn reserve(&mut self, words: usize) -> Result<(), StoreError> {
         self.memory.reserve_exact(words.min(self.capacity));
-        if words > self.capacity { self.file().map(drop) } else { Ok(()) }
+        if words > self.capacity { self.opened().map(drop) } else { Ok(()) }
     }
 
     /// # Errors
     /// If the temporary file cannot be written.
-    pub fn append(&mut self, words: impl IntoIterator<Item = u32>) -> io::Result<()> {
+    pub fn append(&mut self, words: impl IntoIterator<Item = u32>) -> Result<(), StoreError> {
         let mut words = words.into_iter();
         let room = self.capacity - self.memory.len();
         self.memory.extend(words.by_ref().take(room));
@@ -65,23 +77,24 @@ impl Store {
         if rest.is_empty() {
             return Ok(());
         }
-        let file = self.file()?;
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&rest)
+        let file = self.opened()?;
+        let written = file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(&rest));
+        written.map_err(|source| self.failed(source))
     }
 
     /// Some of the words.
     /// # Errors
     /// If the temporary file cannot be read, or has lost some of them.
-    pub fn read(&self, range: Range<usize>) -> io::Result<impl Iterator<Item = u32> + '_> {
+    pub fn read(&self, range: Range<usize>) -> Result<impl Iterator<Item = u32> + '_, StoreError> {
         let held = self.memory.len();
         let memory = &self.memory[range.start.min(held)..range.end.min(held)];
         let (start, end) = (range.start.max(held) - held, range.end.max(held) - held);
         let mut bytes = vec![0; (end - start) * WORD_BYTES];
         if let (Some(file), true) = (&self.file, start < end) {
             let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            file.seek(SeekFrom::Start(start as u64 * WORD_BYTES as u64))?;
-            file.read_exact(&mut bytes)?;
+            let place = SeekFrom::Start(start as u64 * WORD_BYTES as u64);
+            let read = file.seek(place).and_then(|_| file.read_exact(&mut bytes));
+            read.map_err(|source| self.failed(source))?;
         }
         let words = (0..end - start).map(move |word| {
             let at = word * WORD_BYTES;
@@ -90,15 +103,20 @@ impl Store {
         Ok(memory.iter().copied().chain(words))
     }
 
-    fn file(&mut self) -> io::Result<&mut File> {
+    fn opened(&mut self) -> Result<&mut File, StoreError> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => Mutex::new(match &self.folder {
-                Some(folder) => tempfile::tempfile_in(folder)?,
-                None => tempfile::tempfile()?,
-            }),
+            None => Mutex::new(tempfile::tempfile_in(self.folder()).map_err(|source| self.failed(source))?),
         };
         Ok(self.file.insert(file).get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(tempfile::env::temp_dir)
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError { folder: self.folder(), source }
     }
 }
 
@@ -106,7 +124,7 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn read(store: &Store, range: Range<usize>) -> io::Result<Vec<u32>> {
+    fn read(store: &Store, range: Range<usize>) -> Result<Vec<u32>, StoreError> {
         store.read(range).map(Iterator::collect)
     }
 
@@ -115,10 +133,13 @@ mod tests {
         let mut store = Store::new(&Budget { memory_bytes: 8, ..Budget::default() });
         store.append([1, 2, 3]).and_then(|()| store.append([4])).expect("four words are written");
         assert_eq!(read(&store, 1..4).expect("all are there"), [2, 3, 4]);
-        let file = store.file().expect("two words lie in it");
+        let file = store.opened().expect("two words lie in it");
         file.set_len(4).expect("it can be cut");
         assert_eq!(read(&store, 0..3).expect("the third word is there"), [1, 2, 3]);
-        assert_eq!(read(&store, 2..4).expect_err("the fourth is not").kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            read(&store, 2..4).expect_err("the fourth is not").source.kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 
     #[test]

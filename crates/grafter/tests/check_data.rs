@@ -107,6 +107,8 @@ fn what_stops_training_is_a_problem() {
     let scores = CheckOptions { kind: TaskKind::Regression, ..OPTIONS };
     let one = "train.tsv: expected at least two labels, found only `5`";
     assert_eq!(problems(&["text\tlabel\na\t5\nb\t5.0\n"], &scores), [one]);
+    let close = "train.tsv: scores around 1.70000015e9 with a standard deviation of 1.5e2 cannot be computed with in single precision";
+    assert_eq!(problems(&["text\tlabel\na\t1700000000\nb\t1700000300\n"], &scores), [close]);
     assert!(check(&["review\tlabel\n"], &OPTIONS).is_err(), "the header cannot be used");
 }
 

@@ -92,10 +92,55 @@ fn scores_are_numbers() {
 }
 
 #[test]
+fn a_row_of_more_than_a_megabyte_is_refused() {
+    let files = Files::new();
+    let train = files.write("train.csv", format!("text,label\na,x\n{},y\n", "a ".repeat(1 << 19)));
+    let hint = files.assert_train_error(&train, CLASSES, "train.csv:3: row is longer than 1048576 bytes");
+    assert!(hint.unwrap().contains("--max-length"));
+}
+
+#[test]
+fn scores_that_single_precision_cannot_hold_are_refused() {
+    let files = Files::new();
+    let file = |scores: &[&str]| {
+        let rows: String = scores.iter().map(|score| format!("text\t{score}\n")).collect();
+        files.write("train.tsv", format!("text\tlabel\n{rows}"))
+    };
+    // Answers would lie 128 apart; both would be 1700000000; answers would overflow; differences would be denormal.
+    for (scores, mean, std) in [
+        (["1700000000", "1700000300"], "1.70000015e9", "1.5e2"),
+        (["1700000000", "1700000002"], "1.700000001e9", "1.0e0"),
+        (["2e38", "-2e38"], "0e0", "2.0e38"),
+        (["0", "4e-42"], "2e-42", "2.0e-42"),
+    ] {
+        let message = format!(
+            "train.tsv: scores around {mean} with a standard deviation of {std} cannot be computed with in single precision"
+        );
+        let hint = files.assert_train_error(&file(&scores), SCORES, &message);
+        assert!(hint.unwrap().contains("subtract"));
+    }
+    for scores in [["1900", "2020"], ["1700000000", "1700010000"], ["-1e-9", "1e-9"], ["1e9", "1e12"]] {
+        Dataset::read_train(&file(&scores), SCORES).unwrap();
+    }
+}
+
+#[test]
 fn the_first_bad_row_is_the_error() {
     let files = Files::new();
     let train = files.write("train.csv", "text,label\na,x\nb\nc,d,e\n");
     files.assert_train_error(&train, CLASSES, "train.csv:3: expected 2 fields, found 1");
+}
+
+#[test]
+fn the_first_label_too_many_is_named_and_no_more_are_gathered() {
+    let files = Files::new();
+    let rows: String = (0..20_000).map(|row| format!("text,label{}\n", row % 19_999)).collect();
+    let train = files.write("train.csv", format!("text,label\n{rows}"));
+    let hint = files.assert_train_error(&train, CLASSES, "train.csv:16386: more than 16384 different labels");
+    assert!(hint.unwrap().contains("--label-column"));
+    let rows: String = (0..20_000).map(|row| format!("text,label{}\n", row % 16_384)).collect();
+    let train = files.write("train.csv", format!("text,label\n{rows}"));
+    assert_eq!(Dataset::read_train(&train, CLASSES).unwrap().targets.len(), 20_000);
 }
 
 #[test]

@@ -478,7 +478,7 @@ fn an_adapter_answers_on_its_own_model_and_for_its_own_task_only() {
 
     let model = Model::read(&model_folder(), "tiny-bert").unwrap();
     let error = predict(&model, &adapter, &[Row::pair("good", "film")]).unwrap_err();
-    assert_eq!(error.to_string(), "expected one text, found a pair");
+    assert_eq!(error.to_string(), "line 1: expected one text, found a pair");
 
     let mut data = rows();
     evaluate(&model, &adapter, &data).unwrap();
@@ -507,8 +507,13 @@ fn an_answer_that_is_not_a_number_is_an_error_and_not_the_first_class() {
         (folder, adapter)
     };
     let model = Model::read(&model_folder(), "tiny-bert").unwrap();
-    let error = evaluate(&model, &adapter, &rows()).unwrap_err();
-    assert!(matches!(error, EvalError::Predict(PredictError::NotANumber { line: 2 })), "{error}");
+    let data = rows();
+    let error = evaluate(&model, &adapter, &data).unwrap_err();
+    assert!(
+        matches!(&error, EvalError::Row { line: 2, error, .. } if matches!(**error, PredictError::NotANumber)),
+        "{error}"
+    );
+    assert_eq!(error.to_string(), format!("{}:2: the answer is not a number", data.file));
 }
 
 #[test]
@@ -891,6 +896,27 @@ fn a_text_without_tokens_is_an_error() {
     let model = with_tokenizer(|json| json["post_processor"] = Value::Null);
     let error = encode_rows(&model, &[Row::single("\u{200b}\u{7}")], 32).unwrap_err();
     assert!(matches!(error, TokenizerError::NoTokens), "{error}");
+}
+
+#[test]
+fn a_row_that_cannot_be_encoded_is_named_by_its_place() {
+    let model = with_tokenizer(|json| json["post_processor"] = Value::Null);
+    let mut data = rows();
+    data.rows[1].text = "\u{200b}\u{7}".to_owned();
+    let options = GraftOptions { bottleneck: 4, max_length: 32, ..GraftOptions::default() };
+    let error = graft(&model, &data, &data, &options, &mut ()).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}:3: the tokenizer gives no token for a text", data.file));
+}
+
+#[test]
+fn a_length_without_room_for_a_pair_is_refused() {
+    let model = Model::read(&model_folder(), "tiny-bert").unwrap();
+    let mut data = rows();
+    data.task.pair = true;
+    let options = GraftOptions { bottleneck: 4, max_length: 3, ..GraftOptions::default() };
+    let error = graft(&model, &data, &data, &options, &mut ()).unwrap_err();
+    let expected = "`--max-length` is 3, expected 4 to 64 with this model and pairs of texts";
+    assert_eq!(error.to_string(), expected);
 }
 
 /// The template names the text twice, so that what was cut to fit does not fit.

@@ -191,6 +191,8 @@ fn what_is_too_large_or_cannot_be_written_is_not_kept() {
     let nowhere = Budget { memory_bytes: 0, folder: Some("no/such/folder".into()), ..Budget::default() };
     let error = compute(Constant::States(1), &rows, &nowhere).unwrap_err();
     assert!(matches!(error, NotKept::File(_)), "{error}");
+    let place = "a temporary file in `no/such/folder` cannot be used: ";
+    assert!(error.to_string().starts_with(place), "{error}");
 }
 
 /// Writes down whether something was computed once, and why nothing was kept.

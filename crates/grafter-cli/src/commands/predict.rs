@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
 use grafter::batch::TokenIds;
-use grafter::data::{Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind, RowReader};
+use grafter::data::{Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, are_numbers, encode_for, logits};
 use rayon::prelude::*;
@@ -23,11 +23,8 @@ use crate::args::Predict;
 use crate::failure::Failure;
 use crate::terminal::{counted, tell};
 
-/// Rows that are read ahead and answered together.
+/// Rows that are read ahead and answered together; with [`MAX_ROW_BYTES`] it bounds the text in memory.
 const ROWS_AHEAD: usize = 128;
-
-/// A longer row is rejected; with [`ROWS_AHEAD`] it bounds the text in memory.
-const MAX_ROW_BYTES: usize = 1 << 20;
 
 /// The line of a row that could not be used.
 #[derive(Serialize)]

@@ -91,7 +91,7 @@ pub fn run_trial(
     }
     let test = match test_record(model, &grafted.adapter, &files, metric) {
         // The dev rows had numbers for answers: weights at the edge of what a float holds.
-        Err(EvalError::Predict(PredictError::NotANumber { .. })) => {
+        Err(EvalError::Row { error, .. }) if matches!(*error, PredictError::NotANumber) => {
             return Ok(diverged(model, task, (trial, &options)));
         }
         test => test.map_err(|error| failed(error.into()))?,

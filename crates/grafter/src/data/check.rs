@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::dataset::{classes, looks_like_scores};
-use super::labels::score;
+use super::dataset::{MAX_CLASSES, looks_like_scores};
+use super::labels::{Spread, score};
 use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
     CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
@@ -68,9 +68,12 @@ pub fn check_data(
         let Some(source) = source else { continue };
         let mut check = SplitCheck::new(split, options, &earlier);
         check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
+        let spread = check.spread;
         let (split_report, texts, overlaps) = check.finish(known.as_ref());
         if split == Split::Train {
             known = label_set(&split_report, &mut report);
+            let checked = spread.check(&split_report.file.as_str().into());
+            report.problems.extend(checked.err().as_ref().map(problem));
         }
         file_problems(&split_report, &mut report);
         report.splits.push(split_report);
@@ -101,15 +104,8 @@ fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> 
     if report.kind != TaskKind::Classification {
         return None;
     }
-    match classes(&train.file.as_str().into(), names()) {
-        Ok(labels) => Some(labels),
-        // Fewer than two labels are reported above, in words of their own.
-        Err(error @ DataError::TooManyLabels { .. }) => {
-            report.problems.push(problem(&error));
-            None
-        }
-        Err(_) => None,
-    }
+    // Fewer than two labels are reported above, in words of their own.
+    LabelSet::from_labels(names()).ok()
 }
 
 /// Problems of one file as a whole, and with the training file.
@@ -158,6 +154,8 @@ struct SplitCheck<'a> {
     texts: Texts,
     labels: HashMap<String, u64>,
     score_sum: f64,
+    /// Of the scores.
+    spread: Spread,
     chars: Histogram,
     tokens: Histogram,
 }
@@ -187,6 +185,7 @@ impl<'a> SplitCheck<'a> {
             texts: Texts::new(),
             labels: HashMap::new(),
             score_sum: 0.0,
+            spread: Spread::default(),
             chars: Histogram::default(),
             tokens: Histogram::default(),
         }
@@ -230,13 +229,18 @@ impl<'a> SplitCheck<'a> {
         };
         match self.options.kind {
             TaskKind::Classification => {
-                if let Some(known) = known {
-                    known.class_of(label)?;
+                match known {
+                    Some(known) => drop(known.class_of(label)?),
+                    None if self.labels.len() == MAX_CLASSES && !self.labels.contains_key(label) => {
+                        return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+                    }
+                    None => {}
                 }
                 *self.labels.entry(label.clone()).or_default() += 1;
             }
             TaskKind::Regression => {
                 let score = f64::from(score(label)?);
+                self.spread.add(label);
                 self.score_sum += score;
                 let scores =
                     self.report.scores.get_or_insert(ScoreStats { min: score, max: score, mean: 0.0 });

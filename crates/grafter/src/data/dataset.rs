@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::labelled::{Told, read_eval, read_train};
 use super::labels::score;
-use super::{DataError, LabelScheme, LabelSet, LabelUse, Row, Source, TaskKind};
+use super::{DataError, LabelScheme, LabelUse, Row, Source, TaskKind};
 
 /// What a training file fixes for every file after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,18 +77,6 @@ impl fmt::Display for Warning {
 
 /// More different labels than this are no classes: the label column is likely another one.
 pub const MAX_CLASSES: usize = 16_384;
-
-/// The classes that a training file's labels make.
-pub(super) fn classes<'a>(
-    file: &Arc<str>,
-    labels: impl IntoIterator<Item = &'a str>,
-) -> Result<LabelSet, DataError> {
-    let set = LabelSet::from_labels(labels)?;
-    if set.len() > MAX_CLASSES {
-        return Err(DataError::TooManyLabels { file: file.clone(), labels: set.len(), limit: MAX_CLASSES });
-    }
-    Ok(set)
-}
 
 /// A labelled file.
 #[derive(Debug, Clone)]

@@ -130,6 +130,12 @@ pub enum RowErrorKind {
         /// The labels that are known, in their order.
         known: Arc<[String]>,
     },
+    /// One label more than any set of classes has.
+    #[error("more than {limit} different labels")]
+    TooManyLabels {
+        /// How many there may be.
+        limit: usize,
+    },
     /// A regression label that is not a finite number.
     #[error("label {} is not a finite number", quoted(label))]
     NotANumber {
@@ -160,13 +166,15 @@ impl RowErrorKind {
             Self::BadJson { .. } => "JSON Lines holds one whole object on each line",
             Self::Columns(error) => return error.hint(),
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
+            Self::TooManyLabels { .. } => {
+                "is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`"
+            }
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
-            Self::Io(_)
-            | Self::TooLong { .. }
-            | Self::JsonType { .. }
-            | Self::FieldsChanged { .. }
-            | Self::EmptyText { .. } => return None,
+            Self::TooLong { .. } => "texts are cut to `--max-length` tokens anyway: shorten the row",
+            Self::Io(_) | Self::JsonType { .. } | Self::FieldsChanged { .. } | Self::EmptyText { .. } => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
@@ -265,21 +273,21 @@ pub enum DataError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The input can be read only once, and no copy of it can be kept.
+    #[error("cannot copy `{}` to a temporary file in `{}`: {source}", path.display(), folder.display())]
+    Copy {
+        /// The input's path.
+        path: PathBuf,
+        /// The folder of the copy.
+        folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The file's name does not tell its format.
     #[error("{}: cannot tell the format from the file name", path.display())]
     UnknownFormat {
         /// The path.
         path: PathBuf,
-    },
-    /// There are more different labels than any set of classes has.
-    #[error("{file}: {labels} different labels, at most {limit} are supported")]
-    TooManyLabels {
-        /// The file.
-        file: Arc<str>,
-        /// How many there are.
-        labels: usize,
-        /// How many there may be.
-        limit: usize,
     },
     /// The header does not name the columns that are needed.
     #[error("{file}:1: {error}")]
@@ -311,6 +319,18 @@ pub enum DataError {
         file: Arc<str>,
         /// The only label.
         label: String,
+    },
+    /// Scores to train on whose differences, or themselves, are lost in single precision.
+    #[error(
+        "{file}: scores around {mean:e} with a standard deviation of {std:.1e} cannot be computed with in single precision"
+    )]
+    Scores {
+        /// The file.
+        file: Arc<str>,
+        /// Their mean.
+        mean: f64,
+        /// Their standard deviation.
+        std: f64,
     },
     /// One file holds pairs of texts and the other single texts.
     #[error("{file}: expected {}, found {}", texts(*expected_pair), texts(!*expected_pair))]
@@ -348,11 +368,15 @@ impl DataError {
             Self::LinesWithoutLabels { .. } => {
                 Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
             }
+            Self::Copy { .. } => Some(
+                "a pipe is read twice: pass a file, or set `TMPDIR` to a folder with room for a copy"
+                    .to_owned(),
+            ),
+            Self::Scores { .. } => {
+                Some("subtract a constant from the labels, or change their unit".to_owned())
+            }
             Self::PairMismatch { .. } => {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
-            }
-            Self::TooManyLabels { .. } => {
-                Some("is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`".to_owned())
             }
             Self::Open { .. }
             | Self::Empty { .. }

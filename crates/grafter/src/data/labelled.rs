@@ -10,11 +10,11 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::dataset::{classes, warnings};
-use super::labels::score;
+use super::dataset::warnings;
+use super::labels::{Spread, score};
 use super::{
-    DataError, Dataset, LabelScheme, LabelUse, Row, RowError, RowErrorKind, RowReader, Source, Targets,
-    TaskKind, TaskSpec, Warning,
+    DataError, Dataset, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind, RowReader,
+    Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
 /// Rows in their order.
@@ -118,7 +118,7 @@ impl LabelledFile {
         let mut input = source.open_file()?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
         if !input.metadata().map_err(failed)?.is_file() {
-            input = copy_of(input).map_err(failed)?;
+            input = copy_of(input, source)?;
         }
         let stamp = stamp(&input).map_err(failed)?;
         let told = read(source.reader(FromStart::new(&input), LabelUse::Required)?)?;
@@ -134,10 +134,11 @@ impl LabelledFile {
 }
 
 /// What a pipe gives can be read only once.
-fn copy_of(mut pipe: File) -> io::Result<File> {
-    let mut copy = tempfile::tempfile()?;
-    io::copy(&mut pipe, &mut copy)?;
-    Ok(copy)
+fn copy_of(mut pipe: File, input: &Source) -> Result<File, DataError> {
+    let folder = tempfile::env::temp_dir();
+    tempfile::tempfile_in(&folder)
+        .and_then(|mut copy| io::copy(&mut pipe, &mut copy).map(|_| copy))
+        .map_err(|source| DataError::Copy { path: input.path.clone(), folder, source })
 }
 
 /// Reads a file from its first byte on, with a position of its own: several may read one file.
@@ -225,18 +226,21 @@ fn train_classes<R: BufRead>(
     let file = reader.file().clone();
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut targets = Vec::new();
-    let (pair, _) = read_all(reader, keep, |label| {
+    let (pair, bad_label) = read_all(reader, keep, |label| {
         let next = seen.len();
         targets.push(match seen.get(label) {
             Some(class) => *class,
+            // Of a wrong column every label may be another one: no more of them are held.
+            None if next == MAX_CLASSES => return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES }),
             None => *seen.entry(label.to_owned()).or_insert(next),
         });
         Ok(())
     })?;
+    bad_label.map_or(Ok(()), Err)?;
     if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
         return Err(DataError::OneLabel { file, label: label.clone() });
     }
-    let set = classes(&file, seen.keys().map(String::as_str))?;
+    let set = LabelSet::from_labels(seen.keys().map(String::as_str))?;
     let mut places = vec![0; seen.len()];
     for (label, class) in &seen {
         places[*class] = set.index_of(label).expect("the set is of these labels");
@@ -251,16 +255,18 @@ fn train_scores<R: BufRead>(
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets), DataError> {
     let file = reader.file().clone();
-    let (mut first, mut targets) = (None, Vec::new());
+    let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
     let (pair, bad_label) = read_all(reader, keep, |label| {
         targets.push(score(label)?);
+        spread.add(label);
         first.get_or_insert_with(|| label.to_owned());
         Ok(())
     })?;
     bad_label.map_or(Ok(()), Err)?;
-    if let Some(label) = first.filter(|_| targets.iter().all(|score| *score == targets[0])) {
+    if let Some(label) = first.filter(|_| spread.is_none()) {
         return Err(DataError::OneLabel { file, label });
     }
+    spread.check(&file)?;
     Ok((pair, LabelScheme::Scores, Targets::Scores(targets)))
 }
 

@@ -136,6 +136,51 @@ pub(super) fn score(label: &str) -> Result<f32, RowErrorKind> {
         .ok_or_else(|| RowErrorKind::NotANumber { label: label.to_owned() })
 }
 
+/// Scores around a mean that is more than so many times their standard deviation are answered in steps that show: between
+/// two numbers of single precision lies 2⁻²³ of their size.
+const MOST_OFFSET: f64 = 1_048_576.0;
+/// Beyond, an answer of some hundred standard deviations overflows; below its inverse, differences are denormal.
+const MOST_SCORE: f64 = 1e30;
+
+/// Mean and standard deviation of a training file's scores, in the precision that the file has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spread {
+    rows: u64,
+    first: f64,
+    /// Of the differences from the first, and of their squares.
+    sum: f64,
+    squares: f64,
+}
+
+impl Spread {
+    /// Adds a label that is a score.
+    pub fn add(&mut self, label: &str) {
+        let score: f64 = label.parse().unwrap_or(f64::NAN);
+        if self.rows == 0 {
+            self.first = score;
+        }
+        self.rows += 1;
+        self.sum += score - self.first;
+        self.squares += (score - self.first).powi(2);
+    }
+
+    /// Whether all scores are the same.
+    pub fn is_none(self) -> bool {
+        self.squares == 0.0
+    }
+
+    /// That the scores differ, but not in single precision.
+    pub fn check(self, file: &Arc<str>) -> Result<(), DataError> {
+        let rows = self.rows.max(1) as f64;
+        let difference = self.sum / rows;
+        let (mean, std) =
+            (self.first + difference, (self.squares / rows - difference * difference).max(0.0).sqrt());
+        let fits =
+            mean.abs() <= MOST_OFFSET * std && mean.abs().max(std) <= MOST_SCORE && std >= 1.0 / MOST_SCORE;
+        if fits || self.is_none() { Ok(()) } else { Err(DataError::Scores { file: file.clone(), mean, std }) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

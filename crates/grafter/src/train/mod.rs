@@ -10,7 +10,6 @@ mod state;
 pub use state::{Best, TrainState};
 
 use std::fmt;
-use std::io;
 use std::ops::{ControlFlow, Range};
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +25,7 @@ use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
 use crate::review::Reviewer;
-use crate::store::Budget;
+use crate::store::{Budget, StoreError};
 
 /// Settings of a run that are not part of the adapter's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,8 +103,8 @@ pub enum TrainError {
         loss: f64,
     },
     /// The encoded rows cannot be read any more.
-    #[error("the temporary file of the encoded rows cannot be read: {0}")]
-    Rows(#[from] io::Error),
+    #[error("the encoded rows cannot be read: {0}")]
+    Rows(#[from] StoreError),
     /// The observer ended the run before the first evaluation.
     #[error("interrupted at step {step}, before the first evaluation")]
     Interrupted {
@@ -386,7 +385,7 @@ impl Run<'_> {
         order: &[usize],
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
-    ) -> io::Result<StepReport> {
+    ) -> Result<StepReport, StoreError> {
         let Self { encoder, options, schedule, .. } = *self;
         let rows = self.data.train;
         let end = (state.position + options.batch_size).min(rows.len());
@@ -439,13 +438,13 @@ impl Run<'_> {
         })
     }
 
-    /// Scores the current parameters. Of each row only the answer is kept, and the sum of the losses.
+    /// Scores the current parameters. Of each row only the answer is kept, of the worst a little more, and the sum of the losses.
     fn evaluate(
         &mut self,
         epoch: u32,
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
-    ) -> io::Result<Evaluated> {
+    ) -> Result<Evaluated, StoreError> {
         let dev = self.data.dev;
         let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
         let (mut loss, mut d_logits) = (0.0, vec![0.0; state.parameters.layout().config().outputs]);
@@ -474,7 +473,7 @@ impl Run<'_> {
         rows: Range<usize>,
         task: &TaskParameters,
         observer: &mut dyn TrainObserver,
-    ) -> io::Result<Vec<Vec<f32>>> {
+    ) -> Result<Vec<Vec<f32>>, StoreError> {
         let before = self.kept_train;
         let tasks = vec![task; rows.len()];
         let batch = self.data.dev.batch(rows.clone())?;

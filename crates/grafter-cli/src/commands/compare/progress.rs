@@ -101,6 +101,11 @@ impl TrialProgress<'_> {
 }
 
 impl TrainObserver for TrialProgress<'_> {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.at(done as u64, rows as u64);
+        self.go_on()
+    }
+
     fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
         self.at(done as u64, rows as u64);
         self.go_on()
@@ -108,6 +113,10 @@ impl TrainObserver for TrialProgress<'_> {
 
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.at(report.step, report.total_steps);
+        self.go_on()
+    }
+
+    fn evaluating(&mut self, _: usize, _: usize) -> ControlFlow<()> {
         self.go_on()
     }
 

@@ -59,6 +59,10 @@ impl History {
 }
 
 impl TrainObserver for Following<'_> {
+    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.encoding(done, rows)
+    }
+
     fn begin(&mut self) {
         self.observer.begin();
     }
@@ -74,6 +78,10 @@ impl TrainObserver for Following<'_> {
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.history.steps.push(*report);
         self.observer.step(report)
+    }
+
+    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
+        self.observer.evaluating(done, rows)
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
