@@ -21,7 +21,7 @@ pub struct TaskSpec {
 /// The targets of all rows, in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Indices into the task's [`LabelSet`].
+    /// Indices into the task's [`LabelSet`](super::LabelSet).
     Classes(Vec<usize>),
     /// Finite numbers.
     Scores(Vec<f32>),

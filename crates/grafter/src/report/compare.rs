@@ -14,12 +14,8 @@ const NONE: &str = "–";
 /// The whole page.
 pub fn page(results: &Results) -> Page {
     let subtitle = format!(
-        "{} of {} trials on {}, {} tasks, compared with {}",
-        results.finished,
-        results.planned,
-        results.base.name,
-        results.tasks.len(),
-        results.reference
+        "{} of {} trials on {}, compared with {}",
+        results.finished, results.planned, results.base.name, results.reference
     );
     let mut page = Page::new("Methods compared", subtitle);
     if results.tasks.len() > 1 {
@@ -102,9 +98,10 @@ fn series(points: impl Iterator<Item = (String, Point)>) -> Vec<Series> {
 fn section(task: &TaskResult, results: &Results) -> Section {
     let test = task.test_rows.map_or("no labelled test rows".to_owned(), |rows| format!("{rows} test rows"));
     let rows = format!("{} training rows, {} dev rows, {test}.", task.train_rows, task.dev_rows);
-    let mut section = Section::new(format!("{}: {}", task.task, task.metric))
-        .with(&Paragraph(rows))
-        .with(&task_table(task, results));
+    let mut section = Section::new(format!("{}: {}", task.task, task.metric)).with(&Paragraph(rows));
+    for table in task_tables(task, results) {
+        section = section.with(&table);
+    }
     for figure in [by_parameters(task), by_learning_rate(task), by_init_std(task)].into_iter().flatten() {
         section = section.with(&figure);
     }
@@ -188,48 +185,68 @@ fn averages(results: &Results) -> Section {
     let axis = Axis::log("trained numbers, % of the base, mean over the tasks");
     let title = "Mean dev score over the tasks by trained numbers".to_owned();
     let plot = figure(title, axis, ("mean of the tasks' scores, times 100".to_owned(), points));
-    let section = Section::new("All tasks").with(&average_table(results));
+    let [scores, costs] = average_tables(results);
+    let section = Section::new("All tasks").with(&scores).with(&costs);
     match plot {
         Some(plot) => section.with(&plot),
         None => section,
     }
 }
 
-fn average_table(results: &Results) -> Table {
+fn average_tables(results: &Results) -> [Table; 2] {
     let percent = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value));
-    let rows = results.averages.iter().map(|average| {
+    let scores = results.averages.iter().map(|average| {
         vec![
             average.method.to_string(),
             average.tasks.to_string(),
-            share(average.share_of_base),
             percent(average.dev),
             percent(average.test),
             delta(average.dev_difference),
             delta(average.test_difference),
-            seconds(average.seconds),
-            average.adapter_bytes.map_or(NONE.to_owned(), |bytes| megabytes(bytes as u64)),
         ]
     });
-    let columns = ["method", "tasks", "trained", "dev", "test"].map(str::to_owned).into_iter();
-    table("Means over the tasks", columns.chain(compared(results)), rows.collect())
+    let costs = results.averages.iter().map(|average| {
+        vec![
+            average.method.to_string(),
+            share(average.share_of_base),
+            average.adapter_bytes.map_or(NONE.to_owned(), |bytes| megabytes(bytes as u64)),
+            seconds(average.seconds),
+        ]
+    });
+    let [dev, test] = compared(results);
+    let columns = ["method", "tasks", "dev", "test", &dev, &test];
+    let costs = table("What a task costs", &["method", "trained", "size", "seconds"], costs.collect());
+    [table("Means over the tasks", &columns, scores.collect()), costs]
 }
 
-fn task_table(task: &TaskResult, results: &Results) -> Table {
-    let methods = task.methods.iter().filter(|method| !method.settings.is_empty());
-    let columns = ["method", "setting", "trained", "seeds", "dev", "test"].map(str::to_owned).into_iter();
-    table("", columns.chain(compared(results)), methods.map(method_row).collect())
+fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
+    let methods = || task.methods.iter().filter(|method| !method.settings.is_empty());
+    let [dev, test] = compared(results);
+    let columns = ["method", "setting", "dev", "test", &dev, &test];
+    let costs = methods().filter_map(|method| {
+        let best = method.best()?;
+        Some(vec![
+            method.method.to_string(),
+            share(best.share_of_base),
+            best.trained_parameters.map_or(NONE.to_owned(), |count| count.to_string()),
+            best.adapter_bytes.map_or(NONE.to_owned(), megabytes),
+            seconds(best.seconds),
+            best.seeds.len().to_string(),
+        ])
+    });
+    let of_costs = ["method", "trained", "numbers", "size", "seconds", "seeds"];
+    [table("", &columns, methods().map(method_row).collect()), table("", &of_costs, costs.collect())]
 }
 
-fn compared(results: &Results) -> [String; 4] {
-    let less = |split: &str| format!("{split} less {}", results.reference);
-    [less("dev"), less("test"), "seconds".to_owned(), "size".to_owned()]
+fn compared(results: &Results) -> [String; 2] {
+    ["dev", "test"].map(|split| format!("{split} less {}", results.reference))
 }
 
-fn table(caption: &str, columns: impl Iterator<Item = String>, rows: Vec<Vec<String>>) -> Table {
-    let kind = |place: usize| if place == 0 { Column::Name } else { Column::Number };
+fn table(caption: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Table {
+    let kind = |name: &str| if matches!(name, "method" | "setting") { Column::Name } else { Column::Number };
     Table {
         caption: caption.to_owned(),
-        columns: columns.enumerate().map(|(place, name)| (name, kind(place))).collect(),
+        columns: columns.iter().map(|name| ((*name).to_owned(), kind(name))).collect(),
         rows,
     }
 }
@@ -239,7 +256,7 @@ fn method_row(method: &MethodResult) -> Vec<String> {
         let diverged: usize = method.settings.iter().map(|setting| setting.diverged).sum();
         let why = if diverged > 0 { "diverged" } else { "not finished" };
         let mut row = vec![method.method.to_string(), why.to_owned()];
-        row.resize(10, NONE.to_owned());
+        row.resize(6, NONE.to_owned());
         return row;
     };
     let mut setting = Vec::new();
@@ -250,14 +267,10 @@ fn method_row(method: &MethodResult) -> Vec<String> {
     vec![
         method.method.to_string(),
         setting.join(", "),
-        share(best.share_of_base),
-        best.seeds.len().to_string(),
         spread(best.dev),
         spread(best.test),
         delta(method.dev_difference),
         delta(method.test_difference),
-        seconds(best.seconds),
-        best.adapter_bytes.map_or(NONE.to_owned(), megabytes),
     ]
 }
 
