@@ -128,6 +128,14 @@ fn a_comparison_trains_chooses_and_writes() {
     let record = place.read("out/trials/opinions.head.lr1e-2.seed1.json");
     assert_eq!(record["dev"], record["test"]);
     assert_eq!(record["dev"]["answers"]["classes"].as_array().unwrap().len(), 8);
+    // The page: tables and figures, nothing loaded, nothing run.
+    let page = std::fs::read_to_string(place.path("out/report.html")).unwrap();
+    for part in ["Methods compared", "accuracy on dev by trained numbers", "dev less houlsby"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for loads in ["<script", "<link", "http://", "https://", "NaN"] {
+        assert!(!page.contains(loads), "{loads}");
+    }
     let csv = std::fs::read_to_string(place.path("out/results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 6, "{csv}");
     assert!(csv.lines().nth(1).unwrap().starts_with("opinions,houlsby,4,0.001,0.01,1,completed,"), "{csv}");

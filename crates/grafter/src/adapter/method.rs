@@ -40,7 +40,8 @@ const NAMES: [(Method, &str); 6] = [
 const TOP: &str = "top-";
 
 impl Method {
-    /// The largest learning rate of a run that names none; how it was chosen is in `docs/results.md`.
+    /// The largest learning rate of a run that names none. How those of `houlsby` and `head` were chosen is in
+    /// `docs/results.md`; the others are customary, not measured here.
     pub fn default_learning_rate(self) -> f64 {
         match self {
             Self::Houlsby | Self::Pfeiffer | Self::LayerNorm | Self::Bias => 1e-3,
