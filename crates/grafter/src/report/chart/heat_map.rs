@@ -103,7 +103,7 @@ impl<'a> Layout<'a> {
         let top = if slanted { names * SQRT_HALF + 14.0 } else { 22.0 };
         let over = if slanted { (names * SQRT_HALF - cell / 2.0).max(0.0) } else { 0.0 };
         let width = left + cell * map.columns.labels.len() as f64 + over + 6.0;
-        let height = top + CELL_HEIGHT * map.rows.labels.len() as f64 + 42.0;
+        let height = top + CELL_HEIGHT * map.rows.labels.len() as f64 + 46.0;
         // The scale below has to fit as well.
         let width = width.max(left + 220.0);
         Self { map, low, high, left, top, cell, slanted, width, height }
@@ -211,7 +211,7 @@ impl<'a> Layout<'a> {
         if self.low.partial_cmp(&self.high) != Some(std::cmp::Ordering::Less) {
             return;
         }
-        let (y, step) = (self.height - 24.0, 5.0);
+        let (y, step) = (self.height - 28.0, 5.0);
         let ends = [number(self.low), number(self.high)];
         let begin = self.left + text_width(&ends[0]) + 6.0;
         for place in 0..SCALE_STEPS {
