@@ -73,6 +73,13 @@ impl Ablation {
     }
 }
 
+impl Ablation {
+    /// The score without the adapters of some layers; `None` if there is no such span.
+    pub fn span(&self, first: usize, last: usize) -> Option<&SpanScore> {
+        self.without.iter().find(|span| (span.first, span.last) == (first, last))
+    }
+}
+
 /// The layers that have an adapter, from below to above; they stand together.
 fn adapted_layers(parameters: &TaskParameters, layers: usize) -> Vec<usize> {
     let adapted = |layer: &usize| Site::ALL.iter().any(|site| parameters.adapter(*layer, *site).is_some());

@@ -84,7 +84,7 @@ fn text(ablation: &Ablation, metric: &str) -> String {
     for first in lowest..=highest {
         let _ = write!(text, "\n{first:>3}");
         for last in lowest..=highest {
-            let span = ablation.without.iter().find(|span| (span.first, span.last) == (first, last));
+            let span = ablation.span(first, last);
             let _ = write!(text, "{:>8}", span.map_or(String::new(), |span| shown(span.score)));
         }
     }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::{self, Adapter, AdapterError, Method};
+use grafter::compare::cells::setting_text;
 use grafter::compare::{Grid, MethodResult, Results, TaskSource, Trial, TrialSummary};
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
 
-use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, setting_text, tell_left};
+use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, tell_left};
 use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Tune;

@@ -9,6 +9,7 @@
 //! A trial is decided by its inputs alone, so trials may run in any order, beside each other, and in several sittings.
 //! Nothing here starts threads, reads a clock or prints: when trials run, and how long they took, is the caller's.
 
+pub mod cells;
 mod error;
 mod folder;
 mod grid;

@@ -26,7 +26,7 @@ fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
         labels: (lowest..=highest).map(|layer| layer.to_string()).collect(),
     };
     let cell = |first: usize, last: usize| {
-        let span = ablation.without.iter().find(|span| (span.first, span.last) == (first, last));
+        let span = ablation.span(first, last);
         match span.map(|span| span.score) {
             Some(Some(score)) => Cell { value: score, text: format!("{:.1}", 100.0 * score) },
             Some(None) => Cell::of(f64::NAN),

@@ -7,9 +7,8 @@ use super::chart::{Axis, Mark, Plot, Point, Series};
 use super::page::{Page, Paragraph, Section};
 use super::table::{Column, Table};
 use crate::adapter::Method;
-use crate::compare::{Delta, MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
-
-const NONE: &str = "–";
+use crate::compare::cells::{NONE, delta, seconds, setting_text, share, spread};
+use crate::compare::{MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
 
 /// The whole page.
 pub fn page(results: &Results) -> Page {
@@ -259,14 +258,10 @@ fn method_row(method: &MethodResult) -> Vec<String> {
         row.resize(6, NONE.to_owned());
         return row;
     };
-    let mut setting = Vec::new();
-    setting.extend(best.setting.bottleneck.map(|bottleneck| format!("bottleneck {bottleneck}")));
-    setting.push(format!("lr {:e}", best.setting.learning_rate));
-    let several_stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
-    setting.extend(best.setting.init_std.filter(|_| several_stds).map(|std| format!("std {std:e}")));
+    let stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
     vec![
         method.method.to_string(),
-        setting.join(", "),
+        setting_text(&best.setting, stds),
         spread(best.dev),
         spread(best.test),
         delta(method.dev_difference),
@@ -274,30 +269,6 @@ fn method_row(method: &MethodResult) -> Vec<String> {
     ]
 }
 
-fn share(share: Option<f64>) -> String {
-    share.map_or(NONE.to_owned(), |share| format!("{:.2} %", 100.0 * share))
-}
-
-fn seconds(seconds: Option<f64>) -> String {
-    seconds.map_or(NONE.to_owned(), |seconds| format!("{seconds:.1}"))
-}
-
 fn megabytes(bytes: u64) -> String {
     format!("{:.2} MB", bytes as f64 / 1e6)
-}
-
-fn spread(spread: Option<Spread>) -> String {
-    match spread {
-        None => NONE.to_owned(),
-        Some(Spread { mean, std: None }) => format!("{:.2}", 100.0 * mean),
-        Some(Spread { mean, std: Some(std) }) => format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * std),
-    }
-}
-
-fn delta(delta: Option<Delta>) -> String {
-    let Some(Delta { difference, interval }) = delta else { return NONE.to_owned() };
-    let interval = interval.map_or(String::new(), |interval| {
-        format!(" [{:+.2}, {:+.2}]", 100.0 * interval.low, 100.0 * interval.high)
-    });
-    format!("{:+.2}{interval}", 100.0 * difference)
 }

@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, tell};
 
-pub use text::{aligned, setting_text, tables};
+pub use text::{aligned, tables};
 
 /// The name of a task that was given by its files.
 pub const ONLY_TASK: &str = "task";

@@ -1,10 +1,9 @@
 //! The tables that people read. Scores are times 100, as in the papers.
 
-use grafter::compare::{Delta, MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
+use grafter::compare::cells::{NONE, delta, seconds, setting_text, share, spread};
+use grafter::compare::{MethodResult, Results, SettingResult, TaskResult};
 
 use crate::terminal::{bytes, counted};
-
-const NONE: &str = "–";
 
 /// A table for each task and one of the averages.
 pub fn tables(results: &Results) -> String {
@@ -92,14 +91,6 @@ fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     )
 }
 
-fn share(share: Option<f64>) -> String {
-    share.map_or(NONE.to_owned(), |share| format!("{:.2} %", 100.0 * share))
-}
-
-fn seconds(seconds: Option<f64>) -> String {
-    seconds.map_or(NONE.to_owned(), |seconds| format!("{seconds:.1}"))
-}
-
 fn average_table(results: &Results) -> String {
     let test = results.tasks.iter().any(|task| task.test_rows.is_some());
     let mut rows = vec![heading(results, test)];
@@ -122,42 +113,10 @@ fn average_table(results: &Results) -> String {
     format!("average over the tasks\n{}", aligned(&rows))
 }
 
-/// `bottleneck 64, lr 1e-3`, and `std 1e-2` if it is asked for.
-pub fn setting_text(setting: &Setting, std: bool) -> String {
-    let mut parts = Vec::new();
-    parts.extend(setting.bottleneck.map(|bottleneck| format!("bottleneck {bottleneck}")));
-    parts.push(format!("lr {:e}", setting.learning_rate));
-    parts.extend(setting.init_std.filter(|_| std).map(|std| format!("std {std:e}")));
-    parts.join(", ")
-}
-
 fn seeds(setting: &SettingResult) -> String {
     match setting.seeds.len() {
         all if all == setting.planned => all.to_string(),
         some => format!("{some} of {}", setting.planned),
-    }
-}
-
-fn spread(spread: Option<Spread>) -> String {
-    match spread {
-        None => NONE.to_owned(),
-        Some(Spread { mean, std: None }) => format!("{:.2}", 100.0 * mean),
-        Some(Spread { mean, std: Some(std) }) => format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * std),
-    }
-}
-
-fn delta(delta: Option<Delta>) -> String {
-    match delta {
-        None => NONE.to_owned(),
-        Some(Delta { difference, interval: None }) => format!("{:+.2}", 100.0 * difference),
-        Some(Delta { difference, interval: Some(interval) }) => {
-            format!(
-                "{:+.2} [{:+.2}, {:+.2}]",
-                100.0 * difference,
-                100.0 * interval.low,
-                100.0 * interval.high
-            )
-        }
     }
 }
 

@@ -1,0 +1,50 @@
+//! How settings and results are set in a table, on the terminal and on a page. Scores are times 100, as in the papers.
+
+use super::{Delta, Setting, Spread};
+
+/// What stands where there is nothing.
+pub const NONE: &str = "–";
+
+/// A share in percent.
+pub fn share(share: Option<f64>) -> String {
+    share.map_or(NONE.to_owned(), |share| format!("{:.2} %", 100.0 * share))
+}
+
+/// Seconds with a decimal.
+pub fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or(NONE.to_owned(), |seconds| format!("{seconds:.1}"))
+}
+
+/// `bottleneck 64, lr 1e-3`, and `std 1e-2` if it is asked for.
+pub fn setting_text(setting: &Setting, std: bool) -> String {
+    let mut parts = Vec::new();
+    parts.extend(setting.bottleneck.map(|bottleneck| format!("bottleneck {bottleneck}")));
+    parts.push(format!("lr {:e}", setting.learning_rate));
+    parts.extend(setting.init_std.filter(|_| std).map(|std| format!("std {std:e}")));
+    parts.join(", ")
+}
+
+/// Mean and standard deviation, times 100.
+pub fn spread(spread: Option<Spread>) -> String {
+    match spread {
+        None => NONE.to_owned(),
+        Some(Spread { mean, std: None }) => format!("{:.2}", 100.0 * mean),
+        Some(Spread { mean, std: Some(std) }) => format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * std),
+    }
+}
+
+/// A difference and its interval, times 100.
+pub fn delta(delta: Option<Delta>) -> String {
+    match delta {
+        None => NONE.to_owned(),
+        Some(Delta { difference, interval: None }) => format!("{:+.2}", 100.0 * difference),
+        Some(Delta { difference, interval: Some(interval) }) => {
+            format!(
+                "{:+.2} [{:+.2}, {:+.2}]",
+                100.0 * difference,
+                100.0 * interval.low,
+                100.0 * interval.high
+            )
+        }
+    }
+}
