@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use grafter::prefix::NotKept;
 use grafter::train::{EvaluationReport, StepReport, TrainObserver};
 
 use crate::failure::Failure;
@@ -23,21 +22,10 @@ pub struct EventFiles {
     failure: Option<Failure>,
 }
 
-/// An observer that writes what another one is told.
-pub struct Following<'a> {
-    events: &'a mut EventFiles,
-    observer: &'a mut dyn TrainObserver,
-}
-
 impl EventFiles {
     /// Nothing is written yet.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), file: None, failure: None }
-    }
-
-    /// An observer to train with, which passes everything on to `observer`.
-    pub fn follow<'a>(&'a mut self, observer: &'a mut dyn TrainObserver) -> Following<'a> {
-        Following { events: self, observer }
     }
 
     /// Fails if an event could not be written. Training was not stopped by that.
@@ -77,40 +65,20 @@ impl EventFiles {
     }
 }
 
-impl TrainObserver for Following<'_> {
-    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.encoding(done, rows)
-    }
-
-    fn begin(&mut self) {
-        self.observer.begin();
-    }
-
-    fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.prefix(done, rows)
-    }
-
-    fn not_kept(&mut self, reason: &NotKept) {
-        self.observer.not_kept(reason);
-    }
-
+impl TrainObserver for EventFiles {
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         let scalars = [
             ("train/loss", report.loss),
             ("train/learning_rate", report.learning_rate),
             ("train/grad_norm", report.grad_norm),
         ];
-        self.events.scalars(report.step, &scalars);
-        self.observer.step(report)
-    }
-
-    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.evaluating(done, rows)
+        self.scalars(report.step, &scalars);
+        ControlFlow::Continue(())
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
-        self.events.scalars(report.step, &[("dev/score", report.score), ("dev/loss", report.loss)]);
-        self.observer.evaluation(report)
+        self.scalars(report.step, &[("dev/score", report.score), ("dev/loss", report.loss)]);
+        ControlFlow::Continue(())
     }
 }
 

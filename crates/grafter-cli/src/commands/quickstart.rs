@@ -19,7 +19,7 @@ use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::{Prediction, predict, row_logits};
 use grafter::report::train::{History, Texts, TrainReport};
-use grafter::train::{Ending, TrainError};
+use grafter::train::{Ending, Observers, TrainError};
 
 use super::{open_model, print};
 use crate::Outcome;
@@ -70,7 +70,8 @@ fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> 
     let mut options = GraftOptions::default();
     options.train.epochs = Some(EPOCHS);
     let mut history = History::default();
-    let result = graft(model, &train, &dev, &options, &mut history.follow(&mut progress));
+    let observers = &mut Observers(vec![&mut progress, &mut history]);
+    let result = graft(model, &train, &dev, &options, observers);
     progress.finish()?;
     let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => return Err(interrupted(task)),

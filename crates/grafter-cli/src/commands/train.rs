@@ -10,7 +10,7 @@ use grafter::data::{LabelledFile, LabelledRows};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{History, Texts, TrainReport};
-use grafter::train::{Ending, TrainError, TrainObserver};
+use grafter::train::{Ending, Observers, TrainError};
 use serde::Serialize;
 
 use super::{metric_text, open_model, print, print_json};
@@ -83,18 +83,14 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let mut history = History::default();
     interrupt::listen();
     let result = {
-        let mut logged: &mut dyn TrainObserver = &mut progress;
-        let mut following;
+        let mut observers = Observers(vec![&mut progress]);
         if let Some(events) = &mut events {
-            following = events.follow(logged);
-            logged = &mut following;
+            observers.0.push(events);
         }
-        let mut noted;
         if !arguments.no_report {
-            noted = history.follow(logged);
-            logged = &mut noted;
+            observers.0.push(&mut history);
         }
-        graft(&model, &train, &dev, &options, logged)
+        graft(&model, &train, &dev, &options, &mut observers)
     };
     let log_failure = progress.finish();
     let grafted = match result {

@@ -5,8 +5,10 @@
 //! seed gives the same bytes, with any number of threads. This file prints nothing and reads no clock; an observer is
 //! told what happens and may end the run.
 
+mod observers;
 mod state;
 
+pub use observers::Observers;
 pub use state::{Best, TrainState};
 
 use std::fmt;

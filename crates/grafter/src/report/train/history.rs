@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
-use crate::prefix::NotKept;
 use crate::report::chart::Point;
 use crate::train::{EvaluationReport, StepReport, TrainObserver};
 
@@ -16,18 +15,7 @@ pub struct History {
     pub evaluations: Vec<EvaluationReport>,
 }
 
-/// An observer that notes what another one is told.
-pub struct Following<'a> {
-    history: &'a mut History,
-    observer: &'a mut dyn TrainObserver,
-}
-
 impl History {
-    /// An observer to train with, which passes everything on to `observer`.
-    pub fn follow<'a>(&'a mut self, observer: &'a mut dyn TrainObserver) -> Following<'a> {
-        Following { history: self, observer }
-    }
-
     /// One line a step, the numbers in full.
     pub fn steps_csv(&self) -> String {
         let mut csv = String::from("step,epoch,loss,grad_norm,learning_rate\n");
@@ -58,35 +46,15 @@ impl History {
     }
 }
 
-impl TrainObserver for Following<'_> {
-    fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.encoding(done, rows)
-    }
-
-    fn begin(&mut self) {
-        self.observer.begin();
-    }
-
-    fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.prefix(done, rows)
-    }
-
-    fn not_kept(&mut self, reason: &NotKept) {
-        self.observer.not_kept(reason);
-    }
-
+impl TrainObserver for History {
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        self.history.steps.push(*report);
-        self.observer.step(report)
-    }
-
-    fn evaluating(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
-        self.observer.evaluating(done, rows)
+        self.steps.push(*report);
+        ControlFlow::Continue(())
     }
 
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
-        self.history.evaluations.push(*report);
-        self.observer.evaluation(report)
+        self.evaluations.push(*report);
+        ControlFlow::Continue(())
     }
 }
 
@@ -169,11 +137,7 @@ mod tests {
             tokens: 3,
         };
         let evaluation = EvaluationReport { step: 1, epoch: 1, score: f64::NAN, loss: 0.5, best: true };
-        {
-            let mut nothing = ();
-            let mut following = history.follow(&mut nothing);
-            assert!(following.step(&step).is_continue() && following.evaluation(&evaluation).is_continue());
-        }
+        assert!(history.step(&step).is_continue() && history.evaluation(&evaluation).is_continue());
         let expected = "step,epoch,loss,grad_norm,learning_rate\n1,1,0.30000000000000004,0.0000001,0.001\n";
         assert_eq!(history.steps_csv(), expected);
         assert_eq!(history.evaluations_csv(), "step,epoch,score,loss,best\n1,1,NaN,0.5,true\n");

@@ -8,7 +8,7 @@ mod facts;
 mod history;
 
 pub use answers::{RowText, Texts};
-pub use history::{Following, History};
+pub use history::History;
 
 use serde::Serialize;
 
