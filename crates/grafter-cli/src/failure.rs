@@ -62,6 +62,7 @@ macro_rules! from_library {
 
 from_library!(
     grafter::adapter::AdapterError,
+    grafter::bank::BankError,
     grafter::compare::CompareError,
     grafter::data::DataError,
     grafter::data::RowError,

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::adapter::AdapterError;
+use crate::bank::BankError;
 use crate::checkpoint::CheckpointError;
 use crate::compare::CompareError;
 use crate::data::{DataError, RowError};
@@ -18,6 +19,9 @@ use crate::train::TrainError;
 /// Anything that can go wrong in this library.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// A bank of tasks.
+    #[error(transparent)]
+    Bank(#[from] BankError),
     /// Comparing ways to train.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -61,6 +65,7 @@ impl Error {
                 error.hint()
             }
             Self::Row(error) => error.hint(),
+            Self::Bank(error) => error.hint(),
             Self::Compare(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {

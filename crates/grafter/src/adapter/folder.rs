@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::error::AdapterError;
 use super::list::ParameterList;
-use super::manifest::{BaseRecord, FORMAT_VERSION, Manifest};
+use super::manifest::{BaseDifference, BaseRecord, FORMAT_VERSION, Manifest};
 use super::parameters::{TaskLayout, TaskParameters};
 use super::{AdapterConfig, Method, Pooling, UnfitLayers, card};
 use crate::data::{MAX_CLASSES, TaskKind};
@@ -141,6 +141,11 @@ impl Adapter {
             AdapterError::Kept { error: Box::new(error), kept }
         })?;
         sync_folder(parent_of(folder)).map_err(io("sync", folder))
+    }
+
+    /// SHA-256 of `adapter.json`, which holds that of the numbers: what tells this adapter from every other.
+    pub fn digest(&self) -> String {
+        sha256_hex(manifest_json(&self.manifest).as_bytes())
     }
 
     /// How many bytes the folder takes, without the card for people.
@@ -344,26 +349,8 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
 }
 
 fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), AdapterError> {
-    let other = |part: &'static str, expected: String, found: String| {
-        Err(AdapterError::OtherBase {
-            path: folder.to_owned(),
-            part,
-            expected,
-            found,
-            base: base.name.clone(),
-        })
-    };
-    let (weights, tokenizer) = (model.encoder().weights_sha256(), model.tokenizer().sha256());
-    if base.weights_sha256 != weights {
-        return other("encoder's SHA-256", base.weights_sha256.clone(), weights.to_owned());
-    }
-    if base.tokenizer_sha256 != tokenizer {
-        return other("tokenizer's SHA-256", base.tokenizer_sha256.clone(), tokenizer.to_owned());
-    }
-    match base.config.difference(&model.encoder().config.deciding()) {
-        Some((field, expected, found)) => other(field, expected, found),
-        None => Ok(()),
-    }
+    let Some(BaseDifference { part, expected, found }) = base.difference(model) else { return Ok(()) };
+    Err(AdapterError::OtherBase { path: folder.to_owned(), part, expected, found, base: base.name.clone() })
 }
 
 /// The text of `adapter.json`.

@@ -77,6 +77,17 @@ pub struct BaseRecord {
     pub precision: BasePrecision,
 }
 
+/// What a model has otherwise than a [`BaseRecord`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseDifference {
+    /// A digest, or a field of the configuration.
+    pub part: &'static str,
+    /// What the record says.
+    pub expected: String,
+    /// What the model has.
+    pub found: String,
+}
+
 /// How an adapter was trained and how good it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingRecord {
@@ -111,6 +122,28 @@ impl BaseRecord {
             parameters: model.encoder().parameter_count(),
             precision: model.encoder().precision(),
         }
+    }
+
+    /// Whether two records are of one base. What it is called and the precision that it was read in decide nothing.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let decides =
+            |base: &Self| (base.weights_sha256.clone(), base.tokenizer_sha256.clone(), base.config.clone());
+        decides(self) == decides(other)
+    }
+
+    /// What a model has otherwise than this record, if anything. What it is called and the precision that it was read in
+    /// decide nothing.
+    pub fn difference(&self, model: &Model) -> Option<BaseDifference> {
+        let differ = |part: &'static str, expected: &str, found: &str| {
+            let (expected, found) = (expected.to_owned(), found.to_owned());
+            (expected != found).then_some(BaseDifference { part, expected, found })
+        };
+        differ("encoder's SHA-256", &self.weights_sha256, model.encoder().weights_sha256())
+            .or_else(|| differ("tokenizer's SHA-256", &self.tokenizer_sha256, model.tokenizer().sha256()))
+            .or_else(|| {
+                let difference = self.config.difference(&model.encoder().config.deciding());
+                difference.map(|(part, expected, found)| BaseDifference { part, expected, found })
+            })
     }
 }
 

@@ -16,6 +16,8 @@ pub use folder::{
     Adapter, CARD_FILE, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target, parent_of, read_manifest,
 };
 pub use list::{Lowest, ParameterList, ParameterSpec, Place, Projection, Role, Site};
-pub use manifest::{BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord};
+pub use manifest::{
+    BaseDifference, BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord,
+};
 pub use method::Method;
 pub use parameters::{TaskLayout, TaskParameters, Tuned, TunedGradients};

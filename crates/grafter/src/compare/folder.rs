@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,7 +20,7 @@ use super::plan::{FORMAT_VERSION, Plan};
 use super::task::{CompareTask, TaskTargets};
 use super::trial::TrialRecord;
 use super::{CompareError, Trial};
-use crate::durable::sync_folder;
+use crate::durable::write_file;
 use crate::report;
 
 /// The file with the plan.
@@ -212,15 +212,7 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Writes a file whole or not at all: beside its place, synced, then renamed.
+/// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CompareError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".grafter-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        sync_folder(folder)
-    };
-    write().map_err(io_error("write", path))
+    write_file(path, bytes).map_err(io_error("write", path))
 }

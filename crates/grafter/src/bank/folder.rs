@@ -1,0 +1,398 @@
+//! The folder of a bank: one base, and any number of sealed adapters.
+//!
+//! ```text
+//! bank.json                     the base that every task of the bank belongs to
+//! tasks/<name>/task.json        the versions of a task, the newest last
+//! tasks/<name>/<digest>/        a sealed adapter: adapter.json, adapter.safetensors, README.md
+//! tasks/<name>/<digest>/probes.json   texts and the exact answers that it gave to them
+//! incoming/                     what is being written or taken away; nothing in it counts
+//! lock                          held while a process changes the bank
+//! ```
+//!
+//! A task comes and goes by one rename of its folder, a version by one replacement of `task.json`: whatever the instant at
+//! which a process or the machine ends, each task is there as it was or not at all. Nothing that belongs to one task is
+//! written for another. Readers take no lock.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::BankError;
+use super::name::{TaskName, TaskRef, Version};
+use super::probes::Probes;
+use crate::adapter::{
+    Adapter, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
+};
+use crate::digest::{sha256_file, sha256_hex};
+use crate::durable::{sync_folder, write_file};
+use crate::model::Model;
+
+/// The version of the folder's layout that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+const BANK_FILE: &str = "bank.json";
+const TASK_FILE: &str = "task.json";
+const PROBES_FILE: &str = "probes.json";
+const TASKS: &str = "tasks";
+const INCOMING: &str = "incoming";
+const LOCK_FILE: &str = "lock";
+
+/// The content of `bank.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BankRecord {
+    /// Layout of the folder; another version is refused.
+    pub format_version: u32,
+    /// The program and its version.
+    pub tool: String,
+    /// The base of all tasks, and the precision that it is read in.
+    pub base: BaseRecord,
+}
+
+/// The content of `task.json`: a task and its versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEntry {
+    /// The task.
+    pub name: TaskName,
+    /// Its versions, the newest last; there is at least one.
+    pub versions: Vec<VersionEntry>,
+}
+
+/// One version of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionEntry {
+    /// SHA-256 of its `adapter.json`.
+    pub version: Version,
+    /// SHA-256 of its `probes.json`.
+    pub probes_sha256: String,
+}
+
+impl TaskEntry {
+    /// The version that the bare name means.
+    pub fn newest(&self) -> &VersionEntry {
+        self.versions.last().expect("a task has a version")
+    }
+
+    /// The version that is asked for.
+    /// # Errors
+    /// If there is none, or the digits fit several.
+    pub fn find(&self, asked: &TaskRef) -> Result<&VersionEntry, BankError> {
+        let Some(digits) = &asked.version else { return Ok(self.newest()) };
+        let mut fitting = self.versions.iter().filter(|entry| entry.version.as_str().starts_with(digits));
+        match (fitting.next(), fitting.next()) {
+            (Some(entry), None) => Ok(entry),
+            (_, second) => Err(BankError::UnknownVersion {
+                asked: asked.clone(),
+                several: second.is_some(),
+                known: self.versions.iter().map(|entry| entry.version.clone()).collect(),
+            }),
+        }
+    }
+}
+
+/// Whether a task may have come before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Add {
+    /// The name must be free.
+    New,
+    /// If the task exists, this becomes its newest version; the earlier ones stay.
+    NewVersion,
+}
+
+/// What comes into a bank.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// The adapter.
+    pub adapter: &'a Adapter,
+    /// What it answered.
+    pub probes: &'a Probes,
+    /// Files that tell how it came about.
+    pub companions: &'a [(Companion, Vec<u8>)],
+}
+
+/// A bank on disk.
+#[derive(Clone, Debug)]
+pub struct Bank {
+    path: PathBuf,
+    record: BankRecord,
+}
+
+impl Bank {
+    /// Makes a bank for a model, in a folder that is empty or does not exist.
+    /// # Errors
+    /// If the folder is in use or cannot be written.
+    pub fn init(path: &Path, model: &Model) -> Result<Self, BankError> {
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let lock = lock(path)?;
+        for entry in fs::read_dir(path).map_err(io_error("read", path))? {
+            let entry = entry.map_err(io_error("read", path))?;
+            // Beside the lock, what a process left that ended before the last step.
+            let is_left = [TASKS, INCOMING].iter().any(|folder| entry.file_name() == *folder)
+                && fs::read_dir(entry.path()).is_ok_and(|mut entries| entries.next().is_none());
+            if entry.file_name() != LOCK_FILE && !is_left {
+                return Err(BankError::Exists { path: path.to_owned() });
+            }
+        }
+        let record = BankRecord {
+            format_version: FORMAT_VERSION,
+            tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
+            base: BaseRecord::of(model),
+        };
+        for folder in [TASKS, INCOMING] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+        }
+        write(&path.join(BANK_FILE), &json(&record))?;
+        drop(lock);
+        Ok(Self { path: path.to_owned(), record })
+    }
+
+    /// Opens a bank.
+    /// # Errors
+    /// If the folder is none, or of another layout.
+    pub fn open(path: &Path) -> Result<Self, BankError> {
+        #[derive(Deserialize)]
+        struct Layout {
+            format_version: u32,
+        }
+        let file = path.join(BANK_FILE);
+        if !file.is_file() {
+            return Err(BankError::NotABank { path: path.to_owned() });
+        }
+        // Another layout is told as such, whatever else the file holds.
+        let Layout { format_version: found } = read(&file)?;
+        if found != FORMAT_VERSION {
+            return Err(BankError::FormatVersion { path: file, found, expected: FORMAT_VERSION });
+        }
+        Ok(Self { path: path.to_owned(), record: read(&file)? })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The base of all tasks.
+    pub fn base(&self) -> &BaseRecord {
+        &self.record.base
+    }
+
+    /// Whether a model is the bank's base.
+    /// # Errors
+    /// If it is not.
+    pub fn check_model(&self, model: &Model) -> Result<(), BankError> {
+        let Some(BaseDifference { part, expected, found }) = self.record.base.difference(model) else {
+            return Ok(());
+        };
+        let base = self.record.base.name.clone();
+        Err(BankError::OtherBase { path: self.path.clone(), base, part, expected, found })
+    }
+
+    /// All tasks, by their names.
+    /// # Errors
+    /// If the folder cannot be read, or something in it is no task.
+    pub fn tasks(&self) -> Result<Vec<TaskEntry>, BankError> {
+        let folder = self.path.join(TASKS);
+        let mut tasks = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
+            let name = entry.map_err(io_error("read", &folder))?.file_name();
+            let name: TaskName = name.to_string_lossy().parse()?;
+            // Gone since the folder was read.
+            tasks.extend(self.read_task(&name)?);
+        }
+        tasks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(tasks)
+    }
+
+    /// A task.
+    /// # Errors
+    /// If the bank does not have it.
+    pub fn task(&self, name: &TaskName) -> Result<TaskEntry, BankError> {
+        match self.read_task(name)? {
+            Some(task) => Ok(task),
+            None => {
+                let known = self.tasks()?.into_iter().map(|task| task.name).collect();
+                Err(BankError::UnknownTask { name: name.clone(), known })
+            }
+        }
+    }
+
+    fn read_task(&self, name: &TaskName) -> Result<Option<TaskEntry>, BankError> {
+        let file = self.folder_of(name).join(TASK_FILE);
+        let task: TaskEntry = match read(&file) {
+            Err(BankError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let reason = if task.name != *name {
+            format!("it is of task `{}`", task.name)
+        } else if task.versions.is_empty() {
+            "it has no version".to_owned()
+        } else {
+            return Ok(Some(task));
+        };
+        Err(BankError::Record { path: file, reason })
+    }
+
+    /// Puts an adapter into the bank. The same adapter a second time changes nothing but which version is the newest.
+    /// # Errors
+    /// If the adapter is of another base, the name is taken, or something cannot be written.
+    pub fn add(&self, name: &TaskName, incoming: &Incoming<'_>, add: Add) -> Result<Version, BankError> {
+        let base = &incoming.adapter.manifest().base;
+        if !base.is_same(self.base()) {
+            return Err(BankError::ForeignAdapter {
+                base: self.base().name.clone(),
+                found: base.name.clone(),
+            });
+        }
+        let _lock = self.lock()?;
+        let known = self.read_task(name)?;
+        if known.is_some() && add == Add::New {
+            return Err(BankError::TaskExists { name: name.clone() });
+        }
+        let (scratch, target) = (self.scratch()?, self.folder_of(name));
+        let fresh = scratch.path().join(name.as_str());
+        fs::create_dir(&fresh).map_err(io_error("create", &fresh))?;
+        let entry = write_version(&fresh, incoming)?;
+        let version = entry.version.clone();
+        let mut task = known.clone().unwrap_or(TaskEntry { name: name.clone(), versions: Vec::new() });
+        task.versions.retain(|other| other.version != version);
+        task.versions.push(entry);
+        if known.is_none() {
+            write(&fresh.join(TASK_FILE), &json(&task))?;
+            rename(&fresh, &target)?;
+            return Ok(version);
+        }
+        let place = target.join(version.as_str());
+        if place.exists() {
+            // The same adapter, perhaps with other probes, or left by a process that ended before it was counted.
+            rename(&place, &scratch.path().join("replaced"))?;
+        }
+        rename(&fresh.join(version.as_str()), &place)?;
+        write(&target.join(TASK_FILE), &json(&task))?;
+        Ok(version)
+    }
+
+    /// Takes a task out of the bank, or one of its versions.
+    /// # Errors
+    /// If the bank does not have it, or something cannot be written.
+    pub fn remove(&self, asked: &TaskRef) -> Result<(), BankError> {
+        let _lock = self.lock()?;
+        let mut task = self.task(&asked.name)?;
+        let (scratch, target) = (self.scratch()?, self.folder_of(&asked.name));
+        let version = task.find(asked)?.version.clone();
+        task.versions.retain(|entry| asked.version.is_some() && entry.version != version);
+        if task.versions.is_empty() {
+            return rename(&target, &scratch.path().join("removed"));
+        }
+        write(&target.join(TASK_FILE), &json(&task))?;
+        rename(&target.join(version.as_str()), &scratch.path().join("removed"))
+    }
+
+    /// What a version's `adapter.json` says; its digest is checked.
+    /// # Errors
+    /// If the file is missing or another one.
+    pub fn manifest(&self, name: &TaskName, version: &Version) -> Result<Manifest, BankError> {
+        let folder = self.folder_of(name).join(version.as_str());
+        check_digest(&folder.join(MANIFEST_FILE), version.as_str())?;
+        Ok(read_manifest(&folder)?)
+    }
+
+    /// Reads a version for the bank's model; every digest is checked.
+    /// # Errors
+    /// If a file is missing or another one.
+    pub fn load(&self, name: &TaskName, version: &Version, model: &Model) -> Result<Adapter, BankError> {
+        let folder = self.folder_of(name).join(version.as_str());
+        check_digest(&folder.join(MANIFEST_FILE), version.as_str())?;
+        Ok(Adapter::load(&folder, model)?)
+    }
+
+    /// The probes of a version; their digest is checked.
+    /// # Errors
+    /// If the file is missing or another one.
+    pub fn probes(&self, name: &TaskName, entry: &VersionEntry) -> Result<Probes, BankError> {
+        let file = self.folder_of(name).join(entry.version.as_str()).join(PROBES_FILE);
+        check_digest(&file, &entry.probes_sha256)?;
+        read(&file)
+    }
+
+    /// Where a version lies.
+    pub fn version_folder(&self, name: &TaskName, version: &Version) -> PathBuf {
+        self.folder_of(name).join(version.as_str())
+    }
+
+    fn folder_of(&self, name: &TaskName) -> PathBuf {
+        self.path.join(TASKS).join(name.as_str())
+    }
+
+    /// Waits until no other process changes the bank, and clears what one left that did not end well.
+    fn lock(&self) -> Result<File, BankError> {
+        let lock = lock(&self.path)?;
+        let incoming = self.path.join(INCOMING);
+        for left in fs::read_dir(&incoming).map_err(io_error("read", &incoming))?.flatten() {
+            fs::remove_dir_all(left.path()).map_err(io_error("remove", &left.path()))?;
+        }
+        Ok(lock)
+    }
+
+    /// A folder on the bank's file system that goes away by itself.
+    fn scratch(&self) -> Result<tempfile::TempDir, BankError> {
+        let incoming = self.path.join(INCOMING);
+        tempfile::tempdir_in(&incoming).map_err(io_error("create a folder in", &incoming))
+    }
+}
+
+/// Writes a version under its digest into `folder`.
+fn write_version(folder: &Path, incoming: &Incoming<'_>) -> Result<VersionEntry, BankError> {
+    let version = Version::try_from(incoming.adapter.digest())?;
+    let place = folder.join(version.as_str());
+    incoming.adapter.save_with(&place, false, incoming.companions)?;
+    let probes = json(incoming.probes);
+    write(&place.join(PROBES_FILE), &probes)?;
+    Ok(VersionEntry { version, probes_sha256: sha256_hex(&probes) })
+}
+
+fn lock(path: &Path) -> Result<File, BankError> {
+    let file = path.join(LOCK_FILE);
+    let open = File::options().create(true).truncate(false).write(true).open(&file);
+    let lock = open.map_err(io_error("write", &file))?;
+    lock.lock().map_err(io_error("lock", &file))?;
+    Ok(lock)
+}
+
+fn check_digest(file: &Path, expected: &str) -> Result<(), BankError> {
+    let found = sha256_file(file).map_err(io_error("read", file))?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(BankError::Digest { path: file.to_owned(), found, expected: expected.to_owned() })
+}
+
+/// Moves a folder, durably.
+fn rename(from: &Path, to: &Path) -> Result<(), BankError> {
+    fs::rename(from, to).map_err(io_error("write", to))?;
+    for folder in [from.parent(), to.parent()].into_iter().flatten() {
+        sync_folder(folder).map_err(io_error("sync", folder))?;
+    }
+    Ok(())
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> BankError + 'a {
+    move |source| BankError::Io { action, path: path.to_owned(), source }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BankError> {
+    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| BankError::Record { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("records are plain data");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), BankError> {
+    write_file(path, bytes).map_err(io_error("write", path))
+}

@@ -1,0 +1,82 @@
+//! The proof that nothing was forgotten: each task's files are those that came into the bank, and it answers what it
+//! answered then, bit for bit.
+
+use serde::Serialize;
+
+use super::error::BankError;
+use super::folder::{Bank, TaskEntry, VersionEntry};
+use super::name::{TaskName, Version};
+use super::probes::Answered;
+use crate::model::Model;
+
+/// What was found of one version.
+#[derive(Debug)]
+pub struct Verified {
+    /// The task.
+    pub name: TaskName,
+    /// The version.
+    pub version: Version,
+    /// Whether the bare name means it.
+    pub newest: bool,
+    /// What the probes gave, or why they could not be asked: a file that is missing or another one.
+    pub answered: Result<Answered, BankError>,
+}
+
+/// The result of a version as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing has changed.
+    Same,
+    /// The files are the same; bits cannot be compared on this processor.
+    OtherProcessor,
+    /// The task has changed, or is broken.
+    Changed,
+}
+
+impl Verified {
+    /// The result in a word.
+    pub fn verdict(&self) -> Verdict {
+        match &self.answered {
+            Ok(Answered::Same { .. }) => Verdict::Same,
+            Ok(Answered::OtherProcessor { .. }) => Verdict::OtherProcessor,
+            Ok(Answered::Changed { .. }) | Err(_) => Verdict::Changed,
+        }
+    }
+}
+
+impl Bank {
+    /// Checks every version of every task; `done` is told of each as it is done. The base's digest was computed when the
+    /// model was read, and is compared here.
+    /// # Errors
+    /// If the model is not the bank's, or the bank itself cannot be read. What is wrong with a task is no error but a
+    /// result.
+    pub fn verify(&self, model: &Model, mut done: impl FnMut(&Verified)) -> Result<Vec<Verified>, BankError> {
+        self.check_model(model)?;
+        let mut all = Vec::new();
+        for task in self.tasks()? {
+            for entry in &task.versions {
+                let verified = Verified {
+                    name: task.name.clone(),
+                    version: entry.version.clone(),
+                    newest: entry == task.newest(),
+                    answered: self.ask_again(model, &task, entry),
+                };
+                done(&verified);
+                all.push(verified);
+            }
+        }
+        Ok(all)
+    }
+
+    fn ask_again(
+        &self,
+        model: &Model,
+        task: &TaskEntry,
+        entry: &VersionEntry,
+    ) -> Result<Answered, BankError> {
+        let probes = self.probes(&task.name, entry)?;
+        let adapter = self.load(&task.name, &entry.version, model)?;
+        Ok(probes.ask_again(model, &adapter)?)
+    }
+}

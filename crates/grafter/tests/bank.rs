@@ -1,0 +1,315 @@
+//! A bank of tasks: what comes in is what is read, no task touches another's files, a change of a single byte or number is
+//! found, and what a process that ended in the middle left behind counts for nothing. On the tiny random model that
+//! `reference/tiny_bert.py` wrote.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use grafter::adapter::Adapter;
+use grafter::bank::{
+    Add, Answered, Bank, BankError, Incoming, PROBES, Probes, TaskName, TaskRef, Verdict, Verified, Version,
+    generated_rows, rows_of,
+};
+use grafter::data::{Dataset, Source, TaskKind};
+use grafter::encoder::BasePrecision;
+use grafter::graft::{GraftOptions, graft};
+use grafter::model::Model;
+use grafter::predict::row_logits;
+use tempfile::TempDir;
+
+static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(&model_folder(), "tiny-bert").unwrap());
+
+fn model_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert")
+}
+
+fn rows(words: [&str; 2]) -> Dataset {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.tsv");
+    let row = |place: usize| format!("it was {} {place}\t{}\n", words[place % 2], words[place % 2]);
+    fs::write(&path, "text\tlabel\n".to_owned() + &(0..24).map(row).collect::<String>()).unwrap();
+    Dataset::read_train(&Source::new(path), TaskKind::Classification).unwrap()
+}
+
+fn adapter(words: [&str; 2], seed: u64) -> Adapter {
+    let rows = rows(words);
+    let mut options = GraftOptions { bottleneck: 4, max_length: 16, ..GraftOptions::default() };
+    options.train.epochs = Some(2);
+    options.train.learning_rate = Some(5e-3);
+    options.train.seed = seed;
+    graft(&MODEL, &rows, &rows, &options, &mut ()).unwrap().adapter
+}
+
+static GOOD: LazyLock<Adapter> = LazyLock::new(|| adapter(["good", "bad"], 1));
+static SPAM: LazyLock<Adapter> = LazyLock::new(|| adapter(["win", "letter"], 2));
+
+fn probes(adapter: &Adapter) -> Probes {
+    Probes::take(&MODEL, adapter, &generated_rows(false, 16)).unwrap()
+}
+
+fn add(bank: &Bank, name: &str, adapter: &Adapter, add: Add) -> Result<Version, BankError> {
+    let probes = probes(adapter);
+    bank.add(&name.parse().unwrap(), &Incoming { adapter, probes: &probes, companions: &[] }, add)
+}
+
+fn bank() -> (TempDir, Bank) {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = Bank::init(&folder.path().join("bank"), &MODEL).unwrap();
+    (folder, bank)
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+fn verdicts(bank: &Bank) -> Vec<(String, Verdict)> {
+    let verified = bank.verify(&MODEL, |_| {}).unwrap();
+    verified.iter().map(|found: &Verified| (found.name.to_string(), found.verdict())).collect()
+}
+
+fn name(text: &str) -> TaskName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn what_comes_into_a_bank_is_what_is_read() {
+    let (_folder, bank) = bank();
+    let version = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let opened = Bank::open(bank.path()).unwrap();
+    let task = opened.task(&name("reviews")).unwrap();
+    assert_eq!(task.newest().version, version);
+    let loaded = opened.load(&task.name, &version, &MODEL).unwrap();
+    assert_eq!(loaded.manifest(), GOOD.manifest());
+    let texts = generated_rows(false, 16);
+    assert_eq!(row_logits(&MODEL, &loaded, &texts).unwrap(), row_logits(&MODEL, &GOOD, &texts).unwrap());
+    assert_eq!(opened.manifest(&task.name, &version).unwrap(), *GOOD.manifest());
+}
+
+#[test]
+fn a_task_touches_no_byte_of_another() {
+    let (_folder, bank) = bank();
+    add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let before = files(bank.path());
+    add(&bank, "spam", &SPAM, Add::New).unwrap();
+    let between = files(bank.path());
+    assert!(before.iter().all(|(path, bytes)| between[path] == *bytes));
+    assert_eq!(verdicts(&bank), [("reviews".to_owned(), Verdict::Same), ("spam".to_owned(), Verdict::Same)]);
+    bank.remove(&"spam".parse().unwrap()).unwrap();
+    assert_eq!(files(bank.path()), before);
+}
+
+#[test]
+fn a_name_is_taken_once_and_a_new_version_becomes_the_newest() {
+    let (_folder, bank) = bank();
+    let first = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    assert!(matches!(add(&bank, "reviews", &SPAM, Add::New), Err(BankError::TaskExists { .. })));
+    let second = add(&bank, "reviews", &SPAM, Add::NewVersion).unwrap();
+    let versions = |bank: &Bank| -> Vec<Version> {
+        bank.task(&name("reviews")).unwrap().versions.into_iter().map(|entry| entry.version).collect()
+    };
+    assert_eq!(versions(&bank), [first.clone(), second.clone()]);
+    assert_eq!(verdicts(&bank).len(), 2);
+    // The same adapter again is the same version.
+    assert_eq!(add(&bank, "reviews", &GOOD, Add::NewVersion).unwrap(), first);
+    assert_eq!(versions(&bank), [second.clone(), first.clone()]);
+    let asked = |digits: &str| format!("reviews@{digits}").parse::<TaskRef>().unwrap();
+    let task = bank.task(&name("reviews")).unwrap();
+    assert_eq!(task.find(&asked(second.short())).unwrap().version, second);
+    assert_eq!(task.find(&"reviews".parse().unwrap()).unwrap().version, first);
+    let none = task.find(&asked("00000000"));
+    assert!(matches!(none, Err(BankError::UnknownVersion { several: false, .. })));
+    bank.remove(&asked(first.as_str())).unwrap();
+    assert_eq!(versions(&bank), std::slice::from_ref(&second));
+    bank.remove(&asked(second.as_str())).unwrap();
+    assert!(matches!(bank.task(&name("reviews")), Err(BankError::UnknownTask { .. })));
+    assert_eq!(bank.tasks().unwrap(), []);
+}
+
+/// Replaces the last occurrence in a file.
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    let place = text.rfind(from).unwrap();
+    fs::write(path, format!("{}{to}{}", &text[..place], &text[place + from.len()..])).unwrap();
+}
+
+#[test]
+fn a_change_of_any_file_is_found() {
+    let (_folder, bank) = bank();
+    let version = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    add(&bank, "spam", &SPAM, Add::New).unwrap();
+    let folder = bank.version_folder(&name("reviews"), &version);
+    for file in ["adapter.safetensors", "adapter.json", "probes.json"] {
+        let path = folder.join(file);
+        let bytes = fs::read(&path).unwrap();
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        fs::write(&path, changed).unwrap();
+        let found = bank.verify(&MODEL, |_| {}).unwrap();
+        assert_eq!(found[0].verdict(), Verdict::Changed, "{file}");
+        let error = found[0].answered.as_ref().unwrap_err().to_string();
+        assert!(error.contains(file), "{error}");
+        assert_eq!(found[1].verdict(), Verdict::Same, "{file}");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(bank.verify(&MODEL, |_| {}).unwrap()[0].verdict(), Verdict::Changed, "without {file}");
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(verdicts(&bank)[0].1, Verdict::Same);
+    }
+}
+
+#[test]
+fn answers_that_changed_by_one_bit_are_found() {
+    let probes = probes(&GOOD);
+    assert!(matches!(probes.ask_again(&MODEL, &GOOD).unwrap(), Answered::Same { logits: 32 }));
+    let mut other = probes.clone();
+    let bits = u32::from_str_radix(&other.probes[5].logits[1], 16).unwrap();
+    other.probes[5].logits[1] = format!("{:08x}", bits ^ 1);
+    let difference = (f32::from_bits(bits) - f32::from_bits(bits ^ 1)).abs();
+    let changed = Answered::Changed { probe: 5, largest_difference: difference };
+    assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), changed);
+    other.processor = "an abacus".to_owned();
+    let elsewhere =
+        Answered::OtherProcessor { processor: "an abacus".to_owned(), largest_difference: difference };
+    assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), elsewhere);
+    // Where the answers are the same, it does not matter who gave them.
+    other.probes = probes.probes.clone();
+    assert!(matches!(other.ask_again(&MODEL, &GOOD).unwrap(), Answered::Same { .. }));
+    // Another task's numbers give other answers.
+    assert!(matches!(probes.ask_again(&MODEL, &SPAM).unwrap(), Answered::Changed { probe: 0, .. }));
+    other.probes[0].logits.pop();
+    let missing =
+        Answered::OtherProcessor { processor: "an abacus".to_owned(), largest_difference: f32::INFINITY };
+    assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), missing);
+}
+
+#[test]
+fn another_base_is_refused() {
+    let (_folder, bank) = bank();
+    let elsewhere = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(model_folder().join(file), elsewhere.path().join(file)).unwrap();
+    }
+    edit(&elsewhere.path().join("config.json"), "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 1e-5");
+    let other = Model::read(elsewhere.path(), "other").unwrap();
+    let refused = bank.check_model(&other).unwrap_err();
+    assert!(matches!(&refused, BankError::OtherBase { part: "`layer_norm_eps`", .. }), "{refused}");
+    assert!(matches!(bank.verify(&other, |_| {}), Err(BankError::OtherBase { .. })));
+    let foreign = Bank::init(&elsewhere.path().join("bank"), &other).unwrap();
+    assert!(matches!(add(&foreign, "reviews", &GOOD, Add::New), Err(BankError::ForeignAdapter { .. })));
+    // The precision that a base is read in is a choice, not another base.
+    let int8 = Model::read_in(&model_folder(), "tiny-bert", BasePrecision::Int8).unwrap();
+    bank.check_model(&int8).unwrap();
+}
+
+#[test]
+fn only_an_empty_folder_becomes_a_bank_and_only_a_bank_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(Bank::open(folder.path()), Err(BankError::NotABank { .. })));
+    assert!(matches!(Bank::open(&folder.path().join("none")), Err(BankError::NotABank { .. })));
+    // What a process left that ended in the middle.
+    fs::create_dir(folder.path().join("tasks")).unwrap();
+    let bank = Bank::init(folder.path(), &MODEL).unwrap();
+    assert!(matches!(Bank::init(folder.path(), &MODEL), Err(BankError::Exists { .. })));
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("notes.txt"), "mine").unwrap();
+    assert!(matches!(Bank::init(other.path(), &MODEL), Err(BankError::Exists { .. })));
+    edit(&bank.path().join("bank.json"), "\"format_version\": 1", "\"format_version\": 2");
+    let refused = Bank::open(bank.path());
+    assert!(matches!(refused, Err(BankError::FormatVersion { found: 2, expected: 1, .. })), "{refused:?}");
+    fs::write(bank.path().join("bank.json"), "[").unwrap();
+    assert!(matches!(Bank::open(bank.path()), Err(BankError::Record { .. })));
+}
+
+#[test]
+fn what_a_process_left_that_ended_in_the_middle_counts_for_nothing() {
+    let (_folder, bank) = bank();
+    let version = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    // Before the first rename.
+    let left = bank.path().join("incoming/left");
+    fs::create_dir_all(left.join("spam")).unwrap();
+    fs::write(left.join("spam/task.json"), "{").unwrap();
+    // A version that came into its place but is not counted yet.
+    let other = bank.version_folder(&name("reviews"), &SPAM.digest().try_into().unwrap());
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("adapter.json"), "{").unwrap();
+    assert_eq!(verdicts(&bank), [("reviews".to_owned(), Verdict::Same)]);
+    let second = add(&bank, "reviews", &SPAM, Add::NewVersion).unwrap();
+    assert!(!left.exists());
+    let versions: Vec<Version> =
+        bank.task(&name("reviews")).unwrap().versions.into_iter().map(|entry| entry.version).collect();
+    assert_eq!(versions, [version, second]);
+    assert!(verdicts(&bank).iter().all(|(_, verdict)| *verdict == Verdict::Same));
+}
+
+#[test]
+fn what_is_no_task_is_told() {
+    let (_folder, bank) = bank();
+    add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let file = bank.path().join("tasks/reviews/task.json");
+    let good = fs::read_to_string(&file).unwrap();
+    for bad in
+        ["{}", "[]", &good.replace("\"reviews\"", "\"../reviews\""), &good.replace("\"reviews\"", "\"spam\"")]
+    {
+        fs::write(&file, bad).unwrap();
+        assert!(matches!(bank.tasks(), Err(BankError::Record { .. })), "{bad}");
+    }
+    fs::write(&file, "{\"name\": \"reviews\", \"versions\": []}").unwrap();
+    assert!(matches!(bank.task(&name("reviews")), Err(BankError::Record { .. })));
+    fs::write(&file, good).unwrap();
+    fs::create_dir(bank.path().join("tasks/No Task")).unwrap();
+    assert!(matches!(bank.tasks(), Err(BankError::Name(_))));
+}
+
+#[test]
+fn threads_that_add_tasks_at_once_all_succeed() {
+    let (_folder, bank) = bank();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let bank = &bank;
+            scope.spawn(move || {
+                for task in 0..3 {
+                    add(
+                        bank,
+                        &format!("task-{thread}-{task}"),
+                        if task == 1 { &SPAM } else { &GOOD },
+                        Add::New,
+                    )
+                    .unwrap();
+                }
+                bank.remove(&format!("task-{thread}-0").parse().unwrap()).unwrap();
+            });
+        }
+    });
+    let found = verdicts(&bank);
+    assert_eq!(found.len(), 8);
+    assert!(found.iter().all(|(name, verdict)| *verdict == Verdict::Same && !name.ends_with("-0")));
+}
+
+#[test]
+fn probes_are_spread_over_the_rows_and_generated_ones_grow() {
+    let rows = rows(["good", "bad"]);
+    let kept = rows_of(&rows).unwrap();
+    assert_eq!(kept.len(), PROBES);
+    // 24 rows: every second one where 16 are taken.
+    assert_eq!(kept[1], rows.rows[1]);
+    assert_eq!(kept[2], rows.rows[3]);
+    assert_eq!(kept[15], rows.rows[22]);
+    let generated = generated_rows(true, 128);
+    assert_eq!(generated, generated_rows(true, 128));
+    assert!(generated.iter().all(|row| row.text_b.is_some()));
+    let words = |place: usize| generated_rows(false, 128)[place].text.split(' ').count();
+    assert_eq!((words(0), words(15)), (1, 121));
+}
