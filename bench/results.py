@@ -32,7 +32,7 @@ SETS = [
     ("cola", "matthews", ["--metric", "matthews"], [1, 2, 3]),
     ("rte", "accuracy", [], [1, 2, 3]),
     ("mrpc", "accuracy", [], [1, 2, 3]),
-    ("stsb", "pearson", ["--task", "regression"], [1, 2, 3]),
+    ("stsb", "pearson", ["--kind", "regression"], [1, 2, 3]),
     ("cf_disasters", "accuracy", [], [1, 2, 3]),
     ("sst2", "accuracy", [], [1]),
 ]

@@ -1,13 +1,16 @@
 //! The command line, as clap reads it.
 
+mod bank;
 mod compare;
 
+pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 pub use compare::{Assigned, Compare, Glue, Limits, Reproduce, Sweep, Tune};
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use grafter::adapter::{AdapterActivation, Method, Pooling};
+use grafter::bank::{TaskName, TaskRef};
 use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
@@ -33,6 +36,9 @@ pub enum Command {
     Pull(Pull),
     /// Train an adapter on a file of labelled text
     Train(Train),
+    /// Keep many tasks of one model together, and prove that none has changed
+    #[command(subcommand)]
+    Bank(Bank),
     /// Compare methods and settings on several tasks: each trained with several seeds, the best by the dev rows
     Compare(Compare),
     /// Try several settings on one task and keep the best adapter
@@ -79,6 +85,15 @@ pub struct ModelArg {
     /// Name of a known model, fetched if missing, or a local folder in Hugging Face layout
     #[arg(long, value_name = "NAME|DIR", default_value = "minilm")]
     pub model: String,
+}
+
+/// Which pretrained model, for commands that may take it from a bank.
+#[derive(Debug, Args)]
+pub struct ModelOrBankArg {
+    /// Name of a known model, fetched if missing, or a local folder in Hugging Face layout; minilm, or that of the bank, if
+    /// absent
+    #[arg(long, value_name = "NAME|DIR")]
+    pub model: Option<String>,
 }
 
 /// How the model is read for an adapter.
@@ -134,18 +149,34 @@ pub struct Train {
     pub dev: PathBuf,
 
     /// Folder to write the adapter to
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
+    pub out: Option<PathBuf>,
 
     /// Replace the adapter if the folder exists
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bank")]
     pub overwrite: bool,
+
+    /// Bank to put the adapter into, in place of a folder of its own
+    #[arg(long, value_name = "BANK", requires = "task")]
+    pub bank: Option<PathBuf>,
+
+    /// Name of the task in the bank: small letters, digits, `.`, `_` and `-`
+    #[arg(long, value_name = "NAME", requires = "bank")]
+    pub task: Option<TaskName>,
+
+    /// Make this the newest version of a task that the bank has; the earlier ones stay
+    #[arg(long, requires = "bank")]
+    pub new_version: bool,
+
+    /// Prove later that the task has not changed by answers to made-up texts, so that the bank keeps none of the dev rows
+    #[arg(long, requires = "bank")]
+    pub made_up_probes: bool,
 
     /// Kind of task: classification or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
-    pub task: TaskKind,
+    pub kind: TaskKind,
 
-    /// File for the log of steps and evaluations, in JSON lines; `<OUT>.log.jsonl` if absent
+    /// File for the log of steps and evaluations, in JSON lines; `<OUT>.log.jsonl`, or `<BANK>.<TASK>.log.jsonl`, if absent
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
@@ -166,15 +197,15 @@ pub struct Train {
     pub json: bool,
 
     #[command(flatten)]
-    pub model: ModelArg,
+    pub model: ModelOrBankArg,
 
     #[command(flatten)]
     pub rows: RowArgs,
 
-    /// Read the model's linear layers as they are or in 8 bits: f32 or int8. 8 bits take less time
-    /// forward on CPUs with AVX-512 VNNI, and the scores differ slightly
-    #[arg(long, value_name = "PRECISION", default_value_t)]
-    pub base: BasePrecision,
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8; f32, or as the bank says, if absent. 8 bits
+    /// take less time forward on CPUs with AVX-512 VNNI, and the scores differ slightly
+    #[arg(long, value_name = "PRECISION", conflicts_with = "bank")]
+    pub base: Option<BasePrecision>,
 
     #[command(flatten)]
     pub options: TrainingArgs,
@@ -376,8 +407,16 @@ pub struct Ablate {
 #[derive(Debug, Args)]
 pub struct Predict {
     /// Folder of the adapter
-    #[arg(long, value_name = "DIR")]
-    pub adapter: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
+    pub adapter: Option<PathBuf>,
+
+    /// Bank whose tasks answer, all in one pass; an answer is then an object with the tasks' names
+    #[arg(long, value_name = "BANK")]
+    pub bank: Option<PathBuf>,
+
+    /// Tasks of the bank that answer, each perhaps with the first digits of a version; all if absent
+    #[arg(long, value_name = "NAME[@VERSION]", value_delimiter = ',', requires = "bank")]
+    pub tasks: Vec<TaskRef>,
 
     /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -388,7 +427,7 @@ pub struct Predict {
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
-    pub model: ModelArg,
+    pub model: ModelOrBankArg,
 
     #[command(flatten)]
     pub base: BaseArg,
@@ -428,7 +467,7 @@ pub struct CheckData {
 
     /// Kind of task: classification or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
-    pub task: TaskKind,
+    pub kind: TaskKind,
 
     /// Texts would be cut to this many tokens; 128, or what the model has if that is less, if absent
     #[arg(long, value_name = "N")]

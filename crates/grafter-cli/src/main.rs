@@ -21,8 +21,8 @@ use failure::Failure;
 
 /// Everything was done.
 const DONE: u8 = 0;
-/// Done, but some rows were rejected.
-const ROWS_REJECTED: u8 = 1;
+/// Done, but some rows were rejected, or some tasks have changed.
+const REFUSED: u8 = 1;
 /// Not done.
 const FAILED: u8 = 2;
 /// Ended by Ctrl-C, as shells report it.
@@ -35,6 +35,8 @@ pub enum Outcome {
     Done,
     /// Some rows could not be used.
     RowsRejected,
+    /// A task of a bank is not what it was.
+    TasksChanged,
     /// Ctrl-C; what there was so far is kept.
     Interrupted,
 }
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(Outcome::Done) => ExitCode::from(DONE),
-        Ok(Outcome::RowsRejected) => ExitCode::from(ROWS_REJECTED),
+        Ok(Outcome::RowsRejected | Outcome::TasksChanged) => ExitCode::from(REFUSED),
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         // The reader of a pipe went away, as `head` does: nothing went wrong.
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(DONE),
@@ -66,6 +68,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Quickstart(command) => commands::quickstart::run(command),
         Command::Pull(command) => commands::pull::run(command),
         Command::Train(command) => commands::train::run(command),
+        Command::Bank(command) => commands::bank::run(command),
         Command::Compare(command) => commands::compare::run(command),
         Command::Tune(command) => commands::tune::run(command),
         Command::Reproduce(command) => commands::reproduce::run(command),

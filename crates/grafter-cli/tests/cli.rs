@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "cli/bank.rs"]
+mod bank;
 #[path = "cli/compare.rs"]
 mod compare;
 
@@ -231,7 +233,7 @@ fn regression() {
     let rows = "text,label\none,1000\ntwo,2000\nthree,3000\nthe number one,1000\nthe number two,2000\n\
                 the number three,3000\n";
     let (trained, scores, answers) =
-        train_eval_predict("csv", rows, &["--task=regression", "--epochs", "60"]);
+        train_eval_predict("csv", rows, &["--kind=regression", "--epochs", "60"]);
     assert_eq!(trained["metric"], "pearson");
     assert!(scores["scores"]["pearson"].as_f64().unwrap() > 0.95, "{scores}");
     for (answer, label) in answers.iter().zip([1000.0, 2000.0, 3000.0, 1000.0, 2000.0, 3000.0]) {
@@ -772,7 +774,7 @@ fn an_unknown_label() {
 fn a_label_that_is_no_number() {
     let place = Place::new();
     place.write("train.csv", "text,label\ngood,1.5\nbad,low\n");
-    let arguments = ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--task=regression"];
+    let arguments = ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--kind=regression"];
     assert_snapshot!(place.told(&place.run(&arguments)), @r#"
     exit code 2
     error: train.csv:3: label `low` is not a finite number
@@ -1123,7 +1125,7 @@ fn a_metric_that_is_blind_on_the_dev_rows_is_refused_before_training() {
     let place = Place::new();
     place.write("train.csv", "text,label\na,1\nb,2\nc,3\n");
     place.write("dev.csv", "text,label\na,2\nb,2\n");
-    let done = place.train("csv", &["--task=regression"]);
+    let done = place.train("csv", &["--kind=regression"]);
     assert_snapshot!(place.told(&done), @r"
     exit code 2
     error: metric `pearson` cannot tell evaluations apart on dev rows that all have the same score

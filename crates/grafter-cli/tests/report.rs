@@ -164,9 +164,9 @@ fn a_regression_has_a_report_too() {
     let rows = "text\tlabel\none\t1000\ntwo\t2000\nthree\t3000\nfour\t4000\n";
     place.write("train.tsv", rows);
     place.write("dev.tsv", rows);
-    place.train("adapter", &["--task=regression"]);
+    place.train("adapter", &["--kind=regression"]);
     let page = place.read("adapter/report.html");
-    for part in ["Largest errors", "true score", "mean squared error", "--task regression"] {
+    for part in ["Largest errors", "true score", "mean squared error", "--kind regression"] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("NaN"));

@@ -70,6 +70,7 @@ pub mod hub;
 pub mod metrics;
 pub mod model;
 pub mod optim;
+pub mod panel;
 pub mod predict;
 pub mod prefix;
 pub mod random;

@@ -118,7 +118,7 @@ pub struct Tune {
 
     /// Kind of task: classification or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
-    pub task: TaskKind,
+    pub kind: TaskKind,
 
     /// What is best; accuracy, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]

@@ -48,7 +48,7 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
         }
     }
     let (tokenizer, max_length) = open_tokenizer(&arguments.model.model, arguments.max_length)?;
-    let options = CheckOptions { kind: arguments.task, max_length, max_listed: MAX_LISTED };
+    let options = CheckOptions { kind: arguments.kind, max_length, max_listed: MAX_LISTED };
     let failed: RefCell<Option<TokenizerError>> = RefCell::new(None);
     let count_tokens = |row: &Row| match tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX) {
         Ok(tokens) => tokens.ids.len(),

@@ -1,6 +1,7 @@
 //! One file for each command, and what several of them do alike.
 
 pub mod ablate;
+pub mod bank;
 pub mod check_data;
 pub mod compare;
 pub mod eval;
@@ -17,6 +18,7 @@ use std::io::{Write, stdout};
 use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
+use grafter::bank::Bank;
 use grafter::encoder::BasePrecision;
 use grafter::hub;
 use grafter::metrics::{Metric, Scores};
@@ -55,6 +57,24 @@ pub fn open_model(model: &str, precision: BasePrecision) -> Result<Model, Failur
     let model_read = Model::read_in(&folder, &name, precision)?;
     check_pins(model, &folder, &model_read)?;
     Ok(model_read)
+}
+
+/// The name of the model that people have where they name none.
+pub const DEFAULT_MODEL: &str = "minilm";
+
+/// Reads a bank's model: the one that is named, or the one that the bank was made for.
+pub fn open_bank_model(bank: &Bank, model: Option<&str>) -> Result<Model, Failure> {
+    let base = bank.base();
+    let named = model.unwrap_or(&base.name);
+    if model.is_none() && !hub::KNOWN_MODELS.iter().any(|known| known.name == named) {
+        return Err(Failure::Usage {
+            message: format!("the bank's model is called `{}`, which is no known model", printable(named)),
+            hint: Some("pass its folder as `--model <DIR>`".to_owned()),
+        });
+    }
+    let model = open_model(named, base.precision)?;
+    bank.check_model(&model)?;
+    Ok(model)
 }
 
 /// A known model must be the pinned one. Two digests were computed while reading, the third is of a small file.
@@ -100,21 +120,22 @@ pub fn refuse_output(output: &Path, flag: &str, inputs: &[&Path]) -> Result<(), 
 
 /// The adapter's folder holds the adapter and its report: with something else in it, it could not be written. Nor can the
 /// folder be a part of a file's path.
-pub fn refuse_nested((flag, path): (&str, &Path), out: &Path, hint: &str) -> Result<(), Failure> {
-    if plain(out).starts_with(plain(path)) {
-        return Err(in_the_way((flag, path), out, hint));
+pub fn refuse_nested(inner: (&str, &Path), target: (&str, &Path), hint: &str) -> Result<(), Failure> {
+    if plain(target.1).starts_with(plain(inner.1)) {
+        return Err(in_the_way(inner, target, hint));
     }
-    refuse_inside((flag, path), out, hint)
+    refuse_inside(inner, target, hint)
 }
 
 /// As [`refuse_nested`], where the folder may be a part of the path.
-pub fn refuse_inside((flag, path): (&str, &Path), out: &Path, hint: &str) -> Result<(), Failure> {
-    if plain(path).starts_with(plain(out)) { Err(in_the_way((flag, path), out, hint)) } else { Ok(()) }
+pub fn refuse_inside(inner: (&str, &Path), target: (&str, &Path), hint: &str) -> Result<(), Failure> {
+    if plain(inner.1).starts_with(plain(target.1)) { Err(in_the_way(inner, target, hint)) } else { Ok(()) }
 }
 
-fn in_the_way((flag, path): (&str, &Path), out: &Path, hint: &str) -> Failure {
+fn in_the_way((flag, path): (&str, &Path), (target_flag, target): (&str, &Path), hint: &str) -> Failure {
+    let (path, target) = (path.display(), target.display());
     Failure::Usage {
-        message: format!("`{flag} {}` and `--out {}` are in each other's way", path.display(), out.display()),
+        message: format!("`{flag} {path}` and `{target_flag} {target}` are in each other's way"),
         hint: Some(hint.to_owned()),
     }
 }

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
-use grafter::batch::TokenIds;
+use grafter::bank::{Bank, TaskRef};
 use grafter::data::{Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 use grafter::model::Model;
-use grafter::predict::{Prediction, Query, are_numbers, encode_for, logits};
-use rayon::prelude::*;
+use grafter::panel::{Answer, Panel};
+use grafter::predict::PredictError;
 use serde::Serialize;
 
-use super::open_adapter;
+use super::{DEFAULT_MODEL, open_adapter, open_bank_model};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
@@ -33,12 +33,9 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    // What needs no model first, so that a wrong path is told at once.
-    let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
     let rows = open_rows(arguments)?;
-    refuse_other_kind(&rows, manifest.task.pair)?;
-    let base = arguments.base.base;
-    let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
+    let answering = Answering::open(arguments, &rows)?;
+    let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
         super::refuse_output(output, "--output", &[&arguments.input])?;
     }
@@ -58,7 +55,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     });
     let mut rejected = 0;
     while let Some(batch) = next_batch(&receiver) {
-        let answered = answer(&model, &adapter, batch, &mut output);
+        let answered = answer(&panel, &answering.names, batch, &mut output);
         rejected += answered.map_err(|stopped| match stopped {
             Stopped::Output(source) => failed(source),
             Stopped::Input(error) => error.into(),
@@ -73,6 +70,58 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
 }
 
 type Rows = RowReader<Box<dyn BufRead + Send>>;
+
+/// The tasks that answer.
+struct Answering {
+    model: Model,
+    adapters: Vec<Adapter>,
+    /// Their names as they were asked for, where they are of a bank.
+    names: Vec<String>,
+}
+
+impl Answering {
+    /// What needs no model comes first, so that a wrong path is told at once.
+    fn open(arguments: &Predict, rows: &Rows) -> Result<Self, Failure> {
+        let (model, precision) = (arguments.model.model.as_deref(), arguments.base.base);
+        if let Some(folder) = &arguments.adapter {
+            let manifest = grafter::adapter::read_manifest(folder)?;
+            refuse_other_kind(rows, manifest.task.pair)?;
+            let (model, adapter) =
+                open_adapter(folder, &manifest, model.unwrap_or(DEFAULT_MODEL), precision)?;
+            return Ok(Self { model, adapters: vec![adapter], names: Vec::new() });
+        }
+        let bank =
+            Bank::open(arguments.bank.as_deref().expect("clap asks for --bank where there is no --adapter"))?;
+        let asked = match &arguments.tasks[..] {
+            [] => bank.tasks()?.into_iter().map(|task| TaskRef { name: task.name, version: None }).collect(),
+            named => named.to_vec(),
+        };
+        let mut versions = Vec::with_capacity(asked.len());
+        for asked in &asked {
+            let task = bank.task(&asked.name)?;
+            versions.push((asked.name.clone(), task.find(asked)?.version.clone()));
+        }
+        let kinds: Vec<bool> = versions
+            .iter()
+            .map(|(name, version)| Ok(bank.manifest(name, version)?.task.pair))
+            .collect::<Result<_, Failure>>()?;
+        let Some(first) = kinds.first() else {
+            return Err(Failure::Usage {
+                message: format!("the bank `{}` has no task yet", bank.path().display()),
+                hint: Some("`grafter train --bank <BANK> --task <NAME>` trains one into it".to_owned()),
+            });
+        };
+        if kinds.iter().all(|pair| pair == first) {
+            refuse_other_kind(rows, *first)?;
+        }
+        let model = open_bank_model(&bank, model)?;
+        let adapters = versions
+            .iter()
+            .map(|(name, version)| Ok(bank.load(name, version, &model)?))
+            .collect::<Result<_, Failure>>()?;
+        Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
+    }
+}
 
 /// Where the format or the header says that every row is of the wrong kind, one refusal says more than as many lines of
 /// errors.
@@ -139,18 +188,10 @@ fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, 
     Some(batch)
 }
 
-/// One row on its way to its answer.
-enum Asked {
-    /// Its tokens.
-    Tokens(TokenIds),
-    /// Why it cannot be used.
-    Rejected(String),
-}
-
-/// Writes the answers of a batch; returns how many rows were rejected.
+/// Writes the answers of a batch; returns how many rows were rejected. With names an answer is an object with each task's.
 fn answer(
-    model: &Model,
-    adapter: &Adapter,
+    panel: &Panel<'_>,
+    names: &[String],
     mut batch: Vec<Result<Row, RowError>>,
     output: &mut dyn Write,
 ) -> Result<usize, Stopped> {
@@ -159,38 +200,29 @@ fn answer(
         .iter()
         .position(|row| matches!(row, Err(RowError { kind: RowErrorKind::Io(_) | RowErrorKind::Utf16, .. })));
     let broken = broken.and_then(|place| batch.drain(place..).next());
-    let asked: Vec<Asked> = batch
-        .into_par_iter()
-        .map(|row| match row {
-            Ok(row) => ask(model, adapter, &row),
-            Err(error) => Asked::Rejected(error.to_string()),
-        })
-        .collect();
-    let task = adapter.parameters();
-    let tokens = asked.iter().filter_map(|asked| match asked {
-        Asked::Tokens(tokens) => Some(Query { tokens, task }),
-        Asked::Rejected(_) => None,
-    });
-    let mut answers = logits(model.encoder(), &tokens.collect::<Vec<_>>()).into_iter();
+    let rows: Vec<&Row> = batch.iter().filter_map(|row| row.as_ref().ok()).collect();
+    let mut answers = panel.answer(&rows).into_iter();
     let mut rejected = 0;
-    for asked in asked {
-        let answer = match asked {
-            Asked::Tokens(_) => {
-                let logits = answers.next().expect("one answer for each row with tokens");
-                are_numbers(&logits)
-                    .then(|| Prediction::new(adapter, &logits))
-                    .ok_or("the answer is not a number".to_owned())
+    for row in &batch {
+        let line = match row {
+            Ok(row) => {
+                let answers = answers.next().expect("one answer for each row");
+                rejected += usize::from(answers.iter().any(Result::is_err));
+                let lines = answers.iter().map(|answer| answer_json(row, answer));
+                match names {
+                    [] => lines.collect(),
+                    names => {
+                        let named = names.iter().zip(lines).map(|(name, line)| format!("\"{name}\":{line}"));
+                        format!("{{{}}}", named.collect::<Vec<_>>().join(","))
+                    }
+                }
             }
-            Asked::Rejected(error) => Err(error),
-        };
-        let line = match answer {
-            Ok(prediction) => serde_json::to_string(&prediction),
             Err(error) => {
                 rejected += 1;
-                serde_json::to_string(&Rejected { error })
+                json(&Rejected { error: error.to_string() })
             }
         };
-        writeln!(output, "{}", line.expect("answers are plain data")).map_err(Stopped::Output)?;
+        writeln!(output, "{line}").map_err(Stopped::Output)?;
     }
     match broken {
         Some(Err(error)) => output.flush().map_err(Stopped::Output).and(Err(Stopped::Input(error))),
@@ -198,11 +230,16 @@ fn answer(
     }
 }
 
-fn ask(model: &Model, adapter: &Adapter, row: &Row) -> Asked {
-    match encode_for(model, adapter, row) {
-        Ok(tokens) => Asked::Tokens(tokens),
-        Err(error) => Asked::Rejected(format!("line {}: {error}", row.line)),
+fn answer_json(row: &Row, answer: &Answer) -> String {
+    match answer {
+        Ok(prediction) => json(prediction),
+        Err(error @ PredictError::NotANumber) => json(&Rejected { error: error.to_string() }),
+        Err(error) => json(&Rejected { error: format!("line {}: {error}", row.line) }),
     }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("answers are plain data")
 }
 
 /// Why the answers ended before the input did.

@@ -36,7 +36,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     let trials = arguments.trials.clone().unwrap_or_else(|| trials_folder(&arguments.out));
     super::refuse_nested(
         ("--trials", &trials),
-        &arguments.out,
+        ("--out", &arguments.out),
         "keep the trials beside the adapter's folder",
     )?;
     // An adapter of these trials may be replaced, which only their folder tells.
@@ -78,7 +78,7 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
     let own = arguments.method.default_learning_rate();
     let source = TaskSource {
         name: ONLY_TASK.to_owned(),
-        kind: arguments.task,
+        kind: arguments.kind,
         metric: arguments.metric,
         train: arguments.rows.source(&arguments.train),
         dev: arguments.rows.source(&arguments.dev),

@@ -167,7 +167,7 @@ impl RowErrorKind {
             Self::Columns(error) => return error.hint(),
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
             Self::TooManyLabels { .. } => {
-                "is it the right column? name it with `--label-column <NAME>`; scores need `--task regression`"
+                "is it the right column? name it with `--label-column <NAME>`; scores need `--kind regression`"
             }
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",

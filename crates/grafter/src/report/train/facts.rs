@@ -140,7 +140,7 @@ pub(super) fn command(manifest: &Manifest, train: &Source, dev: &Source) -> Stri
     ] {
         unless(column.is_none(), name, column.clone().unwrap_or_default());
     }
-    unless(manifest.task.kind == TaskKind::Classification, "--task", manifest.task.kind.to_string());
+    unless(manifest.task.kind == TaskKind::Classification, "--kind", manifest.task.kind.to_string());
     unless(manifest.base.name == "minilm", "--model", manifest.base.name.clone());
     unless(manifest.base.precision == BasePrecision::F32, "--base", manifest.base.precision.to_string());
     unless(adapter.method == defaults.method, "--method", adapter.method.to_string());

@@ -1,4 +1,6 @@
-//! `grafter train`: trains an adapter on a file of labelled text and writes its folder.
+//! `grafter train`: trains an adapter on a file of labelled text and writes its folder, or puts it into a bank.
+
+mod target;
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +15,8 @@ use grafter::report::train::{History, Texts, TrainReport};
 use grafter::train::{Ending, Observers, TrainError};
 use serde::Serialize;
 
-use super::{metric_text, open_model, print, print_json};
+use self::target::{Saved, Target};
+use super::{metric_text, print, print_json};
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
@@ -26,6 +29,9 @@ use crate::terminal::{bytes, counted, grouped, tell};
 #[derive(Serialize)]
 struct Report<'a> {
     adapter: &'a Path,
+    /// The name in the bank and the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
     metric: Metric,
     score: Option<f64>,
     baseline: Option<f64>,
@@ -46,34 +52,31 @@ struct Report<'a> {
 
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    let log = arguments.log.clone().unwrap_or_else(|| log_path(&arguments.out));
-    adapter::check_target(&arguments.out, arguments.overwrite)?;
-    super::refuse_nested(
-        ("--log", &log),
-        &arguments.out,
-        "write the log beside the adapter's folder, not in it",
-    )?;
+    let target = Target::of(arguments)?;
+    let log = arguments.log.clone().unwrap_or_else(|| target.log());
+    let hint = format!("write the log beside the {}, not in it", target.what());
+    super::refuse_nested(("--log", &log), target.flag(), &hint)?;
     if let Some(folder) = &arguments.tensorboard {
-        let hint = "write the events beside the adapter's folder, not in it";
-        super::refuse_inside(("--tensorboard", folder), &arguments.out, hint)?;
+        let hint = format!("write the events beside the {}, not in it", target.what());
+        super::refuse_inside(("--tensorboard", folder), target.flag(), &hint)?;
         super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
     }
-    let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.task)?;
+    let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.kind)?;
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
         if let Some(hint) = warning.hint() {
-            tell(format_args!("hint: {hint}: pass `--task regression`"));
+            tell(format_args!("hint: {hint}: pass `--kind regression`"));
         }
     }
     let dev = LabelledFile::read_eval(&arguments.rows.source(&arguments.dev), train.task())?;
-    let model = open_model(&arguments.model.model, arguments.base)?;
+    let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
-    options.train.budget.folder = Some(adapter::parent_of(&arguments.out).to_owned());
-    let metric = options.metric.unwrap_or(Metric::default_for(arguments.task));
+    options.train.budget.folder = Some(adapter::parent_of(target.path()).to_owned());
+    let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;
     super::refuse_output(&log, "--log", &[&arguments.train, &arguments.dev])?;
     refuse_foreign_log(&log)?;
-    // Temporary files lie beside the adapter's folder.
+    // Temporary files lie beside what is written.
     for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
         std::fs::create_dir_all(folder)
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
@@ -101,10 +104,10 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         result => result?,
     };
     let companions = companions(arguments, &grafted, &history, &dev);
-    grafted.adapter.save_with(&arguments.out, arguments.overwrite, &companions)?;
+    let saved = target.save(&grafted.adapter, &companions, (&model, &dev))?;
     log_failure.and_then(|()| progress.replace_earlier_log())?;
     events.map_or(Ok(()), EventFiles::finish)?;
-    match report(arguments, &grafted, &progress, start.elapsed().as_secs_f64()) {
+    match report(arguments, &saved, (&grafted, &progress), start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
         reported => reported?,
@@ -152,25 +155,19 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `<OUT>.log.jsonl`, beside the folder, so that a run that is killed leaves its log.
-fn log_path(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".log.jsonl");
-    out.with_file_name(name)
-}
-
 fn report(
     arguments: &Train,
-    grafted: &Grafted,
-    progress: &TrainProgress,
+    saved: &Saved,
+    (grafted, progress): (&Grafted, &TrainProgress),
     seconds: f64,
 ) -> Result<(), Failure> {
     let manifest = grafted.adapter.manifest();
     let training = &manifest.training;
-    let size = |name: &str| std::fs::metadata(arguments.out.join(name)).map_or(0, |file| file.len());
+    let size = |name: &str| std::fs::metadata(saved.folder.join(name)).map_or(0, |file| file.len());
     let value = |scores: &Scores| scores.get(training.metric).ok().flatten();
     let report = Report {
-        adapter: &arguments.out,
+        adapter: &saved.folder,
+        task: saved.task.as_deref(),
         metric: training.metric,
         score: value(&training.dev_scores),
         baseline: value(&training.baseline),
@@ -183,7 +180,7 @@ fn report(
         seconds,
         tokens_per_second: progress.tokens_per_second(),
         bytes: size(WEIGHTS_FILE) + size(MANIFEST_FILE),
-        report: (!arguments.no_report).then(|| arguments.out.join(Companion::Report.file_name())),
+        report: (!arguments.no_report).then(|| saved.folder.join(Companion::Report.file_name())),
         truncated_train: grafted.truncated_train,
         truncated_dev: grafted.truncated_dev,
     };
@@ -225,6 +222,9 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
             counted(report.truncated_dev, "dev row"),
             manifest.max_length
         );
+    }
+    if let Some(task) = report.task {
+        text += &format!("task     {task}\n");
     }
     text += &format!("adapter  {}, {}\n", report.adapter.display(), bytes(report.bytes));
     if let Some(page) = &report.report {

@@ -1,0 +1,250 @@
+//! `grafter bank`: many tasks of one base in one folder.
+
+use std::path::Path;
+
+use grafter::adapter::Adapter;
+use grafter::bank::{
+    Add, Answered, Bank, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict, Verified, Version,
+    generated_rows,
+};
+use grafter::data::{LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowReader};
+use grafter::metrics::Metric;
+use serde::Serialize;
+
+use super::compare::aligned;
+use super::{open_bank_model, open_model, percent, print, print_json, printable};
+use crate::Outcome;
+use crate::args::{self, BankAdd, BankInit, BankList, BankRemove, BankVerify};
+use crate::failure::Failure;
+use crate::terminal::{bytes, counted, grouped, tell};
+
+pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
+    match command {
+        args::Bank::Init(arguments) => init(arguments),
+        args::Bank::Add(arguments) => add(arguments),
+        args::Bank::List(arguments) => list(arguments),
+        args::Bank::Remove(arguments) => remove(arguments),
+        args::Bank::Verify(arguments) => verify(arguments),
+    }
+}
+
+fn init(arguments: &BankInit) -> Result<Outcome, Failure> {
+    let model = open_model(&arguments.model.model, arguments.base)?;
+    let bank = Bank::init(&arguments.bank, &model)?;
+    print(&format!(
+        "bank     {}\nbase     {}, {} numbers in {}\n",
+        bank.path().display(),
+        printable(&bank.base().name),
+        grouped(bank.base().parameters),
+        bank.base().precision
+    ))?;
+    Ok(Outcome::Done)
+}
+
+fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
+    let bank = Bank::open(&arguments.bank)?;
+    // What needs no model first, so that a wrong path is told at once.
+    let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
+    let texts = arguments.probes.as_deref().map(|file| probe_rows(file, arguments)).transpose()?;
+    let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
+    let adapter = Adapter::load(&arguments.adapter, &model)?;
+    let (trained, here) = (manifest.base.precision, bank.base().precision);
+    if trained != here {
+        tell(format_args!(
+            "warning: the adapter was trained on a base in {trained}, and the bank's is in {here}"
+        ));
+    }
+    let texts = texts.unwrap_or_else(|| generated_rows(manifest.task.pair, manifest.max_length));
+    let probes = Probes::take(&model, &adapter, &texts)?;
+    let add = if arguments.new_version { Add::NewVersion } else { Add::New };
+    let version =
+        bank.add(&arguments.task, &Incoming { adapter: &adapter, probes: &probes, companions: &[] }, add)?;
+    print(&format!("task     {}@{}\n", arguments.task, version.short()))?;
+    Ok(Outcome::Done)
+}
+
+/// The first rows of a file.
+fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
+    let source = arguments.rows.source(file);
+    let options =
+        ReadOptions { columns: source.columns, labels: LabelUse::Optional, max_row_bytes: MAX_ROW_BYTES };
+    let format = match source.format {
+        Some(format) => format,
+        None => grafter::data::Format::for_path(file)?,
+    };
+    let input =
+        std::fs::File::open(file).map_err(|source| Failure::Read { path: file.to_owned(), source })?;
+    let rows = RowReader::new(std::io::BufReader::new(input), file.display().to_string(), format, &options)?;
+    let rows: Vec<Row> = rows.take(PROBES).collect::<Result<_, _>>()?;
+    if rows.is_empty() {
+        let message = format!("`{}` has no texts", file.display());
+        return Err(Failure::Usage { message, hint: None });
+    }
+    Ok(rows)
+}
+
+fn remove(arguments: &BankRemove) -> Result<Outcome, Failure> {
+    Bank::open(&arguments.bank)?.remove(&arguments.task)?;
+    tell(format_args!("removed `{}`", arguments.task));
+    Ok(Outcome::Done)
+}
+
+/// What `list --json` prints.
+#[derive(Serialize)]
+struct Listed {
+    base: String,
+    base_parameters: usize,
+    /// What base and newest versions have together, as a multiple of the base.
+    total_times_base: f64,
+    tasks: Vec<ListedTask>,
+}
+
+/// The newest version of a task.
+#[derive(Serialize)]
+struct ListedTask {
+    name: TaskName,
+    version: Version,
+    versions: usize,
+    method: String,
+    labels: Vec<String>,
+    trained_parameters: usize,
+    share_of_base: f64,
+    bytes: u64,
+    metric: Metric,
+    dev_score: Option<f64>,
+}
+
+fn list(arguments: &BankList) -> Result<Outcome, Failure> {
+    let bank = Bank::open(&arguments.bank)?;
+    let parameters = bank.base().parameters;
+    let tasks: Vec<ListedTask> =
+        bank.tasks()?.iter().map(|task| listed(&bank, task)).collect::<Result<_, _>>()?;
+    let added: usize = tasks.iter().map(|task| task.trained_parameters).sum();
+    let list = Listed {
+        base: bank.base().name.clone(),
+        base_parameters: parameters,
+        total_times_base: (parameters + added) as f64 / parameters as f64,
+        tasks,
+    };
+    if arguments.json {
+        print_json(&list)?
+    } else {
+        print(&list_text(&list))?
+    }
+    Ok(Outcome::Done)
+}
+
+fn listed(bank: &Bank, task: &TaskEntry) -> Result<ListedTask, Failure> {
+    let version = &task.newest().version;
+    let manifest = bank.manifest(&task.name, version)?;
+    let folder = bank.version_folder(&task.name, version);
+    let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let (training, trained) = (manifest.training, manifest.trained_parameters);
+    Ok(ListedTask {
+        name: task.name.clone(),
+        version: version.clone(),
+        versions: task.versions.len(),
+        method: manifest.adapter.method.to_string(),
+        labels: manifest.task.labels,
+        trained_parameters: trained,
+        share_of_base: trained as f64 / bank.base().parameters as f64,
+        bytes: size(grafter::adapter::WEIGHTS_FILE) + size(grafter::adapter::MANIFEST_FILE),
+        metric: training.metric,
+        dev_score: training.dev_scores.get(training.metric).ok().flatten(),
+    })
+}
+
+fn list_text(list: &Listed) -> String {
+    let header = ["task", "version", "method", "numbers", "of the base", "size", "on dev", ""];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for task in &list.tasks {
+        rows.push(vec![
+            task.name.to_string(),
+            task.version.short().to_owned(),
+            task.method.clone(),
+            grouped(task.trained_parameters),
+            percent(task.share_of_base),
+            bytes(task.bytes),
+            task.dev_score.map_or("–".to_owned(), |score| format!("{} {score:.4}", task.metric)),
+            if task.versions > 1 { format!("newest of {}", task.versions) } else { String::new() },
+        ]);
+    }
+    let table = if list.tasks.is_empty() { String::new() } else { aligned(&rows) + "\n" };
+    format!(
+        "{table}{} on `{}`: {:.2} times its {} numbers in all\n",
+        counted(list.tasks.len(), "task"),
+        printable(&list.base),
+        list.total_times_base,
+        grouped(list.base_parameters)
+    )
+}
+
+/// What `verify --json` prints of a version.
+#[derive(Serialize)]
+struct VerifiedLine<'a> {
+    task: &'a TaskName,
+    version: &'a Version,
+    newest: bool,
+    verdict: Verdict,
+    #[serde(flatten)]
+    answered: Option<&'a Answered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn verify(arguments: &BankVerify) -> Result<Outcome, Failure> {
+    let bank = Bank::open(&arguments.bank)?;
+    let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
+    let mut output = Ok(());
+    let all = bank.verify(&model, |verified| {
+        if !arguments.json && output.is_ok() {
+            output = print(&verified_text(verified));
+        }
+    })?;
+    output?;
+    let changed = all.iter().filter(|verified| verified.verdict() == Verdict::Changed).count();
+    if arguments.json {
+        let lines: Vec<VerifiedLine<'_>> = all.iter().map(line).collect();
+        print_json(&lines)?;
+    } else {
+        let base = printable(&bank.base().name);
+        let digest = &bank.base().weights_sha256[..12];
+        let of_tasks = match changed {
+            0 => "nothing was forgotten".to_owned(),
+            changed => format!("{changed} changed"),
+        };
+        print(&format!(
+            "base `{base}` is {digest}, as when the bank was made; {}: {of_tasks}\n",
+            counted(all.len(), "version")
+        ))?;
+    }
+    Ok(if changed > 0 { Outcome::TasksChanged } else { Outcome::Done })
+}
+
+fn line(verified: &Verified) -> VerifiedLine<'_> {
+    VerifiedLine {
+        task: &verified.name,
+        version: &verified.version,
+        newest: verified.newest,
+        verdict: verified.verdict(),
+        answered: verified.answered.as_ref().ok(),
+        error: verified.answered.as_ref().err().map(ToString::to_string),
+    }
+}
+
+fn verified_text(verified: &Verified) -> String {
+    let found = match &verified.answered {
+        Ok(Answered::Same { logits }) => format!("same     {} to the last bit", counted(*logits, "answer")),
+        Ok(Answered::OtherProcessor { processor, largest_difference }) => format!(
+            "similar  the files are the same; the answers were given on `{}` and differ here by at most {largest_difference:e}",
+            printable(processor)
+        ),
+        Ok(Answered::Changed { probe, largest_difference }) => {
+            format!(
+                "CHANGED  probe {probe} is answered otherwise; the largest difference is {largest_difference:e}"
+            )
+        }
+        Err(error) => format!("CHANGED  {error}"),
+    };
+    format!("{}@{}  {found}\n", verified.name, verified.version.short())
+}

@@ -1,0 +1,146 @@
+//! Where a trained adapter goes: a folder of its own, or a bank.
+
+use std::path::{Path, PathBuf};
+
+use grafter::adapter::{self, Adapter, Companion};
+use grafter::bank::{Add, Bank, BankError, Incoming, Probes, TaskName, Version, generated_rows, rows_of};
+use grafter::data::{LabelledFile, LabelledRows};
+use grafter::model::Model;
+
+use super::super::{DEFAULT_MODEL, open_bank_model, open_model};
+use crate::args::Train;
+use crate::failure::Failure;
+use crate::terminal::tell;
+
+pub enum Target {
+    Folder { path: PathBuf, overwrite: bool },
+    Bank(Box<Place>),
+}
+
+/// A place in a bank.
+pub struct Place {
+    bank: Bank,
+    task: TaskName,
+    add: Add,
+    made_up_probes: bool,
+}
+
+/// Where the adapter is.
+pub struct Saved {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its task and version in a bank, as they are asked for.
+    pub task: Option<String>,
+}
+
+impl Target {
+    /// The target that the flags name; checked, so that hours of training do not end in a refusal.
+    pub fn of(arguments: &Train) -> Result<Self, Failure> {
+        if let (Some(path), Some(task)) = (&arguments.bank, &arguments.task) {
+            let bank = Bank::open(path)?;
+            let add = if arguments.new_version { Add::NewVersion } else { Add::New };
+            if add == Add::New && bank.tasks()?.iter().any(|known| known.name == *task) {
+                return Err(BankError::TaskExists { name: task.clone() }.into());
+            }
+            let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);
+            return Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes })));
+        }
+        let path = arguments.out.clone().expect("clap asks for --out where there is no --bank");
+        adapter::check_target(&path, arguments.overwrite)?;
+        Ok(Self::Folder { path, overwrite: arguments.overwrite })
+    }
+
+    /// What nothing else may be written into.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder { path, .. } => path,
+            Self::Bank(place) => place.bank.path(),
+        }
+    }
+
+    /// The flag that names it, with its value.
+    pub fn flag(&self) -> (&'static str, &Path) {
+        let flag = match self {
+            Self::Folder { .. } => "--out",
+            Self::Bank(_) => "--bank",
+        };
+        (flag, self.path())
+    }
+
+    /// What it is, for messages.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "adapter's folder",
+            Self::Bank(_) => "bank",
+        }
+    }
+
+    /// `<OUT>.log.jsonl` or `<BANK>.<TASK>.log.jsonl`: beside the folder, so that a run that is killed leaves its log.
+    pub fn log(&self) -> PathBuf {
+        match self {
+            Self::Folder { path, .. } => beside(path, ".log.jsonl"),
+            Self::Bank(place) => beside(place.bank.path(), &format!(".{}.log.jsonl", place.task)),
+        }
+    }
+
+    pub fn open_model(&self, arguments: &Train) -> Result<Model, Failure> {
+        let named = arguments.model.model.as_deref();
+        match self {
+            Self::Folder { .. } => {
+                open_model(named.unwrap_or(DEFAULT_MODEL), arguments.base.unwrap_or_default())
+            }
+            Self::Bank(place) => open_bank_model(&place.bank, named),
+        }
+    }
+
+    /// Writes the adapter. Where it cannot come into the bank any more, it is kept beside it.
+    pub fn save(
+        &self,
+        adapter: &Adapter,
+        companions: &[(Companion, Vec<u8>)],
+        (model, dev): (&Model, &LabelledFile),
+    ) -> Result<Saved, Failure> {
+        match self {
+            Self::Folder { path, overwrite } => {
+                adapter.save_with(path, *overwrite, companions)?;
+                Ok(Saved { folder: path.clone(), task: None })
+            }
+            Self::Bank(place) => match place.put(adapter, companions, (model, dev)) {
+                Ok(version) => Ok(Saved {
+                    folder: place.bank.version_folder(&place.task, &version),
+                    task: Some(format!("{}@{}", place.task, version.short())),
+                }),
+                Err(failure) => {
+                    let kept = beside(place.bank.path(), &format!(".{}.adapter", place.task));
+                    adapter.save_or_keep(&kept, true)?;
+                    let hint = "`grafter bank add` puts it into the bank";
+                    tell(format_args!("the adapter was kept in `{}`: {hint}", kept.display()));
+                    Err(failure)
+                }
+            },
+        }
+    }
+}
+
+impl Place {
+    fn put(
+        &self,
+        adapter: &Adapter,
+        companions: &[(Companion, Vec<u8>)],
+        (model, dev): (&Model, &LabelledFile),
+    ) -> Result<Version, Failure> {
+        let rows = match self.made_up_probes {
+            true => generated_rows(dev.task().pair, adapter.manifest().max_length),
+            false => rows_of(dev)?,
+        };
+        let probes = Probes::take(model, adapter, &rows)?;
+        Ok(self.bank.add(&self.task, &Incoming { adapter, probes: &probes, companions }, self.add)?)
+    }
+}
+
+/// A file or folder of the same name with something after it.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(end);
+    path.with_file_name(name)
+}
