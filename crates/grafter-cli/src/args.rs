@@ -141,12 +141,12 @@ impl RowArgs {
 #[derive(Debug, Args)]
 pub struct Train {
     /// Labelled rows to learn from: .csv, .tsv or .jsonl
-    #[arg(long, value_name = "FILE")]
-    pub train: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "sequence", requires = "dev")]
+    pub train: Option<PathBuf>,
 
     /// Labelled rows to choose the best evaluation by
-    #[arg(long, value_name = "FILE")]
-    pub dev: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "train")]
+    pub dev: Option<PathBuf>,
 
     /// Folder to write the adapter to
     #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
@@ -157,11 +157,11 @@ pub struct Train {
     pub overwrite: bool,
 
     /// Bank to put the adapter into, in place of a folder of its own
-    #[arg(long, value_name = "BANK", requires = "task")]
+    #[arg(long, value_name = "BANK")]
     pub bank: Option<PathBuf>,
 
     /// Name of the task in the bank: small letters, digits, `.`, `_` and `-`
-    #[arg(long, value_name = "NAME", requires = "bank")]
+    #[arg(long, value_name = "NAME", requires = "bank", required_unless_present_any = ["out", "sequence"])]
     pub task: Option<TaskName>,
 
     /// Make this the newest version of a task that the bank has; the earlier ones stay
@@ -171,6 +171,16 @@ pub struct Train {
     /// Prove later that the task has not changed by answers to made-up texts, so that the bank keeps none of the dev rows
     #[arg(long, requires = "bank")]
     pub made_up_probes: bool,
+
+    /// Train a list of tasks into the bank, one after another, and show what is left of each after each training, beside
+    /// the same for fine-tuning one model on them
+    #[arg(long, value_name = "TOML", requires = "bank",
+          conflicts_with_all = ["train", "dev", "out", "task", "log", "tensorboard", "json"])]
+    pub sequence: Option<PathBuf>,
+
+    /// Leave out fine-tuning one model on the tasks of --sequence, which takes longer than the adapters
+    #[arg(long, requires = "sequence")]
+    pub no_fine_tuning: bool,
 
     /// Kind of task: classification or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]

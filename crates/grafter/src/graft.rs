@@ -153,6 +153,20 @@ pub fn graft(
     options: &GraftOptions,
     observer: &mut dyn TrainObserver,
 ) -> Result<Grafted, GraftError> {
+    graft_after(None, model, (train_data, dev_data), options, observer)
+}
+
+/// [`graft`] that begins with what an earlier task made of the encoder, as far as both tasks train it: sequential
+/// fine-tuning, which changes what the earlier task answers. The head begins anew.
+/// # Errors
+/// As of [`graft`].
+pub fn graft_after(
+    earlier: Option<&TaskParameters>,
+    model: &Model,
+    (train_data, dev_data): (&dyn LabelledRows, &dyn LabelledRows),
+    options: &GraftOptions,
+    observer: &mut dyn TrainObserver,
+) -> Result<Grafted, GraftError> {
     options.check(model)?;
     if train_data.task() != dev_data.task() {
         return Err(GraftError::OtherTask {
@@ -180,7 +194,7 @@ pub fn graft(
         let scores = answers.scores(&task, dev_rows.targets());
         scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
     };
-    let data = TrainData { train: &train_rows, dev: &dev_rows, score: &score };
+    let data = TrainData { train: &train_rows, dev: &dev_rows, begin: earlier, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");

@@ -63,6 +63,7 @@ pub mod encoded;
 pub mod encoder;
 mod error;
 pub mod eval;
+pub mod forgetting;
 pub mod gradient;
 pub mod graft;
 pub mod head;

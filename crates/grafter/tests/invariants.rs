@@ -22,8 +22,9 @@ use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout};
 use grafter::eval::{Answers, evaluate};
+use grafter::forgetting::SequentialFineTuning;
 use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftError, GraftOptions, Grafted, graft};
+use grafter::graft::{GraftError, GraftOptions, Grafted, graft, graft_after};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -633,7 +634,7 @@ fn run_with_scores(
         assert_eq!(answers.len(), 8, "one answer for each dev row");
         *rest.borrow_mut().next().expect("no more evaluations than scores")
     };
-    let data = TrainData { train: &rows, dev: &dev, score: &score };
+    let data = TrainData { train: &rows, dev: &dev, begin: None, score: &score };
     train(MODEL.encoder(), &config(4, Pooling::Cls, 2), options, &data, recorder)
 }
 
@@ -798,7 +799,7 @@ fn a_run_can_be_ended_within_an_evaluation() {
     // 300 rows of 48 tokens are two groups.
     let rows: Vec<TokenIds> = (0..300).map(|row| sequence(48, row)).collect();
     let (rows, dev) = (encoded(&rows[..8]), encoded(&rows));
-    let data = TrainData { train: &rows, dev: &dev, score: &|_| 0.5 };
+    let data = TrainData { train: &rows, dev: &dev, begin: None, score: &|_| 0.5 };
     let options = TrainOptions { epochs: Some(3), ..short_run() };
     let run =
         |leaver: &mut Leaver| train(MODEL.encoder(), &config(4, Pooling::Mean, 2), &options, &data, leaver);
@@ -852,7 +853,8 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
 fn a_run_without_rows_is_an_error() {
     let row = [sequence(3, 1)];
     let run = |train_rows: &[TokenIds], dev: &[TokenIds]| {
-        let data = TrainData { train: &encoded(train_rows), dev: &encoded(dev), score: &|_| 0.0 };
+        let data =
+            TrainData { train: &encoded(train_rows), dev: &encoded(dev), begin: None, score: &|_| 0.0 };
         let ended = train(MODEL.encoder(), &config(4, Pooling::Cls, 2), &short_run(), &data, &mut ());
         ended.unwrap_err().to_string()
     };
@@ -961,4 +963,59 @@ fn padding_and_truncation_of_the_tokenizer_file_are_switched_off() {
     let row = Row { text: long, text_b: None, label: None, line: 1 };
     let encoded = grafter::predict::encode_rows(&MODEL, &[row], 64).unwrap();
     assert_eq!(encoded[0], cut);
+}
+
+#[test]
+fn fine_tuning_in_a_sequence_goes_on_with_one_encoder_and_keeps_each_head() {
+    let (train_rows, dev_rows) = opinions();
+    let mut options = GraftOptions { method: Method::Full, ..options() };
+    options.train.epochs = Some(2);
+    options.train.learning_rate = Some(1e-3);
+    let mut tuning = SequentialFineTuning::default();
+    let mut answers = Vec::new();
+    for seed in [1, 2] {
+        options.train.seed = seed;
+        let data: (&dyn LabelledRows, &dyn LabelledRows) = (&train_rows, &dev_rows);
+        let grafted = graft_after(tuning.current(), &MODEL, data, &options, &mut ()).unwrap();
+        answers.push(row_logits(&MODEL, &grafted.adapter, &dev_rows.rows).unwrap());
+        tuning.push(grafted.adapter);
+    }
+    let now: Vec<Adapter> = tuning.tasks(&MODEL.encoder().config).collect();
+    let now: Vec<_> = now.iter().map(|task| row_logits(&MODEL, task, &dev_rows.rows).unwrap()).collect();
+    // The last task is as it was trained; the first has another encoder beneath its head.
+    assert_eq!(now[1], answers[1]);
+    assert_ne!(now[0], answers[0]);
+    // The second began where the first ended, so that it is another than one trained from the frozen encoder.
+    let alone = graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap().adapter;
+    assert_ne!(row_logits(&MODEL, &alone, &dev_rows.rows).unwrap(), answers[1]);
+}
+
+#[test]
+fn a_task_takes_over_what_another_made_of_the_encoder_and_no_head() {
+    let config = |outputs| AdapterConfig {
+        method: Method::Full,
+        bottleneck: 1,
+        activation: AdapterActivation::Relu,
+        adapt_from_layer: 0,
+        pooling: Pooling::Mean,
+        outputs,
+    };
+    let encoder = MODEL.encoder();
+    let mut task = TaskParameters::initialise(&config(2), encoder, 0.1, 1);
+    let before = task.clone();
+    let layout = TaskLayout::new(&config(3), &encoder.config);
+    let values: Vec<f32> = (0..layout.list().len()).map(|place| place as f32).collect();
+    let other = TaskParameters::from_values(layout, values);
+    task.take_encoder_of(&other);
+    for spec in task.layout().list().specs() {
+        let found = &task.values()[spec.range.clone()];
+        if spec.name.starts_with("head.") {
+            assert_eq!(found, &before.values()[spec.range.clone()], "{}", spec.name);
+        } else {
+            let theirs = other.layout().list().specs().iter().find(|their| their.name == spec.name).unwrap();
+            assert_eq!(found, &other.values()[theirs.range.clone()], "{}", spec.name);
+        }
+    }
+    task.set_head_values(&[7.0; 66]);
+    assert_eq!(task.head_values(), [7.0; 66]);
 }

@@ -298,3 +298,91 @@ fn processes_that_change_a_bank_at_once_all_succeed() {
     let expected: Vec<String> = (0..6).map(|task| format!("task-{task}")).collect();
     assert_eq!(place.tasks(), expected);
 }
+
+const TASKS: &str = "[[task]]\nname = \"reviews\"\ntrain = \"data/reviews.csv\"\ndev = \"data/reviews.csv\"\n\n\
+                     [[task]]\nname = \"spam\"\ntrain = \"data/spam.csv\"\ndev = \"data/spam.csv\"\n\
+                     test = \"data/test.csv\"\nmetric = \"f1\"\n\n\
+                     [[task]]\nname = \"rating\"\ntrain = \"data/rating.csv\"\ndev = \"data/rating.csv\"\nkind = \"regression\"\n";
+const RATINGS: &str =
+    "text,label\ngood film,5\nbad film,1\na good story,4.5\na bad story,2\ngood music,5\nbad music,1.5\n";
+
+/// A bank without tasks and the files of a sequence of three.
+fn with_sequence() -> Place {
+    let place = Place::new();
+    place.run(&["bank", "init", "bank"]).succeeded();
+    std::fs::create_dir(place.path("data")).unwrap();
+    for (name, content) in [("reviews", OPINIONS), ("spam", SPAM), ("test", SPAM), ("rating", RATINGS)] {
+        place.write(&format!("data/{name}.csv"), content);
+    }
+    place.write("tasks.toml", TASKS);
+    place
+}
+
+#[test]
+fn a_sequence_shows_what_is_left_of_each_task() {
+    let place = with_sequence();
+    let flags =
+        ["train", "--bank=bank", "--sequence=tasks.toml", "--epochs=20", "--batch-size=4", "--lr=0.02"];
+    let done = place.run(&[&flags[..], &QUICK].concat()).succeeded();
+    assert_eq!(place.tasks(), ["rating", "reviews", "spam"]);
+    assert!(place.verdicts().iter().all(|(_, verdict)| verdict == "same"));
+    let matrices: Value =
+        serde_json::from_slice(&std::fs::read(place.path("bank.forgetting.json")).unwrap()).unwrap();
+    assert_eq!(matrices.as_array().unwrap().len(), 2);
+    for matrix in matrices.as_array().unwrap() {
+        assert_eq!(
+            matrix["tasks"],
+            serde_json::json!([["reviews", "accuracy"], ["spam", "f1"], ["rating", "pearson"]])
+        );
+        let lengths: Vec<usize> =
+            matrix["scores"].as_array().unwrap().iter().map(|row| row.as_array().unwrap().len()).collect();
+        assert_eq!(lengths, [1, 2, 3]);
+    }
+    let score =
+        |matrix: usize, after: usize, task: usize| matrices[matrix]["scores"][after][task].as_f64().unwrap();
+    // With adapters to the last digit; with one model for all, the first task's answers have moved.
+    for task in 0..2 {
+        for after in task..3 {
+            assert_eq!(score(0, after, task), score(0, task, task));
+        }
+    }
+    assert!(score(0, 0, 0) > 0.9 && score(0, 1, 1) > 0.9, "{matrices}");
+    assert!(done.stdout.contains("exactly what it scored after its own"), "{}", done.stdout);
+    let page = std::fs::read_to_string(place.path("bank.forgetting.html")).unwrap();
+    for method in ["houlsby, each task with its own adapter", "full, one model fine-tuned on each task in turn"] {
+        assert!(page.contains(method), "{method}");
+    }
+    // The same names again are refused before anything is trained.
+    let again = place.run(&flags);
+    assert_eq!(again.code, Some(2));
+    assert!(again.stderr.contains("the bank has a task `reviews`"), "{}", again.stderr);
+    assert_eq!(again.stdout, "");
+}
+
+#[test]
+fn a_list_of_tasks_that_cannot_be_used_is_refused_before_training() {
+    let place = with_sequence();
+    let told = |list: &str| {
+        place.write("bad.toml", list);
+        let done = place.run(&["train", "--bank=bank", "--sequence=bad.toml"]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""));
+        done.stderr
+    };
+    let task = "name = \"a\"\ntrain = \"data/spam.csv\"\ndev = \"data/spam.csv\"\n";
+    for (list, part) in [
+        ("", "missing field `task`"),
+        ("task = []", "no task"),
+        ("[[task]]\nname = \"a\"\n", "missing field `train`"),
+        (&format!("[[task]]\n{task}epochs = 3\n"), "unknown field `epochs`"),
+        (&format!("[[task]]\n{task}[[task]]\n{task}"), "two tasks are called `a`"),
+        (&format!("[[task]]\n{}", task.replace("\"a\"", "\"../a\"")), "`../a` is no name of a task"),
+        (&format!("[[task]]\n{}", task.replace("spam", "none")), "data/none.csv"),
+        (&format!("[[task]]\n{task}metric = \"pearson\"\n"), "pearson"),
+        (&format!("[[task]]\n{task}kind = \"regression\"\n"), "data/spam.csv:2"),
+        ("[[task", "bad.toml"),
+    ] {
+        let stderr = told(list);
+        assert!(stderr.contains(part), "{list}: {stderr}");
+    }
+    assert!(place.tasks().is_empty());
+}

@@ -3,6 +3,7 @@
 //! [`TaskLayout`] finds the place of every trained tensor in the flat vector by its exact name once, so that a pass never
 //! looks up a name. [`TaskParameters`] holds the numbers.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use grafter_nn::adapter::{AdapterGradients, AdapterWeights};
@@ -12,7 +13,8 @@ use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 
 use super::config::AdapterConfig;
 use super::list::{
-    EMBEDDINGS_LAYER_NORM, HEAD, Lowest, POOLER, ParameterList, Place, Projection, Role, Site, TABLES,
+    EMBEDDINGS_LAYER_NORM, HEAD, Lowest, POOLER, ParameterList, ParameterSpec, Place, Projection, Role, Site,
+    TABLES,
 };
 use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
@@ -326,6 +328,30 @@ impl TaskParameters {
     /// Names, shapes and places.
     pub fn layout(&self) -> &TaskLayout {
         &self.layout
+    }
+
+    /// Takes over what another task made of the encoder: every tensor that both have, but for the head.
+    pub fn take_encoder_of(&mut self, other: &Self) {
+        let head = format!("{HEAD}.");
+        let theirs: HashMap<&str, &ParameterSpec> =
+            other.layout.list.specs().iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        for spec in self.layout.list.specs().iter().filter(|spec| !spec.name.starts_with(&head)) {
+            if let Some(their) = theirs.get(spec.name.as_str()).filter(|their| their.shape == spec.shape) {
+                self.values[spec.range.clone()].copy_from_slice(&other.values[their.range.clone()]);
+            }
+        }
+    }
+
+    /// All numbers of the head, as they stand in the list.
+    pub fn head_values(&self) -> &[f32] {
+        &self.values[self.layout.head.clone()]
+    }
+
+    /// The task with another head.
+    /// # Panics
+    /// If it has not as many numbers.
+    pub fn set_head_values(&mut self, values: &[f32]) {
+        self.values[self.layout.head.clone()].copy_from_slice(values);
     }
 
     /// All numbers, in the order of the list.

@@ -216,6 +216,8 @@ pub struct TrainData<'a> {
     pub train: &'a EncodedRows,
     /// Rows to choose by.
     pub dev: &'a EncodedRows,
+    /// A task whose encoder the run begins with, as far as both train it; the frozen encoder if absent.
+    pub begin: Option<&'a TaskParameters>,
     /// Score of the answers to all dev rows, in their order; higher is better, NaN is worse than any number.
     pub score: &'a dyn Fn(&Answers) -> f64,
 }
@@ -240,6 +242,9 @@ pub fn train(
         return Err(TrainError::NoBatch);
     }
     let mut state = TrainState::begin(encoder, config, options);
+    if let Some(earlier) = data.begin {
+        state.parameters.take_encoder_of(earlier);
+    }
     observer.begin();
     let of_epoch = steps_per_epoch(data.train.len(), options.batch_size);
     let of_epochs = of_epoch * u64::from(options.epochs_for(data.train.len()));

@@ -1,5 +1,6 @@
 //! `grafter train`: trains an adapter on a file of labelled text and writes its folder, or puts it into a bank.
 
+mod sequence;
 mod target;
 
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{self, Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows};
+use grafter::data::{LabelledFile, LabelledRows, Source};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{History, Texts, TrainReport};
@@ -51,7 +52,24 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
+    match &arguments.sequence {
+        Some(list) => sequence::run(arguments, list),
+        None => run_one(arguments),
+    }
+}
+
+/// The rows to learn from and those to choose by.
+fn sources(arguments: &Train) -> [Source; 2] {
+    let source = |file: &Option<PathBuf>| {
+        let file = file.as_ref().expect("clap asks for --train and --dev where there is no --sequence");
+        arguments.rows.source(file)
+    };
+    [source(&arguments.train), source(&arguments.dev)]
+}
+
+fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
+    let [train_source, dev_source] = sources(arguments);
     let target = Target::of(arguments)?;
     let log = arguments.log.clone().unwrap_or_else(|| target.log());
     let hint = format!("write the log beside the {}, not in it", target.what());
@@ -61,20 +79,20 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
         super::refuse_inside(("--tensorboard", folder), target.flag(), &hint)?;
         super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
     }
-    let train = LabelledFile::read_train(&arguments.rows.source(&arguments.train), arguments.kind)?;
+    let train = LabelledFile::read_train(&train_source, arguments.kind)?;
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
         if let Some(hint) = warning.hint() {
             tell(format_args!("hint: {hint}: pass `--kind regression`"));
         }
     }
-    let dev = LabelledFile::read_eval(&arguments.rows.source(&arguments.dev), train.task())?;
+    let dev = LabelledFile::read_eval(&dev_source, train.task())?;
     let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
     options.train.budget.folder = Some(adapter::parent_of(target.path()).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;
-    super::refuse_output(&log, "--log", &[&arguments.train, &arguments.dev])?;
+    super::refuse_output(&log, "--log", &[&train_source.path, &dev_source.path])?;
     refuse_foreign_log(&log)?;
     // Temporary files lie beside what is written.
     for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
@@ -132,7 +150,7 @@ fn companions(
     if let Texts::Unreadable(error) = &texts {
         tell(format_args!("warning: the report has no texts: {error}"));
     }
-    let (train, dev) = (arguments.rows.source(&arguments.train), arguments.rows.source(&arguments.dev));
+    let [train, dev] = sources(arguments);
     TrainReport { grafted, history, train: &train, dev: &dev, texts }.files()
 }
 

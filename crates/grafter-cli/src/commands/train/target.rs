@@ -37,17 +37,21 @@ impl Target {
     /// The target that the flags name; checked, so that hours of training do not end in a refusal.
     pub fn of(arguments: &Train) -> Result<Self, Failure> {
         if let (Some(path), Some(task)) = (&arguments.bank, &arguments.task) {
-            let bank = Bank::open(path)?;
-            let add = if arguments.new_version { Add::NewVersion } else { Add::New };
-            if add == Add::New && bank.tasks()?.iter().any(|known| known.name == *task) {
-                return Err(BankError::TaskExists { name: task.clone() }.into());
-            }
-            let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);
-            return Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes })));
+            return Self::in_bank(Bank::open(path)?, task, arguments);
         }
         let path = arguments.out.clone().expect("clap asks for --out where there is no --bank");
         adapter::check_target(&path, arguments.overwrite)?;
         Ok(Self::Folder { path, overwrite: arguments.overwrite })
+    }
+
+    /// A task of a bank, whose name must be free unless the flags say otherwise.
+    pub fn in_bank(bank: Bank, task: &TaskName, arguments: &Train) -> Result<Self, Failure> {
+        let add = if arguments.new_version { Add::NewVersion } else { Add::New };
+        if add == Add::New && bank.tasks()?.iter().any(|known| known.name == *task) {
+            return Err(BankError::TaskExists { name: task.clone() }.into());
+        }
+        let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);
+        Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes })))
     }
 
     /// What nothing else may be written into.
@@ -139,7 +143,7 @@ impl Place {
 }
 
 /// A file or folder of the same name with something after it.
-fn beside(path: &Path, end: &str) -> PathBuf {
+pub fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(end);
     path.with_file_name(name)

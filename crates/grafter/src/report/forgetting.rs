@@ -1,0 +1,73 @@
+//! The page of a sequence of tasks: the score of each after each training, for adapters and for sequential fine-tuning.
+
+use super::chart::{Cell, HeatMap, Labels};
+use super::page::{Page, Paragraph, Section};
+use crate::forgetting::ForgettingMatrix;
+
+/// The page; the first matrix is that of the tasks that were kept.
+pub fn page(matrices: &[ForgettingMatrix], base: &str, rows: &str) -> Page {
+    let tasks = matrices.first().map_or(0, |matrix| matrix.tasks.len());
+    let text = format!(
+        "{tasks} tasks were trained one after another on `{base}`, each without the rows of the earlier ones, and after each \
+         training all tasks so far were scored on their {rows} rows. A row of the matrix is a moment: what stands below the \
+         diagonal is what became of a task while others were trained. Colours go by the score."
+    );
+    let mut page = Page::new("What is left of each task", format!("{tasks} tasks in a sequence"))
+        .with(Section::new("How to read this").with(&Paragraph(text)));
+    for matrix in matrices {
+        page = page.with(
+            Section::new(&matrix.method)
+                .with(&Paragraph(summary(matrix)))
+                .with(&heat_map(matrix, range(matrices))),
+        );
+    }
+    page
+}
+
+/// One sentence on what was lost.
+pub fn summary(matrix: &ForgettingMatrix) -> String {
+    let earlier = matrix.tasks.len().saturating_sub(1);
+    let lost: Vec<Option<f64>> = (0..earlier).map(|task| matrix.lost(task)).collect();
+    if lost.iter().all(|lost| *lost == Some(0.0)) {
+        return "Every task scores after the last training exactly what it scored after its own.".to_owned();
+    }
+    let worst = (0..earlier).max_by(|a, b| lost[*a].unwrap_or(0.0).total_cmp(&lost[*b].unwrap_or(0.0)));
+    match (matrix.mean_lost(), worst) {
+        (Some(mean), Some(worst)) => format!(
+            "After the last training the earlier tasks score {:.1} points less than after their own in the mean, `{}` {:.1} \
+             points.",
+            100.0 * mean,
+            matrix.tasks[worst].0,
+            100.0 * lost[worst].unwrap_or(0.0)
+        ),
+        _ => "A score is not defined, so that no loss can be told.".to_owned(),
+    }
+}
+
+/// One scale for all, so that colours can be compared.
+fn range(matrices: &[ForgettingMatrix]) -> Option<(f64, f64)> {
+    let all = || matrices.iter().flat_map(|matrix| matrix.scores.iter().flatten().flatten().copied());
+    let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    (lowest < highest).then_some((lowest, highest))
+}
+
+fn heat_map(matrix: &ForgettingMatrix, range: Option<(f64, f64)>) -> HeatMap {
+    let count = matrix.tasks.len();
+    let cell = |after: usize, task: usize| match matrix.scores[after].get(task) {
+        Some(Some(score)) => Cell { value: *score, text: format!("{:.1}", 100.0 * score) },
+        Some(None) => Cell::of(f64::NAN),
+        None => Cell { value: f64::NAN, text: String::new() },
+    };
+    let metrics = matrix.tasks.iter().map(|(name, metric)| format!("{name} ({metric})"));
+    HeatMap {
+        title: "Scores, times 100".to_owned(),
+        rows: Labels {
+            name: "after the training of".to_owned(),
+            labels: matrix.tasks.iter().map(|(name, _)| name.clone()).collect(),
+        },
+        columns: Labels { name: "score of".to_owned(), labels: metrics.collect() },
+        cells: (0..count).map(|after| (0..count).map(|task| cell(after, task)).collect()).collect(),
+        range,
+        scale: "score".to_owned(),
+    }
+}
