@@ -60,7 +60,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Quickstart {
-    /// Folder for the data and the three adapters; what an earlier quickstart left there is replaced
+    /// Folder for the data and the bank of three tasks; what an earlier quickstart left there is replaced
     #[arg(long, value_name = "DIR", default_value = "grafter-quickstart")]
     pub out: PathBuf,
 

@@ -1,8 +1,9 @@
 //! `grafter quickstart`: trains three small tasks on one frozen model and shows, by comparison, that none disturbs
 //! another.
 //!
-//! What it claims it measures: the first task's answers are taken through its saved folder right after its training
-//! and again after the third, bit for bit, and the base's numbers in memory are digested before and after.
+//! What it claims it measures: the first task's answers are taken through the bank right after its training and again
+//! after the third, bit for bit, the bank verifies every task, and the base's numbers in memory are digested before and
+//! after.
 //! [`tasks`] holds the data, [`folder`] decides what may be written, [`text`] is what people read.
 
 mod folder;
@@ -11,7 +12,7 @@ mod text;
 
 use std::time::Instant;
 
-use grafter::adapter::Adapter;
+use grafter::bank::{Bank, Incoming, Probes, Verdict, rows_of};
 use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::{GraftError, GraftOptions, graft};
@@ -39,28 +40,38 @@ pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
     let model = open_model(&arguments.model.model, BasePrecision::F32)?;
     interrupt::listen();
     out.write_data()?;
+    let bank = out.bank(&model)?;
     let before = model.encoder().digest_in_memory();
     print(&text::opening(&model))?;
     let mut first = None;
     for (place, task) in TASKS.iter().enumerate() {
-        let dev = train_task(place, task, &model, &mut out)?;
+        let dev = train_task((place, task), &model, &mut out, &bank)?;
         if first.is_none() {
-            first = Some(Kept { task, bits: bits(task, &model, &out, &dev)?, dev });
+            first = Some(Kept { task, bits: bits(task, &model, &bank, &dev)?, dev });
         }
     }
     if let Some(first) = &first {
-        print(&first.compare(&model, &out)?)?;
+        print(&first.compare(&model, &bank)?)?;
+    }
+    let verified = bank.verify(&model, |_| {})?;
+    if let Some(changed) = verified.iter().find(|verified| verified.verdict() == Verdict::Changed) {
+        return Err(broken(&format!("`{}` is not what it was when it came into the bank", changed.name)));
     }
     if model.encoder().digest_in_memory() != before {
         return Err(broken("the base changed in memory while the tasks were trained"));
     }
     print(&text::base_unchanged(&before))?;
-    print(&text::closing(out.path(), &arguments.model.model, EPOCHS))?;
+    print(&text::closing(&out, &arguments.model.model, EPOCHS))?;
     Ok(Outcome::Done)
 }
 
 /// Trains and saves one task and shows what it gives; returns its dev rows.
-fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> Result<Dataset, Failure> {
+fn train_task(
+    (place, task): (usize, &Task),
+    model: &Model,
+    out: &mut OutFolder,
+    bank: &Bank,
+) -> Result<Dataset, Failure> {
     let start = Instant::now();
     let [train_file, dev_file] = ["train", "dev"].map(|split| Source::new(out.data_file(task, split)));
     let train = Dataset::read_train(&train_file, TaskKind::Classification)?;
@@ -85,11 +96,12 @@ fn train_task(place: usize, task: &Task, model: &Model, out: &mut OutFolder) -> 
     let report =
         TrainReport { grafted: &grafted, history: &history, train: &train_file, dev: &dev_file, texts };
     let adapter = &grafted.adapter;
-    out.save(task, adapter, &report.files())?;
-    let bytes = out.adapter_bytes(task);
-    print(&text::result(adapter, bytes, start.elapsed().as_secs_f64()))?;
+    let probes = Probes::take(model, adapter, &rows_of(&dev)?)?;
+    let version =
+        out.save(bank, task, &Incoming { adapter, probes: &probes, companions: &report.files() })?;
+    print(&text::result(adapter, adapter.folder_bytes(), start.elapsed().as_secs_f64()))?;
     let rows: Vec<Row> = task.fresh.iter().map(tasks::Fresh::row).collect();
-    let saved = Adapter::load(&out.adapter_folder(task), model)?;
+    let saved = bank.load(&task.task_name(), &version, model)?;
     let answers: Vec<Prediction> = predict(model, &saved, &rows)?;
     print(&text::answers(task, &answers))?;
     Ok(dev)
@@ -104,8 +116,8 @@ struct Kept<'a> {
 
 impl Kept<'_> {
     /// Answers again, now that other tasks were trained, and compares every bit.
-    fn compare(&self, model: &Model, out: &OutFolder) -> Result<String, Failure> {
-        let now = bits(self.task, model, out, &self.dev)?;
+    fn compare(&self, model: &Model, bank: &Bank) -> Result<String, Failure> {
+        let now = bits(self.task, model, bank, &self.dev)?;
         if now != self.bits {
             let name = self.task.name;
             return Err(broken(&format!("`{name}` answers differently after the other tasks were trained")));
@@ -115,9 +127,10 @@ impl Kept<'_> {
     }
 }
 
-/// The bits of a task's logits on its dev rows, through its saved folder.
-fn bits(task: &Task, model: &Model, out: &OutFolder, dev: &Dataset) -> Result<Vec<Vec<u32>>, Failure> {
-    let adapter = Adapter::load(&out.adapter_folder(task), model)?;
+/// The bits of a task's logits on its dev rows, through what is saved of it.
+fn bits(task: &Task, model: &Model, bank: &Bank, dev: &Dataset) -> Result<Vec<Vec<u32>>, Failure> {
+    let name = task.task_name();
+    let adapter = bank.load(&name, &bank.task(&name)?.newest().version, model)?;
     let logits = row_logits(model, &adapter, &dev.rows)?;
     Ok(logits.iter().map(|logits| logits.iter().map(|logit| logit.to_bits()).collect()).collect())
 }

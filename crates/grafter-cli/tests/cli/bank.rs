@@ -349,7 +349,9 @@ fn a_sequence_shows_what_is_left_of_each_task() {
     assert!(score(0, 0, 0) > 0.9 && score(0, 1, 1) > 0.9, "{matrices}");
     assert!(done.stdout.contains("exactly what it scored after its own"), "{}", done.stdout);
     let page = std::fs::read_to_string(place.path("bank.forgetting.html")).unwrap();
-    for method in ["houlsby, each task with its own adapter", "full, one model fine-tuned on each task in turn"] {
+    for method in
+        ["houlsby, each task with its own adapter", "full, one model fine-tuned on each task in turn"]
+    {
         assert!(page.contains(method), "{method}");
     }
     // The same names again are refused before anything is trained.

@@ -1,15 +1,17 @@
-//! The folder that a quickstart writes: its data files, its adapters, and a record of both.
+//! The folder that a quickstart writes: its data files, a bank with its tasks, and a record of both.
 //!
-//! The record, `quickstart.json`, holds the SHA-256 of every file that was written. A file or adapter is replaced only
-//! if it is still what the record says; so whatever a user put there, or changed, is never overwritten. All of it is
-//! checked before anything is written or trained.
+//! The record, `quickstart.json`, holds the SHA-256 of every file and the version of every task that was written. Either is
+//! replaced only if it is still what the record says; so whatever a user put there, or changed, is never overwritten. All
+//! of it is checked before anything is written or trained.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{Adapter, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target};
+use grafter::adapter::MANIFEST_FILE;
+use grafter::bank::{Add, Bank, Incoming, TaskName, TaskRef, Version};
 use grafter::digest::{sha256_file, sha256_hex};
+use grafter::model::Model;
 use serde::{Deserialize, Serialize};
 
 use super::tasks::{TASKS, Task};
@@ -17,8 +19,9 @@ use crate::failure::Failure;
 
 const RECORD_FILE: &str = "quickstart.json";
 const DATA_FOLDER: &str = "data";
+const BANK_FOLDER: &str = "bank";
 
-/// What a quickstart wrote: SHA-256 by path inside the folder, `/` between its parts.
+/// What a quickstart wrote: SHA-256 of files and versions of tasks, by their path inside the folder, `/` between its parts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -54,7 +57,10 @@ impl OutFolder {
             for (split, content) in [("train", task.train), ("dev", task.dev)] {
                 folder.check_data_file(task, split, content)?;
             }
-            folder.check_adapter(task)?;
+        }
+        if folder.bank_folder().exists() {
+            let bank = Bank::open(&folder.bank_folder())?;
+            TASKS.iter().try_for_each(|task| folder.check_task(&bank, task).map(drop))?;
         }
         Ok(folder)
     }
@@ -63,8 +69,19 @@ impl OutFolder {
         &self.path
     }
 
-    pub fn adapter_folder(&self, task: &Task) -> PathBuf {
-        self.path.join(task.name)
+    pub fn bank_folder(&self) -> PathBuf {
+        self.path.join(BANK_FOLDER)
+    }
+
+    /// The bank of an earlier quickstart, or a new one.
+    pub fn bank(&self, model: &Model) -> Result<Bank, Failure> {
+        let folder = self.bank_folder();
+        if !folder.exists() {
+            return Ok(Bank::init(&folder, model)?);
+        }
+        let bank = Bank::open(&folder)?;
+        bank.check_model(model)?;
+        Ok(bank)
     }
 
     pub fn data_file(&self, task: &Task, split: &str) -> PathBuf {
@@ -87,24 +104,17 @@ impl OutFolder {
         self.write_record()
     }
 
-    /// Saves an adapter with the report of its run, replacing one of an earlier quickstart.
-    pub fn save(
-        &mut self,
-        task: &Task,
-        adapter: &Adapter,
-        report: &[(Companion, Vec<u8>)],
-    ) -> Result<(), Failure> {
+    /// Puts a task into the bank, in the place of one of an earlier quickstart.
+    pub fn save(&mut self, bank: &Bank, task: &Task, incoming: &Incoming<'_>) -> Result<Version, Failure> {
+        let name = task.task_name();
         // Again, as training took its time.
-        self.check_adapter(task)?;
-        adapter.save_with(&self.adapter_folder(task), true, report)?;
-        let digest = adapter.manifest().weights_sha256.clone();
-        self.record.written_by_quickstart.insert(adapter_key(task), digest);
-        self.write_record()
-    }
-
-    /// Size of an adapter's weights.
-    pub fn adapter_bytes(&self, task: &Task) -> u64 {
-        fs::metadata(self.adapter_folder(task).join(WEIGHTS_FILE)).map_or(0, |file| file.len())
+        if self.check_task(bank, task)? {
+            bank.remove(&TaskRef { name: name.clone(), version: None })?;
+        }
+        let version = bank.add(&name, incoming, Add::New)?;
+        self.record.written_by_quickstart.insert(task_key(&name), version.to_string());
+        self.write_record()?;
+        Ok(version)
     }
 
     fn check_data_file(&self, task: &Task, split: &str, content: &str) -> Result<(), Failure> {
@@ -120,19 +130,22 @@ impl OutFolder {
         Err(refused(&path, "exists and is not what an earlier quickstart wrote"))
     }
 
-    fn check_adapter(&self, task: &Task) -> Result<(), Failure> {
-        let folder = self.adapter_folder(task);
-        // An empty folder, or none, may be written; what is no adapter, or more than one, may not.
-        if check_target(&folder, false).is_ok() {
-            return Ok(());
+    /// Whether an earlier quickstart made the task.
+    fn check_task(&self, bank: &Bank, task: &Task) -> Result<bool, Failure> {
+        let name = task.task_name();
+        let Some(found) = bank.tasks()?.into_iter().find(|found| found.name == name) else {
+            return Ok(false);
+        };
+        let recorded = self.record.written_by_quickstart.get(&task_key(&name));
+        if found
+            .versions
+            .iter()
+            .all(|entry| recorded.is_some_and(|recorded| recorded == entry.version.as_str()))
+        {
+            return Ok(true);
         }
-        check_target(&folder, true)?;
-        let weights = folder.join(WEIGHTS_FILE);
-        let found = sha256_file(&weights).map_err(read(&weights))?;
-        if self.record.written_by_quickstart.get(&adapter_key(task)) != Some(&found) {
-            return Err(refused(&folder, "exists and is not an adapter that an earlier quickstart made"));
-        }
-        Ok(())
+        let what = format!("has a task `{name}` that no earlier quickstart made");
+        Err(refused(bank.path(), &what))
     }
 
     fn write_record(&self) -> Result<(), Failure> {
@@ -145,8 +158,8 @@ fn data_key(task: &Task, split: &str) -> String {
     format!("{DATA_FOLDER}/{}/{split}.tsv", task.name)
 }
 
-fn adapter_key(task: &Task) -> String {
-    format!("{}/{WEIGHTS_FILE}", task.name)
+fn task_key(name: &TaskName) -> String {
+    format!("{BANK_FOLDER}/tasks/{name}")
 }
 
 /// Writes a file whole or not at all.
@@ -177,8 +190,6 @@ fn refused(path: &Path, why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use grafter::adapter::MANIFEST_FILE;
-
     use super::*;
 
     #[test]
@@ -221,29 +232,34 @@ mod tests {
     }
 
     #[test]
-    fn other_folders_and_adapters_are_refused() {
+    fn what_is_no_bank_and_a_task_of_somebody_else_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let task = folder.path().join(TASKS[0].name);
+        let bank = folder.path().join(BANK_FOLDER);
+        fs::create_dir(&bank).unwrap();
+        fs::write(bank.join("notes.txt"), "mine").unwrap();
+        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("bank` is not a bank"), "{error}");
+        fs::remove_dir_all(&bank).unwrap();
+        let model_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert");
+        let model = Model::read(&model_folder, "tiny-bert").unwrap();
+        let mut out = OutFolder::open(folder.path()).unwrap();
+        let bank = out.bank(&model).unwrap();
+        // A task of the same name whose version is not in the record.
+        let name = TASKS[0].task_name();
+        let (version, other) = ("0".repeat(64), "1".repeat(64));
+        let entry = |version: &str| {
+            format!(r#"{{"name": "{name}", "versions": [{{"version": "{version}", "probes_sha256": ""}}]}}"#)
+        };
+        let task = bank.path().join("tasks").join(name.as_str());
         fs::create_dir(&task).unwrap();
+        fs::write(task.join("task.json"), entry(&version)).unwrap();
+        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("has a task `reviews` that no earlier quickstart made"), "{error}");
+        out.record.written_by_quickstart.insert(task_key(&name), version);
+        out.write_record().unwrap();
         assert!(OutFolder::open(folder.path()).is_ok());
-        fs::write(task.join("notes.txt"), "mine").unwrap();
-        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
-        assert!(error.ends_with("exists and is not an adapter folder"), "{error}");
-        fs::rename(task.join("notes.txt"), folder.path().join("notes.txt")).unwrap();
-        fs::write(task.join(MANIFEST_FILE), "{}").unwrap();
-        fs::write(task.join(WEIGHTS_FILE), "weights").unwrap();
-        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
-        assert!(error.ends_with("is not an adapter that an earlier quickstart made"), "{error}");
-        let record = format!(
-            r#"{{"written_by_quickstart":{{"{}":"{}"}}}}"#,
-            adapter_key(&TASKS[0]),
-            sha256_hex(b"weights")
-        );
-        fs::write(folder.path().join(RECORD_FILE), record).unwrap();
-        assert!(OutFolder::open(folder.path()).is_ok());
-        fs::write(task.join("notes.txt"), "mine").unwrap();
-        let error = OutFolder::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("holds `notes.txt`"), "{error}");
+        fs::write(task.join("task.json"), entry(&other)).unwrap();
+        assert!(OutFolder::open(folder.path()).is_err());
     }
 
     #[test]

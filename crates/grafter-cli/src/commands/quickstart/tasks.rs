@@ -1,5 +1,6 @@
 //! The three tasks: their data, built into the program, and texts that are in none of it.
 
+use grafter::bank::TaskName;
 use grafter::data::Row;
 
 /// One task of the quickstart.
@@ -14,6 +15,18 @@ pub struct Task {
     pub dev: &'static str,
     /// What it is asked after its training.
     pub fresh: &'static [Fresh],
+}
+
+impl Task {
+    /// Its name in the bank.
+    pub fn task_name(&self) -> TaskName {
+        self.name.parse().expect("the names are of the form")
+    }
+
+    /// Whether its rows are single texts.
+    pub fn is_single(&self) -> bool {
+        self.fresh.iter().all(|fresh| fresh.text_b.is_none())
+    }
 }
 
 /// A text, or a pair, that is in none of the files. They were not chosen by what is answered, so some answers are wrong,

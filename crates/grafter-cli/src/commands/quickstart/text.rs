@@ -1,14 +1,15 @@
 //! What the quickstart says, and the commands that it ends with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grafter::adapter::Adapter;
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::Prediction;
 
+use super::folder::OutFolder;
 use super::tasks::{TASKS, Task};
-use crate::commands::{field, metric_text, percent};
+use crate::commands::{DEFAULT_MODEL, field, metric_text, percent};
 use crate::terminal::{bytes, grouped};
 
 /// What happens, in three sentences.
@@ -90,7 +91,7 @@ fn score(answer: &Prediction) -> f64 {
 pub fn not_forgotten(task: &Task, rows: usize, logits: usize) -> String {
     format!(
         "\nNothing forgotten: with two more tasks trained, `{}` answers its {rows} dev rows bit for bit as before\n\
-         ({} logits compared).\n",
+         ({} logits compared), and every file of the bank is the one that came into it.\n",
         task.name,
         grouped(logits)
     )
@@ -104,27 +105,26 @@ pub fn base_unchanged(digest: &str) -> String {
 }
 
 /// Where everything lies and what to type next.
-pub fn closing(out: &Path, model: &str, epochs: u32) -> String {
+pub fn closing(out: &OutFolder, model: &str, epochs: u32) -> String {
     let program = program();
-    let out = out.display().to_string();
-    let path = |rest: &str| quoted(&Path::new(&out).join(rest).display().to_string());
+    let path = |path: PathBuf| quoted(&path.display().to_string());
+    let (bank, first) = (path(out.bank_folder()), &TASKS[0]);
     let model = match model {
-        "minilm" => String::new(),
+        DEFAULT_MODEL => String::new(),
         other => format!(" --model {}", quoted(other)),
     };
-    let first = TASKS[0].name;
-    let names: Vec<String> = TASKS.iter().map(|task| path(task.name)).collect();
     format!(
-        "\nAdapters  {}, each with a report.html\nData      {}\n\nNext:\n\
-         \x20 echo \"The soup was cold.\" | {program} predict --adapter {adapter}{model}\n\
-         \x20 {program} inspect {adapter}\n\
-         \x20 {program} train --train {train} --dev {dev} --out {own} --epochs {epochs}{model}\n",
-        names.join("  "),
-        path("data"),
-        adapter = path(first),
-        train = path(&format!("data/{first}/train.tsv")),
-        dev = path(&format!("data/{first}/dev.tsv")),
-        own = path(&format!("my-{first}")),
+        "\nBank  {bank}, with a report.html beside each adapter\nData  {data}\n\nNext:\n\
+         \x20 echo \"The soup was cold.\" | {program} predict --bank {bank} --tasks {single}{model}\n\
+         \x20 {program} train --bank {bank} --task my-{name} --train {train} --dev {dev} --epochs {epochs}{model}\n\
+         \x20 {program} bank list {bank}\n\
+         \x20 {program} bank verify {bank}{model}\n",
+        data = path(out.path().join("data")),
+        single =
+            TASKS.iter().filter(|task| task.is_single()).map(|task| task.name).collect::<Vec<_>>().join(","),
+        name = first.name,
+        train = path(out.data_file(first, "train")),
+        dev = path(out.data_file(first, "dev")),
     )
 }
 
