@@ -88,8 +88,8 @@ fn text(tokens: &TokenIds) -> (&[u32], &[u32]) {
     (&tokens.ids, &tokens.type_ids)
 }
 
-/// Places of the queries by how many layers they share with others of the same text: in their order where they share
-/// none, equal texts together otherwise.
+/// Places of the queries by how many layers they share with others of the same text: those of one task together where
+/// they share none, equal texts together otherwise.
 fn by_shared_layers(queries: &[Query<'_>]) -> BTreeMap<usize, Vec<usize>> {
     let mut known = HashMap::new();
     let mut texts: Vec<(usize, Vec<usize>)> = Vec::new();
@@ -109,8 +109,14 @@ fn by_shared_layers(queries: &[Query<'_>]) -> BTreeMap<usize, Vec<usize>> {
         let shared = if places.len() > 1 { layers } else { 0 };
         by_layers.entry(shared).or_default().extend(places);
     }
-    // Rows of one task that stand together are one segment.
-    by_layers.entry(0).or_default().sort_unstable();
+    // Rows of one task that stand together are one segment, whose products are as large as they can be.
+    let mut tasks = HashMap::new();
+    for query in queries {
+        let next = tasks.len();
+        tasks.entry(std::ptr::from_ref(query.task)).or_insert(next);
+    }
+    let task = |place: &usize| tasks[&std::ptr::from_ref(queries[*place].task)];
+    by_layers.entry(0).or_default().sort_unstable_by_key(|place| (task(place), *place));
     by_layers
 }
 
@@ -358,7 +364,7 @@ mod tests {
         ];
         let queries: Vec<Query<'_>> =
             asked.iter().map(|(text, task)| Query { tokens: &texts[*text], task }).collect();
-        let expected = [(0, vec![2, 3, 5]), (1, vec![0, 6, 4, 8]), (2, vec![1, 7])];
+        let expected = [(0, vec![2, 5, 3]), (1, vec![0, 6, 4, 8]), (2, vec![1, 7])];
         assert_eq!(by_shared_layers(&queries), BTreeMap::from(expected));
     }
 }
