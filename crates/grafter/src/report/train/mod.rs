@@ -13,9 +13,9 @@ pub use history::History;
 use serde::Serialize;
 
 use self::answers::{MATRIX_LABELS, WorstNumbers};
-use self::facts::grouped;
 use self::history::{smoothed, thinned};
 use super::chart::{Axis, Mark, Plot, Point, Series};
+use super::number::grouped;
 use super::page::{Code, Folded, Page, Paragraph, Section};
 use super::table::{Facts, Tile, Tiles};
 use crate::adapter::Companion;
