@@ -2,7 +2,7 @@
 
 mod compare;
 
-pub use compare::{Assigned, Compare, Glue, Limits, Reproduce, Sweep, Tune};
+pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
 
 use std::path::PathBuf;
 
