@@ -409,18 +409,35 @@ def report(results, start, arguments):
 
 def first_prediction(scratch, tries=10):
     """Seconds from the start of `grafter predict` to its end on one text, with the model in the page cache: the median."""
-    rows, adapter, text = scratch / "few.tsv", scratch / "few", scratch / "one.txt"
-    rows.write_text("text\tlabel\n" + "".join(f"day {i} was {'good' if i % 2 else 'bad'}\t{i % 2}\n" for i in range(16)))
+    adapter, text = scratch / "few", scratch / "one.txt"
     text.write_text("a fine day\n")
-    grafter = ROOT / "target/release/grafter"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([grafter, "train", "--train", rows, "--dev", rows, "--epochs", "1", "--out", adapter], **quiet)
+    train_few(scratch, adapter, "--epochs", "1")
     seconds = []
     for _ in range(tries):
         start = time.perf_counter()
-        subprocess.run([grafter, "predict", "--adapter", adapter, "--input", text], **quiet)
+        subprocess.run([ROOT / "target/release/grafter", "predict", "--adapter", adapter, "--input", text], **QUIET)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+QUIET = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def train_few(scratch, adapter, *flags):
+    """`grafter train` on sixteen short texts."""
+    rows = scratch / "few.tsv"
+    rows.write_text("text\tlabel\n" + "".join(f"day {i} was {'good' if i % 2 else 'bad'}\t{i % 2}\n" for i in range(16)))
+    grafter = ROOT / "target/release/grafter"
+    subprocess.run([grafter, "train", "--train", rows, "--dev", rows, "--out", adapter, *flags], **QUIET)
+
+
+def check_events(scratch):
+    """TensorBoard's own reader finds the numbers of a run's log in the run's events."""
+    adapter, events = scratch / "logged", scratch / "events"
+    train_few(scratch, adapter, "--epochs", "3", "--batch-size", "4", "--tensorboard", events)
+    check = [sys.executable, ROOT / "reference" / "tensorboard_check.py", events, adapter.with_suffix(".log.jsonl")]
+    if subprocess.run(check).returncode != 0:
+        raise SystemExit("the events that `grafter train --tensorboard` wrote are not those of its log")
 
 
 def machine():
@@ -462,7 +479,7 @@ def main():
     parser.add_argument("--engines", nargs="+", choices=names, default=names)
     parser.add_argument("--cache", type=Path, default=ROOT / "target" / "compare")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
-    parser.add_argument("--smoke", action="store_true", help="one batch, one round, few engines: does it run?")
+    parser.add_argument("--smoke", action="store_true", help="one batch, one round, few engines, and the events: does it run?")
     arguments = parser.parse_args()
     arguments.shown = [shlex.quote(part) for part in sys.argv[1:] if part != "--write"]
     if arguments.smoke:
@@ -481,6 +498,8 @@ def main():
             for what, rows in works.items():
                 print(f"{model}, {what}", flush=True)
                 results.append(measure(model, rows, what, arguments, scratch))
+        if arguments.smoke:
+            check_events(scratch)
         start = first_prediction(scratch)
     text = report(results, start, arguments)
     print(text)

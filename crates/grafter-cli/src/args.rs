@@ -4,7 +4,7 @@ mod bank;
 mod compare;
 
 pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};
-pub use compare::{Assigned, Compare, Glue, Limits, Reproduce, Sweep, Tune};
+pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
 
 use std::path::PathBuf;
 

@@ -1,9 +1,11 @@
-//! The report of a run, from outside: what is written, that it does not change, and how a browser shows it.
-//!
-//! The test in the browser is skipped where no Chromium is found; `GRAFTER_REQUIRE_BROWSER=1` makes the absence a failure.
+//! The reports, from outside: what that of a run holds, that it does not change, and how a browser shows those of a run, a
+//! comparison and an ablation.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+#[path = "report/browser.rs"]
+mod browser;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,11 +52,16 @@ impl Place {
     }
 
     fn train(&self, out: &str, more: &[&str]) -> Output {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert");
-        let files = ["train", "--train=train.tsv", "--dev=dev.tsv", "--out", out, "--model"];
+        let files = ["train", "--train=train.tsv", "--dev=dev.tsv", "--out", out];
         let settings = ["--bottleneck=8", "--lr=0.02", "--epochs=12", "--batch-size=4", "--max-length=32"];
+        self.run(&[&files[..], &settings, more].concat())
+    }
+
+    /// Runs with the tiny model, and succeeds.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert");
         let output = Command::new(env!("CARGO_BIN_EXE_grafter"))
-            .args([&files[..], &[model.to_str().unwrap()], &settings, more].concat())
+            .args([arguments, &["--model", model.to_str().unwrap()]].concat())
             .current_dir(self.folder.path())
             .env("HF_HUB_OFFLINE", "1")
             .stdin(Stdio::null())
@@ -187,116 +194,4 @@ fn events_are_never_written_into_an_adapter() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("`--tensorboard "), "{folder}");
     }
     assert!(place.files("adapter") == before && !place.path("new").exists());
-}
-
-// ------------------------------------------------------------------------------------------------- in a browser
-
-/// Widths of windows in pixels: small and usual phones, a tablet, a desk.
-const WIDTHS: [u32; 4] = [320, 390, 820, 1280];
-
-/// Shows the report in a frame of each width and writes down what can be measured there.
-const MEASURE: &str = r#"
-const result = [];
-for (const frame of document.querySelectorAll("iframe")) {
-  const page = frame.contentDocument, root = page.documentElement;
-  for (const folded of page.querySelectorAll("details")) folded.open = true;
-  const shown = text => text.getClientRects().length > 0;
-  const touching = [];
-  let smallest = 1000;
-  for (const svg of page.querySelectorAll("svg[role=img]")) {
-    const texts = [...svg.querySelectorAll("text")].filter(shown);
-    const boxes = texts.filter(text => !(text.getAttribute("transform") || "").includes("-45"))
-      .map(text => [text.textContent, text.getBoundingClientRect()]);
-    for (const [name, box] of boxes) smallest = Math.min(smallest, box.height);
-    for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
-      const [a, b] = [boxes[i][1], boxes[j][1]];
-      if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2)
-        touching.push(boxes[i][0] + " | " + boxes[j][0]);
-    }
-    const frame = svg.getBoundingClientRect();
-    for (const [name, box] of boxes)
-      if (box.left < frame.left - 1 || box.right > frame.right + 1) touching.push("outside: " + name);
-  }
-  result.push({
-    width: frame.clientWidth,
-    overflow: root.scrollWidth - root.clientWidth,
-    sections: [...page.querySelectorAll("section > h2")].map(heading => heading.textContent),
-    charts: [...page.querySelectorAll("svg[role=img]")].filter(shown).length,
-    loaded: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name),
-    scripts: page.scripts.length,
-    title: page.title,
-    background: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
-    smallest, touching,
-  });
-}
-document.getElementById("result").textContent = JSON.stringify(result);
-"#;
-
-/// Chromium under one of its names.
-fn browser() -> Option<&'static str> {
-    ["chromium", "chromium-browser", "google-chrome", "chrome"].into_iter().find(|name| {
-        let version =
-            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    })
-}
-
-/// What a browser measures of a page in a light (1) or a dark (0) scheme.
-fn measured(browser: &str, place: &Place, page: &str, scheme: u8) -> Vec<Value> {
-    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
-    let frames: String = WIDTHS
-        .map(|width| {
-            format!("<iframe style=\"border:0;width:{width}px;height:900px\" srcdoc=\"{quoted}\"></iframe>")
-        })
-        .concat();
-    let script = format!("addEventListener('load', () => {{{MEASURE}}})");
-    place.write(
-        "harness.html",
-        &format!(
-            "<!DOCTYPE html><html style=\"color-scheme: light dark\"><meta charset=\"utf-8\"><body>{frames}\
-             <pre id=\"result\"></pre><script>{script}</script></body></html>"
-        ),
-    );
-    let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
-        .args(["--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"])
-        .arg(format!("--user-data-dir={}", place.path("profile").display()))
-        .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
-        .arg("--virtual-time-budget=20000")
-        .arg(format!("file://{}", place.path("harness.html").display()))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout);
-    let result = dom.split("<pre id=\"result\">").nth(1).and_then(|rest| rest.split("</pre>").next());
-    let result = result.unwrap_or_default().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
-    serde_json::from_str(&result)
-        .unwrap_or_else(|error| panic!("{error}: {result:?}\n{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-#[test]
-fn a_browser_shows_all_of_a_report_at_every_width() {
-    let Some(browser) = browser() else {
-        assert_ne!(std::env::var("GRAFTER_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium was found");
-        eprintln!("skipped: no Chromium was found");
-        return;
-    };
-    let place = Place::new();
-    place.train("adapter", &["--eval-every=5"]);
-    let page = place.read("adapter/report.html");
-    let light = measured(browser, &place, &page, 1);
-    let dark = measured(browser, &place, &page, 0);
-    let sections = ["Summary", "Curves", "Scores", "Confusions", "Worst mistakes", "The run"];
-    for measured in light.iter().chain(&dark) {
-        assert_eq!(measured["overflow"], 0, "it scrolls sideways: {measured}");
-        assert_eq!(measured["sections"], serde_json::json!(sections), "{measured}");
-        assert_eq!(measured["charts"], 5, "two curves, two folded ones, the matrix: {measured}");
-        assert_eq!(measured["loaded"], serde_json::json!([]), "{measured}");
-        assert_eq!((&measured["scripts"], &measured["title"]), (&0.into(), &"Training report".into()));
-        assert_eq!(measured["touching"], serde_json::json!([]), "{measured}");
-        assert!(measured["smallest"].as_f64().unwrap() >= 10.0, "letters are too small: {measured}");
-    }
-    let widths: Vec<u64> = light.iter().flat_map(|measured| measured["width"].as_u64()).collect();
-    assert_eq!(widths, WIDTHS.map(u64::from));
-    assert_ne!(light[0]["background"], dark[0]["background"], "dark is dark");
 }

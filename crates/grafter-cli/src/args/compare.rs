@@ -49,26 +49,11 @@ pub struct Compare {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Keep the adapter of each trial, in the folder `adapters` of --out
-    #[arg(long)]
-    pub keep: bool,
-
-    /// Print the results as JSON
-    #[arg(long)]
-    pub json: bool,
-
     #[command(flatten)]
-    pub limits: Limits,
-
-    #[command(flatten)]
-    pub model: ModelArg,
+    pub running: TrialArgs,
 
     #[command(flatten)]
     pub rows: RowArgs,
-
-    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
-    #[arg(long, value_name = "PRECISION", default_value_t)]
-    pub base: BasePrecision,
 
     /// What trains, as in `train`; the others are compared with `full`, or with the first if `full` is not among them
     #[arg(long, value_name = "METHOD", required = true, value_delimiter = ',', help_heading = "Grid")]
@@ -112,10 +97,6 @@ pub struct Tune {
     #[arg(long)]
     pub overwrite: bool,
 
-    /// Keep the adapter of each trial, in the folder `adapters` of the trials
-    #[arg(long)]
-    pub keep: bool,
-
     /// Kind of task: classification or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
@@ -124,22 +105,11 @@ pub struct Tune {
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-
     #[command(flatten)]
-    pub limits: Limits,
-
-    #[command(flatten)]
-    pub model: ModelArg,
+    pub running: TrialArgs,
 
     #[command(flatten)]
     pub rows: RowArgs,
-
-    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
-    #[arg(long, value_name = "PRECISION", default_value_t)]
-    pub base: BasePrecision,
 
     /// What trains, as in `train`
     #[arg(long, value_name = "METHOD", default_value = "houlsby", help_heading = "Grid")]
@@ -173,23 +143,8 @@ pub struct Glue {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Keep the adapter of each trial, in the folder `adapters` of --out
-    #[arg(long)]
-    pub keep: bool,
-
-    /// Print the results as JSON
-    #[arg(long)]
-    pub json: bool,
-
     #[command(flatten)]
-    pub limits: Limits,
-
-    #[command(flatten)]
-    pub model: ModelArg,
-
-    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
-    #[arg(long, value_name = "PRECISION", default_value_t)]
-    pub base: BasePrecision,
+    pub running: TrialArgs,
 
     /// What trains, as in `train`; the paper's methods if absent
     #[arg(long, value_name = "METHOD", value_delimiter = ',', help_heading = "Grid")]
@@ -223,9 +178,17 @@ pub struct Sweep {
     pub seed: Vec<u64>,
 }
 
-/// How much is run at once and in all.
+/// How trials are run, and what is kept and printed of them.
 #[derive(Debug, Args)]
-pub struct Limits {
+pub struct TrialArgs {
+    /// Keep the adapter of each trial, in the folder `adapters` beside the trials
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// Trials that run beside each other, each on one thread; --threads, or all processors, if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -233,6 +196,13 @@ pub struct Limits {
     /// Time after which no trial begins any more, as in 90s, 30m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub budget: Option<Duration>,
+
+    #[command(flatten)]
+    pub model: ModelArg,
+
+    /// Read the model's linear layers as they are or in 8 bits: f32 or int8
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub base: BasePrecision,
 }
 
 /// `NAME=DIR`

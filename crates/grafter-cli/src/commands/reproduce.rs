@@ -71,13 +71,11 @@ pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
         sources: sources(arguments)?,
         grid: grid(&methods, &arguments.sweep),
         training: &arguments.training,
-        model: &arguments.model,
-        base: arguments.base,
+        running: &arguments.running,
         out: &arguments.out,
-        keep: arguments.keep,
-        limits: &arguments.limits,
+        keep: arguments.running.keep,
     };
-    run_job(job, arguments.json, |results| format!("{}\n{}", tables(results), table_1(results)))
+    run_job(job, |results| format!("{}\n{}", tables(results), table_1(results)))
 }
 
 /// The tasks that are there, in either layout.

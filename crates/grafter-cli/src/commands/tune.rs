@@ -65,7 +65,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     let best = best(&ran.results, method).ok_or_else(|| nothing(&ran.results))?;
     let Some(adapter) = adapter_of(&open, &best.trial)? else { return Err(Failure::Interrupted) };
     adapter.save_or_keep(&arguments.out, true)?;
-    if ran.left == 0 && !arguments.keep {
+    if ran.left == 0 && !arguments.running.keep {
         prune(&open, &best.trial);
     }
     report(arguments, (&open, &ran), method, best)?;
@@ -100,11 +100,9 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
             seeds: if sweep.seed.is_empty() { SEEDS.into() } else { distinct(&sweep.seed) },
         },
         training: &arguments.training,
-        model: &arguments.model,
-        base: arguments.base,
+        running: &arguments.running,
         out: trials,
         keep: true,
-        limits: &arguments.limits,
     }
 }
 
@@ -179,7 +177,7 @@ fn report(
     let metric = task.metric;
     let setting = method.best().and_then(|setting| Some((setting, setting.dev?)));
     let (setting, dev) = setting.expect("there is a best trial");
-    if arguments.json {
+    if arguments.running.json {
         let adapter = &arguments.out;
         return print_json(&Report { adapter, metric, mean: dev.mean, left, best, results });
     }

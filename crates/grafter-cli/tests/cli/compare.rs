@@ -130,7 +130,7 @@ fn a_comparison_trains_chooses_and_writes() {
     assert_eq!(record["dev"]["answers"]["classes"].as_array().unwrap().len(), 8);
     // The page: tables and figures, nothing loaded, nothing run.
     let page = std::fs::read_to_string(place.path("out/report.html")).unwrap();
-    for part in ["Methods compared", "accuracy on dev by trained numbers", "dev less houlsby"] {
+    for part in ["Methods compared", "Dev score by trained numbers", "dev less houlsby"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     for loads in ["<script", "<link", "http://", "https://", "NaN"] {

@@ -1,6 +1,6 @@
 //! How settings and results are set in a table, on the terminal and on a page. Scores are times 100, as in the papers.
 
-use super::{Delta, Setting, Spread};
+use super::{Delta, Setting, SettingResult, Spread};
 
 /// What stands where there is nothing.
 pub const NONE: &str = "–";
@@ -13,6 +13,19 @@ pub fn share(share: Option<f64>) -> String {
 /// Seconds with a decimal.
 pub fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or(NONE.to_owned(), |seconds| format!("{seconds:.1}"))
+}
+
+/// How many seeds are behind a setting's scores, and of how many if some are missing.
+pub fn seeds(setting: &SettingResult) -> String {
+    match setting.seeds.len() {
+        all if all == setting.planned => all.to_string(),
+        some => format!("{some} of {}", setting.planned),
+    }
+}
+
+/// A score, times 100.
+pub fn score(value: Option<f64>) -> String {
+    value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value))
 }
 
 /// `bottleneck 64, lr 1e-3`, and `std 1e-2` if it is asked for.

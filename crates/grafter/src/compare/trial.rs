@@ -16,8 +16,14 @@ use crate::predict::PredictError;
 use crate::train::{Ending, TrainError, TrainObserver};
 
 /// The content of `trials/<id>.json`: everything that a comparison keeps of a trial.
+pub type TrialRecord = FinishedTrial<SplitRecord>;
+
+/// One finished trial without its answers, as it stands in `results.json`: of each split its score.
+pub type TrialSummary = FinishedTrial<f64>;
+
+/// What came of a trial; `S` is what is kept of each split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrialRecord {
+pub struct FinishedTrial<S> {
     /// See [`Trial::id`].
     pub id: String,
     /// What was run.
@@ -26,9 +32,9 @@ pub struct TrialRecord {
     /// Why it ended. Where nothing but divergence came out, there are no scores.
     pub ending: Ending,
     /// On the dev rows.
-    pub dev: Option<SplitRecord>,
+    pub dev: Option<S>,
     /// On the test rows, if they are labelled.
-    pub test: Option<SplitRecord>,
+    pub test: Option<S>,
     /// How many numbers were trained.
     pub trained_parameters: usize,
     /// The same as a share of the base's numbers.
@@ -43,6 +49,27 @@ pub struct TrialRecord {
     pub weights_sha256: Option<String>,
     /// Time that the trial took, by the caller's clock.
     pub seconds: f64,
+}
+
+impl TrialRecord {
+    /// The same without the answers; a split whose score is not defined is absent.
+    pub fn summary(&self) -> TrialSummary {
+        let score = |split: &Option<SplitRecord>| split.as_ref().and_then(|split| split.score);
+        TrialSummary {
+            id: self.id.clone(),
+            trial: self.trial.clone(),
+            ending: self.ending,
+            dev: score(&self.dev),
+            test: score(&self.test),
+            trained_parameters: self.trained_parameters,
+            share_of_base: self.share_of_base,
+            steps: self.steps,
+            best_step: self.best_step,
+            adapter_bytes: self.adapter_bytes,
+            weights_sha256: self.weights_sha256.clone(),
+            seconds: self.seconds,
+        }
+    }
 }
 
 /// What a trial answered on some rows.

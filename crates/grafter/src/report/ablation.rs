@@ -28,19 +28,20 @@ fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
     let cell = |first: usize, last: usize| {
         let span = ablation.span(first, last);
         match span.map(|span| span.score) {
-            Some(Some(score)) => Cell { value: score, text: format!("{:.1}", 100.0 * score) },
+            Some(Some(score)) => Cell { value: 100.0 * score, text: format!("{:.1}", 100.0 * score) },
             Some(None) => Cell::of(f64::NAN),
             None => Cell { value: f64::NAN, text: String::new() },
         }
     };
+    let scale = format!("{metric}, times 100");
     HeatMap {
-        title: format!("{metric}, times 100"),
+        title: scale.clone(),
         rows: labels("first layer without"),
         columns: labels("last layer without"),
         cells: (lowest..=highest)
             .map(|first| (lowest..=highest).map(|last| cell(first, last)).collect())
             .collect(),
         range: None,
-        scale: metric.to_owned(),
+        scale,
     }
 }

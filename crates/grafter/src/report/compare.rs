@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::{Axis, Mark, Plot, Point, Series};
+use super::chart::{Axis, Colour, Mark, Plot, Point, Series};
+use super::number::{bytes, grouped};
 use super::page::{Page, Paragraph, Section};
 use super::table::{Column, Table};
 use crate::adapter::Method;
-use crate::compare::cells::{NONE, delta, seconds, setting_text, share, spread};
+use crate::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
 use crate::compare::{MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
+
+/// The horizontal axis of figures 3 and 4, and what heads the tables of costs.
+const TRAINED: &str = "trained numbers, % of the base";
+const COSTS: &str = "What the adapter of a task costs";
 
 /// The whole page.
 pub fn page(results: &Results) -> Page {
@@ -47,6 +52,19 @@ fn family(method: Method) -> String {
     }
 }
 
+/// The colour of a method, the same in every figure that shows methods.
+fn colour(method: Method) -> Colour {
+    Colour::Number(match method {
+        Method::Houlsby => 0,
+        Method::Pfeiffer => 1,
+        Method::Full => 2,
+        Method::LayerNorm => 3,
+        Method::Bias => 4,
+        Method::Head => 5,
+        Method::TopLayers(layers) => 5 + layers,
+    })
+}
+
 /// What a point of a figure stands for: a method, and its width where it has one.
 type Form = (Method, Option<usize>);
 
@@ -83,15 +101,26 @@ fn point(x: f64, spread: Spread, note: String) -> Point {
     std.map_or(point.clone(), |std| point.between(mean - std, mean + std))
 }
 
-/// Points by the name of their series, each series from left to right.
-fn series(points: impl Iterator<Item = (String, Point)>) -> Vec<Series> {
-    let mut by_name: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-    points.for_each(|(name, point)| by_name.entry(name).or_default().push(point));
-    let line = |(name, mut points): (String, Vec<Point>)| {
-        points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        Series { name, mark: Mark::LineAndPoints, same_colour: false, points }
-    };
-    by_name.into_iter().map(line).collect()
+/// A point, and of which series.
+struct Placed {
+    series: String,
+    colour: Colour,
+    point: Point,
+}
+
+/// The series in the order of their first points, each from left to right.
+fn series(points: Vec<Placed>) -> Vec<Series> {
+    let mut all: Vec<Series> = Vec::new();
+    for Placed { series: name, colour, point } in points {
+        match all.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push(point),
+            None => all.push(Series { name, mark: Mark::LineAndPoints, colour, points: vec![point] }),
+        }
+    }
+    for series in &mut all {
+        series.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    all
 }
 
 fn section(task: &TaskResult, results: &Results) -> Section {
@@ -113,13 +142,9 @@ fn by_parameters(task: &TaskResult) -> Option<Plot> {
     let points = forms.iter().filter_map(|(form, setting)| {
         let (share, dev) = (setting.share_of_base?, setting.dev?);
         let note = format!("{}, learning rate {:e}", name_of(*form), setting.setting.learning_rate);
-        Some((family(form.0), point(100.0 * share, dev, note)))
+        Some(of_family(form.0, point(100.0 * share, dev, note)))
     });
-    figure(
-        format!("{} on dev by trained numbers", task.metric),
-        Axis::log("trained numbers, % of the base"),
-        (format!("{}, times 100", task.metric), points.collect()),
-    )
+    figure("Dev score by trained numbers", TRAINED, (y_axis(task), points.collect()))
 }
 
 fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
@@ -127,13 +152,11 @@ fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
     let best = best_by(task, |setting| Some((setting.method, setting.learning_rate.to_bits())));
     let points = best.into_iter().filter_map(|((method, _), setting)| {
         let note = name_of(form(&setting.setting));
-        Some((method.to_string(), point(rate(&setting.setting), setting.dev?, note)))
+        let point = point(rate(&setting.setting), setting.dev?, note);
+        Some(Placed { series: method.to_string(), colour: colour(method), point })
     });
-    figure(
-        format!("{} on dev by the learning rate, each with its best width", task.metric),
-        Axis::log("largest learning rate"),
-        (format!("{}, times 100", task.metric), of_several(points.collect())),
-    )
+    let title = "Dev score by the learning rate, each with its best width";
+    figure(title, "largest learning rate", (y_axis(task), of_several(points.collect())))
 }
 
 fn by_init_std(task: &TaskResult) -> Option<Plot> {
@@ -141,26 +164,41 @@ fn by_init_std(task: &TaskResult) -> Option<Plot> {
     let points = best.into_iter().filter_map(|((form, _), setting)| {
         let std = f64::from(setting.setting.init_std?);
         let note = format!("learning rate {:e}", setting.setting.learning_rate);
-        Some((name_of(form), point(std, setting.dev?, note)))
+        let point = point(std, setting.dev?, note);
+        Some(Placed { series: name_of(form), colour: Colour::Next, point })
     });
-    figure(
-        format!("{} on dev by the adapters' first standard deviation", task.metric),
-        Axis::log("standard deviation of the adapters' first weights"),
-        (format!("{}, times 100", task.metric), of_several(points.collect())),
-    )
+    let title = "Dev score by the adapters' first weights";
+    figure(title, "their standard deviation", (y_axis(task), of_several(points.collect())))
+}
+
+fn of_family(method: Method, point: Point) -> Placed {
+    let colour = match method {
+        Method::TopLayers(_) => colour(Method::Full),
+        method => colour(method),
+    };
+    Placed { series: family(method), colour, point }
+}
+
+fn y_axis(task: &TaskResult) -> String {
+    format!("{}, times 100", task.metric)
 }
 
 /// The points of the series that have more than one value on the horizontal axis: a single one shows no course.
-fn of_several(points: Vec<(String, Point)>) -> Vec<(String, Point)> {
-    let count = |name: &str| points.iter().filter(|(other, _)| other == name).count();
-    let several: Vec<bool> = points.iter().map(|(name, _)| count(name) > 1).collect();
+fn of_several(points: Vec<Placed>) -> Vec<Placed> {
+    let count = |name: &str| points.iter().filter(|other| other.series == name).count();
+    let several: Vec<bool> = points.iter().map(|point| count(&point.series) > 1).collect();
     points.into_iter().zip(several).filter(|(_, several)| *several).map(|(point, _)| point).collect()
 }
 
-/// A plot, if it has two points to compare.
-fn figure(title: String, x: Axis, (y, points): (String, Vec<(String, Point)>)) -> Option<Plot> {
+/// A plot over a logarithmic axis, if it has two points to compare.
+fn figure(title: &str, x: &str, (y, points): (String, Vec<Placed>)) -> Option<Plot> {
     let enough = points.len() > 1;
-    enough.then(|| Plot { title, x, y: Axis::linear(y), series: series(points.into_iter()) })
+    enough.then(|| Plot {
+        title: title.to_owned(),
+        x: Axis::log(x),
+        y: Axis::linear(y),
+        series: series(points),
+    })
 }
 
 /// The mean over all tasks of each form that has scores on every one of them.
@@ -178,12 +216,11 @@ fn averages(results: &Results) -> Section {
         let score = mean(&|setting| setting.dev.map(|dev| dev.mean));
         if let (Some(share), Some(mean)) = (mean(&|setting| setting.share_of_base), score) {
             let spread = Spread { mean, std: None };
-            points.push((family(form.0), point(100.0 * share, spread, name_of(*form))));
+            points.push(of_family(form.0, point(100.0 * share, spread, name_of(*form))));
         }
     }
-    let axis = Axis::log("trained numbers, % of the base, mean over the tasks");
-    let title = "Mean dev score over the tasks by trained numbers".to_owned();
-    let plot = figure(title, axis, ("mean of the tasks' scores, times 100".to_owned(), points));
+    let title = "Dev score by trained numbers, means over the tasks";
+    let plot = figure(title, TRAINED, ("mean of the tasks' scores, times 100".to_owned(), points));
     let [scores, costs] = average_tables(results);
     let section = Section::new("All tasks").with(&scores).with(&costs);
     match plot {
@@ -193,82 +230,79 @@ fn averages(results: &Results) -> Section {
 }
 
 fn average_tables(results: &Results) -> [Table; 2] {
-    let percent = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value));
+    let test = results.tasks.iter().any(|task| task.test_rows.is_some());
     let scores = results.averages.iter().map(|average| {
-        vec![
-            average.method.to_string(),
-            average.tasks.to_string(),
-            percent(average.dev),
-            percent(average.test),
-            delta(average.dev_difference),
-            delta(average.test_difference),
-        ]
+        let of_dev = [score(average.dev), delta(average.dev_difference)];
+        let of_test = test.then(|| [score(average.test), delta(average.test_difference)]);
+        scores_row([average.method.to_string(), average.tasks.to_string()], of_dev, of_test)
     });
     let costs = results.averages.iter().map(|average| {
         vec![
             average.method.to_string(),
             share(average.share_of_base),
-            average.adapter_bytes.map_or(NONE.to_owned(), |bytes| megabytes(bytes as u64)),
+            average.adapter_bytes.map_or(NONE.to_owned(), |count| bytes(count as u64)),
             seconds(average.seconds),
         ]
     });
-    let [dev, test] = compared(results);
-    let columns = ["method", "tasks", "dev", "test", &dev, &test];
-    let costs = table("What a task costs", &["method", "trained", "size", "seconds"], costs.collect());
-    [table("Means over the tasks", &columns, scores.collect()), costs]
+    let columns = scores_columns(results, "tasks", test);
+    let costs = table(COSTS, ["method", "trained", "size", "seconds"].map(str::to_owned).into(), costs);
+    [table("Scores, means over the tasks", columns, scores), costs]
 }
 
 fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
     let methods = || task.methods.iter().filter(|method| !method.settings.is_empty());
-    let [dev, test] = compared(results);
-    let columns = ["method", "setting", "dev", "test", &dev, &test];
+    let test = task.test_rows.is_some();
     let costs = methods().filter_map(|method| {
         let best = method.best()?;
         Some(vec![
             method.method.to_string(),
             share(best.share_of_base),
-            best.trained_parameters.map_or(NONE.to_owned(), |count| count.to_string()),
-            best.adapter_bytes.map_or(NONE.to_owned(), megabytes),
+            best.trained_parameters.map_or(NONE.to_owned(), grouped),
+            best.adapter_bytes.map_or(NONE.to_owned(), bytes),
             seconds(best.seconds),
-            best.seeds.len().to_string(),
+            seeds(best),
         ])
     });
-    let of_costs = ["method", "trained", "numbers", "size", "seconds", "seeds"];
-    [table("", &columns, methods().map(method_row).collect()), table("", &of_costs, costs.collect())]
+    let of_costs = ["method", "trained", "numbers", "size", "seconds", "seeds"].map(str::to_owned).into();
+    let scores = methods().map(|method| method_row(method, test));
+    let columns = scores_columns(results, "setting", test);
+    [table("Scores of the best setting", columns, scores), table(COSTS, of_costs, costs)]
 }
 
-fn compared(results: &Results) -> [String; 2] {
-    ["dev", "test"].map(|split| format!("{split} less {}", results.reference))
+/// The columns of a table of scores; those of test rows are left out where there are none.
+fn scores_columns(results: &Results, second: &str, test: bool) -> Vec<String> {
+    let of = |split: &str| [split.to_owned(), format!("{split} less {}", results.reference)];
+    scores_row(["method", second].map(str::to_owned), of("dev"), test.then(|| of("test")))
 }
 
-fn table(caption: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Table {
-    let kind = |name: &str| if matches!(name, "method" | "setting") { Column::Name } else { Column::Number };
+/// The cells of one row of it, a score and its difference for each split.
+fn scores_row(first: [String; 2], [dev, less]: [String; 2], of_test: Option<[String; 2]>) -> Vec<String> {
+    let (test, test_less) = of_test.map(|[test, less]| (test, less)).unzip();
+    first.into_iter().chain([dev]).chain(test).chain([less]).chain(test_less).collect()
+}
+
+fn table(caption: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
+    let kind = |name: &str| match name {
+        "method" => Column::Name,
+        "setting" => Column::Parts,
+        _ => Column::Number,
+    };
     Table {
         caption: caption.to_owned(),
-        columns: columns.iter().map(|name| ((*name).to_owned(), kind(name))).collect(),
-        rows,
+        columns: columns.into_iter().map(|name| (name.clone(), kind(&name))).collect(),
+        rows: rows.collect(),
     }
 }
 
-fn method_row(method: &MethodResult) -> Vec<String> {
+fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let Some(best) = method.best() else {
         let diverged: usize = method.settings.iter().map(|setting| setting.diverged).sum();
         let why = if diverged > 0 { "diverged" } else { "not finished" };
-        let mut row = vec![method.method.to_string(), why.to_owned()];
-        row.resize(6, NONE.to_owned());
-        return row;
+        let none = || [NONE, NONE].map(str::to_owned);
+        return scores_row([method.method.to_string(), why.to_owned()], none(), test.then(none));
     };
     let stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
-    vec![
-        method.method.to_string(),
-        setting_text(&best.setting, stds),
-        spread(best.dev),
-        spread(best.test),
-        delta(method.dev_difference),
-        delta(method.test_difference),
-    ]
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.2} MB", bytes as f64 / 1e6)
+    let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);
+    let first = [method.method.to_string(), setting_text(&best.setting, stds)];
+    scores_row(first, [spread(best.dev), delta(method.dev_difference)], of_test)
 }

@@ -10,6 +10,8 @@ use super::page::Block;
 pub enum Column {
     /// A short name: the heading of its row where it is the first column.
     Name,
+    /// Short parts with commas between them, none of which is broken.
+    Parts,
     /// A number, to the right.
     Number,
     /// Running text, which takes the room that is left.
@@ -20,6 +22,7 @@ impl Column {
     fn class(self) -> &'static str {
         match self {
             Self::Name => "name",
+            Self::Parts => "parts",
             Self::Number => "number",
             Self::Text => "text",
         }
@@ -58,9 +61,14 @@ impl Block for Table {
                                 let heading: &[(&'static str, &dyn Display)] =
                                     &[("scope", &"row"), ("class", &"name"), ("data-name", name)];
                                 line.leaf("th", heading, cell);
-                            } else {
-                                line.leaf("td", &[("class", &column.class()), ("data-name", name)], cell);
+                                continue;
                             }
+                            let attributes: &[(&'static str, &dyn Display)] =
+                                &[("class", &column.class()), ("data-name", name)];
+                            match column {
+                                Column::Parts => line.element("td", attributes, |inside| parts(inside, cell)),
+                                _ => line.leaf("td", attributes, cell),
+                            };
                         }
                     });
                     table.fixed("\n");
@@ -69,6 +77,15 @@ impl Block for Table {
             });
         });
         html
+    }
+}
+
+fn parts(html: &mut Html, cell: &str) {
+    for (place, part) in cell.split_inclusive(", ").enumerate() {
+        if place > 0 {
+            html.fixed(" ");
+        }
+        html.leaf("span", &[], part.trim_end());
     }
 }
 
@@ -128,13 +145,16 @@ mod tests {
     fn cells_are_escaped_and_the_first_name_heads_its_row() {
         let table = Table {
             caption: "a < b".to_owned(),
-            columns: vec![("label".to_owned(), Column::Name), ("rows".to_owned(), Column::Number)],
-            rows: vec![vec!["<b>".to_owned(), "3".to_owned()]],
+            columns: [("label", Column::Name), ("of", Column::Parts), ("rows", Column::Number)]
+                .map(|(name, column)| (name.to_owned(), column))
+                .into(),
+            rows: vec![["<b>", "lr 1e-3, <2>", "3"].map(str::to_owned).into()],
         };
         let html = table.to_html();
         assert!(html.as_str().contains("<caption>a &lt; b</caption>"));
         assert!(html.as_str().contains(
             "<th scope=\"row\" class=\"name\" data-name=\"label\">&lt;b&gt;</th>\
+             <td class=\"parts\" data-name=\"of\"><span>lr 1e-3,</span> <span>&lt;2&gt;</span></td>\
              <td class=\"number\" data-name=\"rows\">3</td>"
         ));
     }

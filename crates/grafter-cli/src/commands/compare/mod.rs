@@ -15,14 +15,13 @@ use grafter::compare::{
     CompareError, CompareFolder, CompareTask, Grid, Plan, Results, TaskSource, Trial, TrialRecord,
 };
 use grafter::data::TaskKind;
-use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use serde::Serialize;
 
 use super::{open_model, print, print_json};
 use crate::Outcome;
-use crate::args::{Assigned, Compare, Limits, ModelArg, SharedTrainingArgs, Sweep};
+use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, tell};
@@ -38,11 +37,10 @@ pub struct Job<'a> {
     /// Its tasks are those of `sources`.
     pub grid: Grid,
     pub training: &'a SharedTrainingArgs,
-    pub model: &'a ModelArg,
-    pub base: BasePrecision,
+    pub running: &'a TrialArgs,
     pub out: &'a Path,
+    /// Whether the adapters are kept, at least until the command ends.
     pub keep: bool,
-    pub limits: &'a Limits,
 }
 
 /// A job whose tasks were read and whose folder is open.
@@ -83,7 +81,7 @@ impl<'a> Job<'a> {
         for note in tasks.iter().flat_map(|task| &task.notes) {
             tell(format_args!("note: {note}"));
         }
-        let model = open_model(&self.model.model, self.base)?;
+        let model = open_model(&self.running.model.model, self.running.base)?;
         let config = &model.encoder().config;
         let mut template = self.training.options(config.max_position_embeddings);
         for setting in self.grid.settings(config) {
@@ -162,21 +160,19 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
         sources: sources(arguments)?,
         grid: grid(&arguments.method, &arguments.sweep),
         training: &arguments.training,
-        model: &arguments.model,
-        base: arguments.base,
+        running: &arguments.running,
         out: &arguments.out,
-        keep: arguments.keep,
-        limits: &arguments.limits,
+        keep: arguments.running.keep,
     };
-    run_job(job, arguments.json, tables)
+    run_job(job, tables)
 }
 
 /// Runs a job, and prints its results as JSON or as `tables` has them.
-pub fn run_job(job: Job<'_>, json: bool, tables: impl Fn(&Results) -> String) -> Result<Outcome, Failure> {
+pub fn run_job(job: Job<'_>, tables: impl Fn(&Results) -> String) -> Result<Outcome, Failure> {
     let open = job.open()?;
     let ran = open.run()?;
     tell_left(&ran, open.trials.len());
-    if json {
+    if open.job.running.json {
         print_json(&Report { left: ran.left, results: &ran.results })?;
     } else {
         print(&tables(&ran.results))?;

@@ -30,8 +30,7 @@ struct Shared<'a, 'b> {
 /// Runs trials in their order until all are done, the time is over, Ctrl-C, or one fails; says how many are left.
 pub fn run(open: &Open<'_>, todo: Vec<Trial>) -> Result<usize, Failure> {
     let processors = rayon::current_num_threads();
-    let limits = open.job.limits;
-    let jobs = limits.jobs.map_or(processors, usize::from).min(todo.len()).max(1);
+    let jobs = open.job.running.jobs.map_or(processors, usize::from).min(todo.len()).max(1);
     let threads = (processors / jobs).max(1);
     let (all, finished) = (open.trials.len(), open.trials.len() - todo.len());
     let mut template = open.template.clone();
@@ -89,7 +88,7 @@ impl Shared<'_, '_> {
 
     /// The next trial, if there is one and it may begin.
     fn next(&self) -> Option<Trial> {
-        let over = self.open.job.limits.budget.is_some_and(|budget| self.open.start.elapsed() >= budget);
+        let over = self.open.job.running.budget.is_some_and(|budget| self.open.start.elapsed() >= budget);
         if over || interrupt::requested() || self.stop.load(Ordering::SeqCst) {
             return None;
         }

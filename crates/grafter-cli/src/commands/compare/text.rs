@@ -1,7 +1,7 @@
 //! The tables that people read. Scores are times 100, as in the papers.
 
-use grafter::compare::cells::{NONE, delta, seconds, setting_text, share, spread};
-use grafter::compare::{MethodResult, Results, SettingResult, TaskResult};
+use grafter::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
+use grafter::compare::{MethodResult, Results, TaskResult};
 
 use crate::terminal::{bytes, counted};
 
@@ -94,13 +94,12 @@ fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
 fn average_table(results: &Results) -> String {
     let test = results.tasks.iter().any(|task| task.test_rows.is_some());
     let mut rows = vec![heading(results, test)];
-    let percent = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value));
     for average in &results.averages {
         let tasks = format!("{} of {}", average.tasks, counted(results.tasks.len(), "task"));
         rows.push(row(
             [average.method.to_string(), tasks, share(average.share_of_base), String::new()],
             [
-                [percent(average.dev), percent(average.test)],
+                [score(average.dev), score(average.test)],
                 [delta(average.dev_difference), delta(average.test_difference)],
             ],
             [
@@ -111,13 +110,6 @@ fn average_table(results: &Results) -> String {
         ));
     }
     format!("average over the tasks\n{}", aligned(&rows))
-}
-
-fn seeds(setting: &SettingResult) -> String {
-    match setting.seeds.len() {
-        all if all == setting.planned => all.to_string(),
-        some => format!("{some} of {}", setting.planned),
-    }
 }
 
 /// Columns two spaces apart.

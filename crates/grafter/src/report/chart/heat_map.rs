@@ -174,9 +174,8 @@ impl<'a> Layout<'a> {
         let strength = cell.value.is_finite().then(|| self.strength(cell.value));
         svg.element("g", &[], |group| {
             self.rectangle(group, (x, y, self.cell - 1.0), CELL_HEIGHT - 1.0, strength);
-            let on = if strength.is_some_and(|strength| strength > 0.55) { "value on" } else { "value" };
             let attributes: &[(&'static str, &dyn Display)] = &[
-                ("class", &on),
+                ("class", &"value"),
                 ("x", &format_args!("{:.1}", x + self.cell / 2.0)),
                 ("y", &format_args!("{:.1}", y + CELL_HEIGHT / 2.0 + 4.0)),
             ];

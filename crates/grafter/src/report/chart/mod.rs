@@ -31,7 +31,7 @@ mod plot;
 mod scale;
 
 pub use heat_map::{Cell, HeatMap, Labels};
-pub use plot::{Mark, Plot, Point, Series};
+pub use plot::{Colour, Mark, Plot, Point, Series};
 pub use scale::{Axis, Scale, number};
 
 /// How wide a text in the charts' size is, in pixels: a little more than most fonts need.

@@ -3,6 +3,8 @@
 //! Each plot is drawn twice, for wide and for narrow screens, and the page's style shows one: text that shrank with the
 //! drawing could not be read on a phone.
 
+use std::collections::BTreeSet;
+
 use super::scale::{Axis, Domain, Tick, number};
 use super::{cut, text_width};
 use crate::report::html::Html;
@@ -28,10 +30,22 @@ pub struct Series {
     pub name: String,
     /// How it is drawn.
     pub mark: Mark,
-    /// Whether it takes the colour of the series before it, as a smoothed curve does of the raw one.
-    pub same_colour: bool,
+    /// Its colour, and the shape of its points.
+    pub colour: Colour,
     /// Its points; lines join them in this order.
     pub points: Vec<Point>,
+}
+
+/// Which of the page's colours a [`Series`] has, and which shape its points have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Colour {
+    /// The next one.
+    #[default]
+    Next,
+    /// That of the series before it, as a smoothed curve has that of the raw one.
+    Before,
+    /// That of a number, counted from 0, so that the same thing looks the same in several charts.
+    Number(usize),
 }
 
 /// How a [`Series`] is drawn.
@@ -108,6 +122,10 @@ impl Block for Plot {
             }
             figure.html(&Drawing::new(self, "plot wide", 760.0, 320.0).draw());
             figure.html(&Drawing::new(self, "plot narrow", 360.0, 280.0).draw());
+            if self.is_spread() {
+                let note = "Points at the same place of the horizontal axis are drawn side by side.";
+                figure.leaf("p", &[("class", &"note")], note);
+            }
             let left_out = self.left_out();
             if left_out > 0 {
                 let points = if left_out == 1 { "point has" } else { "points have" };
@@ -131,13 +149,13 @@ impl Plot {
         let mut next = 0;
         let mut colours: Vec<usize> = Vec::with_capacity(self.series.len());
         for series in &self.series {
-            match colours.last() {
-                Some(before) if series.same_colour => colours.push(*before),
-                _ => {
-                    colours.push(next);
-                    next += 1;
-                }
-            }
+            let colour = match (series.colour, colours.last()) {
+                (Colour::Number(number), _) => number,
+                (Colour::Before, Some(before)) => *before,
+                _ => next,
+            };
+            next = next.max(colour + 1);
+            colours.push(colour);
         }
         colours
     }
@@ -148,6 +166,16 @@ impl Plot {
 
     fn shown<'a>(&'a self, series: &'a Series) -> impl Iterator<Item = &'a Point> {
         series.points.iter().filter(|point| self.is_shown(point))
+    }
+
+    /// Whether error bars of several series would lie upon each other, so that the series are drawn side by side.
+    fn is_spread(&self) -> bool {
+        let bars = |series: &'_ Series| -> BTreeSet<u64> {
+            let with_bars = self.shown(series).filter(|point| point.low.is_some() || point.high.is_some());
+            with_bars.map(|point| point.x.to_bits()).collect()
+        };
+        let mut seen = BTreeSet::new();
+        self.series.iter().any(|series| bars(series).into_iter().any(|x| !seen.insert(x)))
     }
 
     fn left_out(&self) -> usize {
@@ -242,18 +270,26 @@ struct Drawing<'a> {
     x_ticks: Vec<Tick>,
     y_ticks: Vec<Tick>,
     left: f64,
+    /// How far each series lies beside the next, in pixels.
+    shift: f64,
 }
 
 const TOP: f64 = 26.0;
 const RIGHT: f64 = 18.0;
 const BOTTOM: f64 = 44.0;
+/// How far two neighbours of several series that are drawn side by side lie apart, at most.
+const STEP: f64 = 8.0;
 /// Room between the numbers of an axis.
 const GAP: f64 = 14.0;
 
 impl<'a> Drawing<'a> {
     fn new(plot: &'a Plot, class: &'static str, width: f64, height: f64) -> Self {
         let points = || plot.series.iter().flat_map(|series| plot.shown(series));
-        let x = Domain::of(plot.x.scale, points().map(|point| point.x), 0.02);
+        let spread = plot.is_spread();
+        let x = Domain::of(plot.x.scale, points().map(|point| point.x), if spread { 0.05 } else { 0.02 });
+        // What lies at the ends keeps within the room that the axis has there.
+        let most = (0.05 * width).max(24.0);
+        let shift = if spread { STEP.min(most / (plot.series.len() - 1) as f64) } else { 0.0 };
         let heights = points().flat_map(|point| [Some(point.y), point.low, point.high].into_iter().flatten());
         let y = Domain::of(plot.y.scale, heights, 0.06);
         let y_ticks = y.ticks(if height > 300.0 { 6 } else { 5 });
@@ -269,7 +305,7 @@ impl<'a> Drawing<'a> {
         let most = if width > 500.0 { 9 } else { 6 };
         let x_ticks =
             (1..=most).rev().map(|most| x.ticks(most)).find(|ticks| fits(ticks)).unwrap_or_default();
-        Self { plot, class, width, height, x, y, x_ticks, y_ticks, left }
+        Self { plot, class, width, height, x, y, x_ticks, y_ticks, left, shift }
     }
 
     fn x(&self, place: f64) -> f64 {
@@ -296,8 +332,12 @@ impl<'a> Drawing<'a> {
         ];
         html.element("svg", attributes, |svg| {
             self.axes(svg);
-            for (series, colour) in self.plot.series.iter().zip(self.plot.colours()) {
-                svg.element("g", &[("class", &class_of(colour))], |group| self.series(series, colour, group));
+            let middle = self.plot.series.len().saturating_sub(1) as f64 / 2.0;
+            for (place, (series, colour)) in self.plot.series.iter().zip(self.plot.colours()).enumerate() {
+                let beside = self.shift * (place as f64 - middle);
+                svg.element("g", &[("class", &class_of(colour))], |group| {
+                    self.series(series, (colour, beside), group);
+                });
             }
             if self.plot.series.iter().all(|series| self.plot.shown(series).next().is_none()) {
                 let (x, y) = (self.x(0.5), self.y(0.5));
@@ -342,9 +382,9 @@ impl<'a> Drawing<'a> {
         svg.leaf("text", below, cut(&self.plot.x.label, most));
     }
 
-    fn series(&self, series: &Series, colour: usize, group: &mut Html) {
+    fn series(&self, series: &Series, (colour, beside): (usize, f64), group: &mut Html) {
         if let Some(class) = series.mark.line_class() {
-            let path = self.path(&series.points);
+            let path = self.path(&series.points, beside);
             if !path.is_empty() {
                 group.element("path", &[("class", &class), ("d", &path)], |line| {
                     line.leaf("title", &[], &series.name);
@@ -353,6 +393,7 @@ impl<'a> Drawing<'a> {
         }
         for point in &series.points {
             let Some((x, y)) = self.at(point.x, point.y) else { continue };
+            let x = x + beside;
             let ends = [point.low, point.high]
                 .map(|end| end.and_then(|end| self.at(point.x, end)).map_or(y, |(_, end)| end));
             if ends != [y, y] {
@@ -375,12 +416,12 @@ impl<'a> Drawing<'a> {
     }
 
     /// The line through points, broken where one has no place; a point on its own is a dot.
-    fn path(&self, points: &[Point]) -> String {
+    fn path(&self, points: &[Point], beside: f64) -> String {
         let mut path = String::new();
         for run in points.split(|point| !self.plot.is_shown(point)).filter(|run| !run.is_empty()) {
             for (place, point) in run.iter().enumerate() {
                 let Some((x, y)) = self.at(point.x, point.y) else { continue };
-                path += &format!("{}{x:.1} {y:.1}", if place == 0 { "M" } else { "L" });
+                path += &format!("{}{:.1} {y:.1}", if place == 0 { "M" } else { "L" }, x + beside);
             }
             if run.len() == 1 {
                 path += "h0";
@@ -409,7 +450,7 @@ mod tests {
     use super::*;
 
     fn plot(points: Vec<Point>, mark: Mark, x: Axis) -> String {
-        let series = vec![Series { name: "<one>".to_owned(), mark, points, same_colour: false }];
+        let series = vec![Series { name: "<one>".to_owned(), mark, points, ..Series::default() }];
         let plot = Plot { title: "a & b".to_owned(), x, y: Axis::linear("y"), series };
         plot.to_html().as_str().to_owned()
     }
@@ -481,14 +522,39 @@ mod tests {
     }
 
     #[test]
-    fn a_smoothed_curve_has_the_colour_of_the_raw_one() {
-        let series = |same_colour| Series { same_colour, ..Series::default() };
+    fn a_series_has_the_colour_that_it_is_told() {
+        let series = |colour| Series { colour, ..Series::default() };
         let plot = Plot {
             title: String::new(),
             x: Axis::linear("x"),
             y: Axis::linear("y"),
-            series: vec![series(false), series(true), series(false)],
+            series: [Colour::Next, Colour::Before, Colour::Number(4), Colour::Next].map(series).into(),
         };
-        assert_eq!(plot.colours(), [0, 0, 1]);
+        assert_eq!(plot.colours(), [0, 0, 4, 5]);
+    }
+
+    #[test]
+    fn error_bars_at_one_place_lie_side_by_side() {
+        let series = |x: f64| Series {
+            mark: Mark::Points,
+            points: vec![Point::new(0.0, 0.0), Point::new(x, 1.0).between(0.0, 2.0)],
+            ..Series::default()
+        };
+        let bars = |places: [f64; 2]| -> (Vec<f64>, bool) {
+            let plot = Plot {
+                title: String::new(),
+                x: Axis::linear("x"),
+                y: Axis::linear("y"),
+                series: places.map(series).into(),
+            };
+            let html = plot.to_html().as_str().to_owned();
+            let wide = html.split("class=\"bar\" d=\"M").skip(1).take(2);
+            let left = wide.map(|path| path.split(' ').next().expect("a number").parse().expect("a number"));
+            (left.collect(), html.contains("side by side"))
+        };
+        let (same, told) = bars([2.0, 2.0]);
+        assert!((same[1] - same[0] - STEP).abs() < 0.11 && told, "{same:?}");
+        let (apart, told) = bars([1.0, 2.0]);
+        assert!(apart[1] - apart[0] > 100.0 && !told, "{apart:?}");
     }
 }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::TrainReport;
-use super::facts::grouped;
 use crate::data::{DataError, LabelledRows};
 use crate::metrics::{ClassificationScores, Scores};
 use crate::report::chart::{Axis, Cell, HeatMap, Labels, Mark, Plot, Point, Series, number};
+use crate::report::number::grouped;
 use crate::report::page::{Paragraph, Section};
 use crate::report::table::{Column, Table};
 use crate::review::{Review, WorstAnswer};

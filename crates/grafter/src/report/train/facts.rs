@@ -7,23 +7,11 @@ use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
 use crate::graft::GraftOptions;
 use crate::metrics::Metric;
+use crate::report::number::grouped;
 use crate::text::escape;
 
 /// Labels that are named among the facts.
 const NAMED_LABELS: usize = 12;
-
-/// `1234567` as `1,234,567`.
-pub(super) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// A file's own name: a report must not tell where on this machine it lies.
 pub(super) fn file_name(path: &Path) -> String {

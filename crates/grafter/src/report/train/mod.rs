@@ -13,9 +13,9 @@ pub use history::History;
 use serde::Serialize;
 
 use self::answers::{MATRIX_LABELS, WorstNumbers};
-use self::facts::grouped;
 use self::history::{smoothed, thinned};
-use super::chart::{Axis, Mark, Plot, Point, Series};
+use super::chart::{Axis, Colour, Mark, Plot, Point, Series};
+use super::number::grouped;
 use super::page::{Code, Folded, Page, Paragraph, Section};
 use super::table::{Facts, Tile, Tiles};
 use crate::adapter::Companion;
@@ -145,24 +145,24 @@ impl TrainReport<'_> {
     fn loss_curve(&self) -> Plot {
         let raw = self.history.curve(|step| step.loss);
         let mut series = Vec::new();
-        let training = |name: &str, mark, same_colour, points: Vec<Point>| Series {
+        let training = |name: &str, mark, colour, points: Vec<Point>| Series {
             name: name.to_owned(),
             mark,
-            same_colour,
+            colour,
             points: thinned(points, CURVE_POINTS),
         };
         if raw.len() >= SMOOTHED_STEPS {
             let smooth = smoothed(&raw);
-            series.push(training("training, each step", Mark::Faint, false, raw));
-            series.push(training("training, smoothed", Mark::Line, true, smooth));
+            series.push(training("training, each step", Mark::Faint, Colour::Next, raw));
+            series.push(training("training, smoothed", Mark::Line, Colour::Before, smooth));
         } else {
-            series.push(training("training", Mark::Line, false, raw));
+            series.push(training("training", Mark::Line, Colour::Next, raw));
         }
         series.push(Series {
             name: "dev rows".to_owned(),
             mark: Mark::LineAndPoints,
-            same_colour: false,
             points: self.of_evaluations(|evaluation| evaluation.loss),
+            ..Series::default()
         });
         let unit = match self.grafted.adapter.manifest().task.kind {
             TaskKind::Classification => "loss (cross entropy, nats)",

@@ -1,196 +1,33 @@
-//! What came out: for each task and method the setting that is best on the dev rows, how it compares with the reference,
-//! and the averages over the tasks. Plain data, made from the records of a folder alone.
-//!
-//! A setting is chosen by its mean dev score over the seeds (Houlsby et al. 2019, section 3.1). Settings with fewer
-//! finished trials than the one with most do not take part, nor do those of which a trial has no score: a mean over other
-//! seeds, or over those that did not diverge, would be another number. A setting in which a trial diverged after a good
-//! evaluation stands behind those in which none did.
+//! From the records of a folder to what is reported of each task: means over seeds, the best settings, and their
+//! differences to the reference with intervals.
 
-use serde::{Deserialize, Serialize};
-
-use super::CompareError;
-use super::folder::CompareFolder;
-use super::grid::{Setting, Trial};
-use super::plan::Plan;
-use super::statistics::{
-    Interval, LEVEL, RESAMPLES, Resampling, mean, percentile_interval, standard_deviation, value_on,
+use super::averages::averages;
+use super::{Delta, MethodResult, Results, SettingResult, Spread, TaskResult};
+use crate::adapter::Method;
+use crate::compare::CompareError;
+use crate::compare::folder::CompareFolder;
+use crate::compare::grid::{Setting, Trial};
+use crate::compare::plan::Plan;
+use crate::compare::statistics::{
+    LEVEL, RESAMPLES, Resampling, mean, percentile_interval, standard_deviation, value_on,
 };
-use super::task::{FilePlan, RowAnswers, TaskPlan, TaskTargets};
-use super::trial::{SplitRecord, TrialRecord};
-use crate::adapter::{BaseRecord, Method};
-use crate::data::TaskKind;
+use crate::compare::task::{FilePlan, RowAnswers, TaskPlan, TaskTargets};
+use crate::compare::trial::{SplitRecord, TrialRecord};
 use crate::encoder::EncoderConfig;
-use crate::metrics::Metric;
 use crate::train::Ending;
 
 /// The method that others are compared with, where it is among them.
 const REFERENCE: &str = "full";
 
-/// The content of `results.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Results {
-    /// The program and its version.
-    pub tool: String,
-    /// The model that everything was trained on.
-    pub base: BaseRecord,
-    /// The method that others are compared with.
-    pub reference: Method,
-    /// The share of resampled differences that lies in an interval.
-    pub level: f64,
-    /// How often rows were drawn again for an interval.
-    pub resamples: usize,
-    /// Trials that were asked for.
-    pub planned: usize,
-    /// Trials that are finished.
-    pub finished: usize,
-    /// Each task.
-    pub tasks: Vec<TaskResult>,
-    /// Each method over all tasks.
-    pub averages: Vec<AverageResult>,
-    /// Each finished trial.
-    pub trials: Vec<TrialSummary>,
-}
-
-/// One task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskResult {
-    /// Its name.
-    pub task: String,
-    /// Classes or numbers.
-    pub kind: TaskKind,
-    /// What is compared.
-    pub metric: Metric,
-    /// Rows to learn from.
-    pub train_rows: usize,
-    /// Rows to choose by.
-    pub dev_rows: usize,
-    /// Labelled rows that chose nothing.
-    pub test_rows: Option<usize>,
-    /// Each method.
-    pub methods: Vec<MethodResult>,
-}
-
-/// One method on one task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MethodResult {
-    /// What trains.
-    pub method: Method,
-    /// The place of the best setting in `settings`; absent while none has scores.
-    pub best: Option<usize>,
-    /// Each setting.
-    pub settings: Vec<SettingResult>,
-    /// The best setting's dev score less that of the reference; absent for the reference itself.
-    pub dev_difference: Option<Delta>,
-    /// The same of the test scores.
-    pub test_difference: Option<Delta>,
-}
-
-/// One setting on one task, over its seeds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SettingResult {
-    /// What was tried.
-    #[serde(flatten)]
-    pub setting: Setting,
-    /// Trials that were asked for.
-    pub planned: usize,
-    /// The seeds of the finished trials.
-    pub seeds: Vec<u64>,
-    /// How many of them diverged; those that had an evaluation before have scores all the same.
-    pub diverged: usize,
-    /// Score on the dev rows; absent where a trial has none.
-    pub dev: Option<Spread>,
-    /// Score on the test rows; absent where a trial has none.
-    pub test: Option<Spread>,
-    /// How many numbers were trained.
-    pub trained_parameters: Option<usize>,
-    /// The same as a share of the base's numbers.
-    pub share_of_base: Option<f64>,
-    /// Mean time of a trial.
-    pub seconds: Option<f64>,
-    /// Largest adapter folder, without the card for people.
-    pub adapter_bytes: Option<u64>,
-}
-
-/// Scores over seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// Their mean.
-    pub mean: f64,
-    /// Their standard deviation (`n - 1`); absent of one.
-    pub std: Option<f64>,
-}
-
-/// A difference to the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Delta {
-    /// Of the means over the seeds.
-    pub difference: f64,
-    /// The interval of the paired bootstrap over the rows; absent where the metric is not defined on most draws.
-    pub interval: Option<Interval>,
-}
-
-/// One method over all tasks, with the best setting of each. Absent is what a task lacks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AverageResult {
-    /// What trains.
-    pub method: Method,
-    /// On how many tasks it has scores.
-    pub tasks: usize,
-    /// Mean of the dev scores.
-    pub dev: Option<f64>,
-    /// Mean of the test scores, over the tasks with test rows.
-    pub test: Option<f64>,
-    /// Mean of the differences on the dev rows.
-    pub dev_difference: Option<Delta>,
-    /// Mean of the differences on the test rows.
-    pub test_difference: Option<Delta>,
-    /// Mean share of the base's numbers that was trained.
-    pub share_of_base: Option<f64>,
-    /// Mean time of a trial.
-    pub seconds: Option<f64>,
-    /// Mean bytes of an adapter.
-    pub adapter_bytes: Option<f64>,
-}
-
-/// One finished trial, without its answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrialSummary {
-    /// See [`Trial::id`].
-    pub id: String,
-    /// What was run.
-    #[serde(flatten)]
-    pub trial: Trial,
-    /// Why it ended.
-    pub ending: Ending,
-    /// Score on the dev rows.
-    pub dev: Option<f64>,
-    /// Score on the test rows.
-    pub test: Option<f64>,
-    /// How many numbers were trained.
-    pub trained_parameters: usize,
-    /// The same as a share of the base's numbers.
-    pub share_of_base: f64,
-    /// Steps done.
-    pub steps: Option<u64>,
-    /// Steps after which the best evaluation came.
-    pub best_step: Option<u64>,
-    /// Bytes of the adapter's folder, without the card for people.
-    pub adapter_bytes: Option<u64>,
-    /// SHA-256 of the adapter's numbers as a file.
-    pub weights_sha256: Option<String>,
-    /// Time that the trial took.
-    pub seconds: f64,
-}
-
 /// Rows on which methods are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Split {
+pub(super) enum Split {
     Dev,
     Test,
 }
 
 /// The score of a method's best setting on each of the draws of a split's rows.
-type Draws = Option<Vec<Option<f64>>>;
+pub(super) type Draws = Option<Vec<Option<f64>>>;
 
 impl Results {
     /// The results of all finished trials of a folder.
@@ -228,76 +65,8 @@ impl Results {
             finished: records.len(),
             averages: averages(&methods, reference, &tasks, &draws),
             tasks,
-            trials: records.iter().map(TrialSummary::of).collect(),
+            trials: records.iter().map(TrialRecord::summary).collect(),
         })
-    }
-
-    /// The finished trials as comma-separated values, with a header.
-    pub fn csv(&self) -> String {
-        fn shown<T: ToString>(value: Option<T>) -> String {
-            value.map_or(String::new(), |value| value.to_string())
-        }
-        let mut text =
-            "task,method,bottleneck,learning_rate,init_std,seed,ending,dev,test,trained_parameters,\
-                        share_of_base,steps,best_step,adapter_bytes,seconds\n"
-                .to_owned();
-        for trial in &self.trials {
-            let Trial { task, setting, seed } = &trial.trial;
-            let ending = match trial.ending {
-                Ending::Completed => "completed",
-                Ending::EarlyStopped => "early-stopped",
-                Ending::Interrupted => "interrupted",
-                Ending::Diverged => "diverged",
-            };
-            let fields = [
-                task.clone(),
-                setting.method.to_string(),
-                shown(setting.bottleneck),
-                setting.learning_rate.to_string(),
-                shown(setting.init_std),
-                seed.to_string(),
-                ending.to_owned(),
-                shown(trial.dev),
-                shown(trial.test),
-                trial.trained_parameters.to_string(),
-                trial.share_of_base.to_string(),
-                shown(trial.steps),
-                shown(trial.best_step),
-                shown(trial.adapter_bytes),
-                trial.seconds.to_string(),
-            ];
-            // No field holds a comma, a quote or a line break.
-            text += &fields.join(",");
-            text.push('\n');
-        }
-        text
-    }
-}
-
-impl MethodResult {
-    /// The best setting.
-    pub fn best(&self) -> Option<&SettingResult> {
-        self.best.and_then(|best| self.settings.get(best))
-    }
-}
-
-impl TrialSummary {
-    fn of(record: &TrialRecord) -> Self {
-        let score = |split: &Option<SplitRecord>| split.as_ref().and_then(|split| split.score);
-        Self {
-            id: record.id.clone(),
-            trial: record.trial.clone(),
-            ending: record.ending,
-            dev: score(&record.dev),
-            test: score(&record.test),
-            trained_parameters: record.trained_parameters,
-            share_of_base: record.share_of_base,
-            steps: record.steps,
-            best_step: record.best_step,
-            adapter_bytes: record.adapter_bytes,
-            weights_sha256: record.weights_sha256.clone(),
-            seconds: record.seconds,
-        }
     }
 }
 
@@ -447,7 +216,7 @@ fn best_setting(settings: &[SettingResult]) -> Option<usize> {
 }
 
 impl Split {
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         match self {
             Self::Dev => 0,
             Self::Test => 1,
@@ -484,61 +253,16 @@ impl Split {
 }
 
 /// The differences draw by draw; where either is not defined, nor is the difference.
-fn less(of: &[Option<f64>], from: &[Option<f64>]) -> Vec<Option<f64>> {
+pub(super) fn less(of: &[Option<f64>], from: &[Option<f64>]) -> Vec<Option<f64>> {
     of.iter().zip(from).map(|(of, from)| Some((*of)? - (*from)?)).collect()
-}
-
-fn averages(
-    methods: &[Method],
-    reference: Method,
-    tasks: &[TaskResult],
-    draws: &[Vec<[Draws; 2]>],
-) -> Vec<AverageResult> {
-    let of_reference = methods.iter().position(|method| *method == reference);
-    let average = |(place, method): (usize, &Method)| {
-        let best: Vec<Option<&SettingResult>> = tasks.iter().map(|task| task.methods[place].best()).collect();
-        let over = |value: &dyn Fn(&SettingResult) -> Option<f64>| {
-            mean(&best.iter().map(|best| value((*best)?)).collect::<Option<Vec<f64>>>()?)
-        };
-        let delta = |split: Split| {
-            let reference = of_reference.filter(|reference| *reference != place)?;
-            let (mut differences, mut of_tasks) = (Vec::new(), Vec::new());
-            for (task, draws) in tasks.iter().zip(draws) {
-                let method = &task.methods[place];
-                let delta = match split {
-                    Split::Dev => method.dev_difference,
-                    Split::Test if task.test_rows.is_none() => continue,
-                    Split::Test => method.test_difference,
-                };
-                differences.push(delta?.difference);
-                let of = |place: usize| draws[place][split.index()].as_ref();
-                of_tasks.push(less(of(place)?, of(reference)?));
-            }
-            let means: Vec<Option<f64>> = (0..RESAMPLES)
-                .map(|draw| mean(&of_tasks.iter().map(|task| task[draw]).collect::<Option<Vec<f64>>>()?))
-                .collect();
-            Some(Delta { difference: mean(&differences)?, interval: percentile_interval(&means) })
-        };
-        let with_test = tasks.iter().zip(&best).filter(|(task, _)| task.test_rows.is_some());
-        let test = with_test.map(|(_, best)| Some((*best)?.test?.mean)).collect::<Option<Vec<f64>>>();
-        AverageResult {
-            method: *method,
-            tasks: best.iter().flatten().count(),
-            dev: over(&|best| Some(best.dev?.mean)),
-            test: test.and_then(|test| mean(&test)),
-            dev_difference: delta(Split::Dev),
-            test_difference: delta(Split::Test),
-            share_of_base: over(&|best| best.share_of_base),
-            seconds: over(&|best| best.seconds),
-            adapter_bytes: over(&|best| best.adapter_bytes.map(|bytes| bytes as f64)),
-        }
-    };
-    methods.iter().enumerate().map(average).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::statistics::Interval;
+    use crate::data::TaskKind;
+    use crate::metrics::Metric;
 
     fn setting(learning_rate: f64, seeds: usize, dev: Option<f64>) -> SettingResult {
         SettingResult {
