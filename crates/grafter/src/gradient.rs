@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use crate::adapter::{Lowest, TaskParameters};
 use crate::batch::{Chunk, PackedBatch};
 use crate::encoder::activations::{Activations, Keep, Segment};
-use crate::encoder::{Encoder, EncoderDropout};
-use crate::head::{self, HeadActivations};
+use crate::encoder::{BackwardPass, Encoder, EncoderDropout, ForwardPass};
+use crate::head::{self, HeadActivations, HeadInput};
 
 /// What a sequence should have been answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -193,13 +193,15 @@ impl Pass<'_> {
         let Workspace { activations, head } = workspace;
         let trains_encoder = task.layout().lowest_trained() != Lowest::Head;
         let keep = if trains_encoder { Keep::ForBackward } else { Keep::Nothing };
-        encoder.forward(chunk, &[Segment::whole(chunk, Some(task))], dropout, keep, activations);
-        head::forward(encoder, task, chunk, 0..chunk.sequences(), activations.hidden(), dropout, head);
+        let segments = [Segment::whole(chunk, Some(task))];
+        encoder.forward(ForwardPass { chunk, segments: &segments, dropout, keep }, activations);
+        let (sequences, hidden_states) = (0..chunk.sequences(), activations.hidden());
+        head::forward(&HeadInput { encoder, chunk, sequences, hidden_states }, task, dropout, head);
         let loss = losses(task.layout().config().outputs, targets, scale, head);
         if trains_encoder {
-            let dense = &mut gradients.dense;
-            head::backward(encoder, task, chunk, dropout, head, dense, activations.d_hidden_mut());
-            encoder.backward(chunk, task, dropout, activations, dense);
+            let (pass, dense) = (BackwardPass { chunk, task, dropout }, &mut gradients.dense);
+            head::backward(encoder, &pass, head, (dense, activations.d_hidden_mut()));
+            encoder.backward(&pass, activations, dense);
             gradients.embeddings.clear();
             if task.layout().trains_tables() {
                 gradients.embeddings.extend_from_slice(activations.d_hidden());

@@ -215,7 +215,7 @@ pub fn graft_after(
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
-        adapter: seal(model, task, config, options.max_length, training, parameters),
+        adapter: seal(model, (task, options.max_length), training, parameters),
         ending,
         steps: state.step,
         truncated_train: train_rows.truncated(),
@@ -226,9 +226,7 @@ pub fn graft_after(
 
 fn seal(
     model: &Model,
-    task: TaskRecord,
-    config: AdapterConfig,
-    max_length: usize,
+    (task, max_length): (TaskRecord, usize),
     training: TrainingRecord,
     parameters: TaskParameters,
 ) -> Adapter {
@@ -237,7 +235,7 @@ fn seal(
         tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
         task,
         max_length,
-        adapter: config,
+        adapter: parameters.layout().config().clone(),
         base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),
         training,

@@ -13,7 +13,7 @@ use grafter_nn::{linear, pooling};
 
 use crate::adapter::{Pooling, TaskParameters, Tuned};
 use crate::batch::Chunk;
-use crate::encoder::{DropoutPlace, Encoder, EncoderDropout, projection};
+use crate::encoder::{BackwardPass, DropoutPlace, Encoder, EncoderDropout, projection};
 
 /// Buffers of the head for some sequences of a chunk.
 #[derive(Debug, Default)]
@@ -50,19 +50,28 @@ impl HeadActivations {
     }
 }
 
-/// Logits of some sequences of a chunk, from the chunk's hidden states `[tokens, hidden]`.
+/// What is read: some sequences of a chunk, as the last layer leaves them.
+#[derive(Clone, Debug)]
+pub struct HeadInput<'a> {
+    /// Whose last layer it is; it may have a pooler.
+    pub encoder: &'a Encoder,
+    /// The tokens.
+    pub chunk: &'a Chunk<'a>,
+    /// Which of its sequences.
+    pub sequences: Range<usize>,
+    /// Of the whole chunk, `[tokens, hidden]`.
+    pub hidden_states: &'a [f32],
+}
+
+/// Logits of some sequences of a chunk.
 pub fn forward(
-    encoder: &Encoder,
+    input: &HeadInput<'_>,
     task: &TaskParameters,
-    chunk: &Chunk<'_>,
-    sequences: Range<usize>,
-    hidden_states: &[f32],
     dropout: &EncoderDropout,
     head: &mut HeadActivations,
 ) {
-    let first = chunk.first_sequence + sequences.start;
-    pool(encoder, Reading::of(task), chunk, sequences, hidden_states, head);
-    forward_pooled(task, first, dropout, head);
+    pool(input, Reading::of(task), head);
+    forward_pooled(task, input.chunk.first_sequence + input.sequences.start, dropout, head);
 }
 
 /// How a task reads the last hidden states.
@@ -86,19 +95,13 @@ impl<'a> Reading<'a> {
 }
 
 /// What the head reads of some sequences, left in [`HeadActivations::pooled`].
-pub fn pool(
-    encoder: &Encoder,
-    reading: Reading<'_>,
-    chunk: &Chunk<'_>,
-    sequences: Range<usize>,
-    hidden_states: &[f32],
-    head: &mut HeadActivations,
-) {
+pub fn pool(input: &HeadInput<'_>, reading: Reading<'_>, head: &mut HeadActivations) {
+    let HeadInput { encoder, chunk, sequences, hidden_states } = input;
     let hidden = encoder.config.hidden_size;
     for buffer in [&mut head.taken, &mut head.pooled] {
         buffer.resize(sequences.len() * hidden, 0.0);
     }
-    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences) {
+    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences.clone()) {
         let tokens = chunk.range(sequence);
         let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
         match reading.pooling {
@@ -142,13 +145,11 @@ pub fn logits_of_pooled(task: &TaskParameters, pooled: &[f32]) -> Vec<Vec<f32>> 
 /// `head` is what [`forward`] left for all sequences of the chunk, with `d_logits` filled.
 pub fn backward(
     encoder: &Encoder,
-    task: &TaskParameters,
-    chunk: &Chunk<'_>,
-    dropout: &EncoderDropout,
+    pass: &BackwardPass<'_>,
     head: &mut HeadActivations,
-    gradients: &mut [f32],
-    d_hidden_states: &mut [f32],
+    (gradients, d_hidden_states): (&mut [f32], &mut [f32]),
 ) {
+    let BackwardPass { chunk, task, dropout } = *pass;
     backward_weights(task, head, gradients);
     let hidden = encoder.config.hidden_size;
     head.d_pooled.resize(head.pooled.len(), 0.0);

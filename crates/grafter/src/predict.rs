@@ -18,8 +18,8 @@ use crate::adapter::{Adapter, AdapterError, TaskParameters};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Row;
 use crate::encoder::activations::{Activations, Keep, Segment};
-use crate::encoder::{Encoder, EncoderDropout};
-use crate::head::{self, HeadActivations};
+use crate::encoder::{Encoder, EncoderDropout, ForwardPass};
+use crate::head::{self, HeadActivations, HeadInput};
 use crate::model::Model;
 use crate::prefix::Constant;
 use crate::tokenizer::TokenizerError;
@@ -245,8 +245,7 @@ pub fn batch_logits(encoder: &Encoder, batch: &PackedBatch, tasks: &[&TaskParame
         .with_max_len(1)
         .map(|chunk| {
             let tasks = &tasks[chunk.first_sequence..][..chunk.sequences()];
-            WORKSPACE
-                .with_borrow_mut(|(activations, head)| chunk_logits(encoder, chunk, tasks, activations, head))
+            WORKSPACE.with_borrow_mut(|buffers| chunk_logits(encoder, chunk, tasks, buffers))
         })
         .collect();
     rows.into_iter().flatten().collect()
@@ -256,17 +255,18 @@ fn chunk_logits(
     encoder: &Encoder,
     chunk: &Chunk<'_>,
     tasks: &[&TaskParameters],
-    activations: &mut Activations,
-    head: &mut HeadActivations,
+    (activations, head): &mut (Activations, HeadActivations),
 ) -> Vec<Vec<f32>> {
     let none = EncoderDropout::none();
     let some: Vec<_> = tasks.iter().map(|task| Some(*task)).collect();
     let segments = Segment::of_tasks(chunk, &some);
-    encoder.forward(chunk, &segments, &none, Keep::Nothing, activations);
+    let pass = ForwardPass { chunk, segments: &segments, dropout: &none, keep: Keep::Nothing };
+    encoder.forward(pass, activations);
     let mut rows = Vec::with_capacity(tasks.len());
     for segment in segments {
         let task = tasks[segment.sequences.start];
-        head::forward(encoder, task, chunk, segment.sequences, activations.hidden(), &none, head);
+        let (sequences, hidden_states) = (segment.sequences, activations.hidden());
+        head::forward(&HeadInput { encoder, chunk, sequences, hidden_states }, task, &none, head);
         rows.extend(head.logits().chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec));
     }
     rows

@@ -16,7 +16,7 @@ use crate::batch::PackedBatch;
 use crate::encoded::EncodedRows;
 use crate::encoder::Encoder;
 use crate::encoder::activations::Activations;
-use crate::head::{self, HeadActivations, Reading};
+use crate::head::{self, HeadActivations, HeadInput, Reading};
 use crate::store::{Budget, Store, StoreError};
 
 /// What of a text is constant for a task.
@@ -53,9 +53,9 @@ impl Constant {
                 }
                 Self::Pooled(pooling) => {
                     encoder.forward_below(encoder.config.num_hidden_layers, chunk, activations);
-                    let sequences = 0..chunk.sequences();
-                    let reading = Reading::frozen(pooling);
-                    head::pool(encoder, reading, chunk, sequences, activations.hidden(), head);
+                    let (sequences, hidden_states) = (0..chunk.sequences(), activations.hidden());
+                    let input = HeadInput { encoder, chunk, sequences, hidden_states };
+                    head::pool(&input, Reading::frozen(pooling), head);
                     head.pooled().to_vec()
                 }
             })

@@ -20,7 +20,7 @@ use grafter::data::{Dataset, LabelledFile, LabelledRows, Row, Source, Targets, T
 use grafter::digest::sha256_file;
 use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
-use grafter::encoder::{Encoder, EncoderDropout};
+use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::eval::{Answers, evaluate};
 use grafter::forgetting::SequentialFineTuning;
 use grafter::gradient::{GradientEngine, Target};
@@ -293,7 +293,9 @@ fn hidden_states(encoder: &Encoder, batch: &PackedBatch, task: Option<&TaskParam
     for chunk in batch.chunks() {
         let mut activations = Activations::default();
         let segments = [Segment::whole(&chunk, task)];
-        encoder.forward(&chunk, &segments, &EncoderDropout::none(), Keep::Nothing, &mut activations);
+        let (segments, dropout) = (&segments, &EncoderDropout::none());
+        let pass = ForwardPass { chunk: &chunk, segments, dropout, keep: Keep::Nothing };
+        encoder.forward(pass, &mut activations);
         states.extend_from_slice(activations.hidden());
     }
     states

@@ -11,9 +11,9 @@ use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLa
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder;
 use grafter::encoder::activations::{Activations, Keep, Segment};
-use grafter::encoder::{Encoder, EncoderDropout};
+use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::gradient::{GradientEngine, Target};
-use grafter::head::{self, HeadActivations};
+use grafter::head::{self, HeadActivations, HeadInput};
 use grafter::optim::{AdamW, LinearSchedule, Moments, clip_to_norm};
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -175,25 +175,17 @@ impl Fixture {
                 }
             };
             let dropout = EncoderDropout::none();
-            self.encoder.forward_observed(
-                &chunk,
-                &segments,
-                &dropout,
-                Keep::Nothing,
-                &mut activations,
-                &mut observe,
-            );
+            let pass =
+                ForwardPass { chunk: &chunk, segments: &segments, dropout: &dropout, keep: Keep::Nothing };
+            self.encoder.forward_observed(pass, &mut activations, &mut observe);
             let mut head = HeadActivations::default();
-            let sequences = 0..chunk.sequences();
-            head::forward(
-                &self.encoder,
-                &self.task,
-                &chunk,
-                sequences,
-                activations.hidden(),
-                &dropout,
-                &mut head,
-            );
+            let input = HeadInput {
+                encoder: &self.encoder,
+                chunk: &chunk,
+                sequences: 0..chunk.sequences(),
+                hidden_states: activations.hidden(),
+            };
+            head::forward(&input, &self.task, &dropout, &mut head);
             pooled.extend_from_slice(head.pooled());
             logits.extend_from_slice(head.logits());
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::forward::Pass;
+use super::forward::ForwardPass;
 use crate::adapter::{Method, Projection, TaskParameters};
 use crate::batch::Chunk;
 use crate::encoder::EncoderConfig;
@@ -44,7 +44,7 @@ pub(super) struct LayerActivations {
 
 impl LayerActivations {
     /// Keeps the input of a product if its weight is trained and a backward pass follows.
-    pub fn keep_input(&mut self, layer: usize, projection: Projection, pass: &Pass<'_>, x: &[f32]) {
+    pub fn keep_input(&mut self, layer: usize, projection: Projection, pass: &ForwardPass<'_>, x: &[f32]) {
         let kept = &mut self.projection_inputs[projection as usize];
         kept.clear();
         let trained = |segment: &Segment<'_>| {
@@ -180,8 +180,8 @@ impl Activations {
     }
 
     /// Gives every buffer its length for this chunk, whose tasks leave the first `frozen` layers bare.
-    pub(super) fn resize(&mut self, config: &EncoderConfig, pass: &Pass<'_>, frozen: usize) {
-        let Pass { chunk, segments, keep, .. } = *pass;
+    pub(super) fn resize(&mut self, config: &EncoderConfig, pass: &ForwardPass<'_>, frozen: usize) {
+        let ForwardPass { chunk, segments, keep, .. } = *pass;
         let tasks = || segments.iter().filter_map(|segment| segment.task.map(|task| task.layout().config()));
         let bottlenecks =
             tasks().filter(|config| config.method.has_adapters()).map(|config| config.bottleneck);

@@ -14,10 +14,14 @@ use crate::adapter::{Lowest, Method, Projection, Site, TaskParameters, TunedGrad
 use crate::batch::Chunk;
 
 /// What the gradients of a chunk belong to.
-struct Pass<'a> {
-    chunk: &'a Chunk<'a>,
-    task: &'a TaskParameters,
-    dropout: &'a EncoderDropout,
+#[derive(Clone, Copy, Debug)]
+pub struct BackwardPass<'a> {
+    /// The tokens.
+    pub chunk: &'a Chunk<'a>,
+    /// What trains.
+    pub task: &'a TaskParameters,
+    /// What was dropped in the forward pass.
+    pub dropout: &'a EncoderDropout,
 }
 
 impl Encoder {
@@ -27,23 +31,16 @@ impl Encoder {
     ///
     /// Where the tables of the embeddings are trained, the gradient of each token's sum of embeddings is left in
     /// [`Activations::d_hidden`].
-    pub fn backward(
-        &self,
-        chunk: &Chunk<'_>,
-        task: &TaskParameters,
-        dropout: &EncoderDropout,
-        activations: &mut Activations,
-        gradients: &mut [f32],
-    ) {
-        let pass = Pass { chunk, task, dropout };
+    pub fn backward(&self, pass: &BackwardPass<'_>, activations: &mut Activations, gradients: &mut [f32]) {
+        let BackwardPass { chunk, task, dropout } = *pass;
         let layout = task.layout();
         let frozen = layout.frozen_layers();
         for layer in (frozen..self.layers.len()).rev() {
             let slot = Keep::ForBackward.slot(layer, frozen);
             let kept = std::mem::take(&mut activations.layers[slot]);
-            self.backward_feed_forward_block(layer, &pass, activations, &kept, gradients);
+            self.backward_feed_forward_block(layer, pass, activations, &kept, gradients);
             if layout.trains_below(layer, Projection::Intermediate) {
-                self.backward_attention_block(layer, &pass, activations, &kept, gradients);
+                self.backward_attention_block(layer, pass, activations, &kept, gradients);
             }
             activations.layers[slot] = kept;
         }
@@ -67,12 +64,12 @@ impl Encoder {
     fn backward_feed_forward_block(
         &self,
         layer: usize,
-        pass: &Pass<'_>,
+        pass: &BackwardPass<'_>,
         activations: &mut Activations,
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let Pass { task, dropout, .. } = *pass;
+        let BackwardPass { task, dropout, .. } = *pass;
         let layout = task.layout();
         self.backward_graft(
             (layer, Site::FeedForward),
@@ -102,12 +99,12 @@ impl Encoder {
     fn backward_attention_block(
         &self,
         layer: usize,
-        pass: &Pass<'_>,
+        pass: &BackwardPass<'_>,
         activations: &mut Activations,
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let Pass { task, dropout, .. } = *pass;
+        let BackwardPass { task, dropout, .. } = *pass;
         let layout = task.layout();
         self.backward_graft((layer, Site::Attention), pass, &kept.attention_site, activations, gradients);
         if !layout.trains_below(layer, Site::Attention) {
@@ -132,7 +129,7 @@ impl Encoder {
     fn backward_attention(
         &self,
         layer: usize,
-        pass: &Pass<'_>,
+        pass: &BackwardPass<'_>,
         activations: &mut Activations,
         kept: &LayerActivations,
     ) {
@@ -179,7 +176,7 @@ impl Encoder {
     fn backward_graft(
         &self,
         (layer, site): (usize, Site),
-        pass: &Pass<'_>,
+        pass: &BackwardPass<'_>,
         kept: &SiteActivations,
         activations: &mut Activations,
         gradients: &mut [f32],

@@ -12,42 +12,38 @@ use crate::adapter::{Method, Projection, Site, TaskParameters, Tuned};
 use crate::batch::Chunk;
 
 /// What passes through the layers, and how.
-#[derive(Clone, Copy)]
-pub(super) struct Pass<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardPass<'a> {
+    /// The tokens.
     pub chunk: &'a Chunk<'a>,
+    /// Which of them pass through which task's adapters; they cover the chunk in order, and their limits are limits of
+    /// sequences.
     pub segments: &'a [Segment<'a>],
+    /// What is dropped.
     pub dropout: &'a EncoderDropout,
+    /// What is left for the backward pass.
     pub keep: Keep,
 }
 
 impl Encoder {
     /// Hidden states of a chunk, left in [`Activations::hidden`].
     ///
-    /// `segments` say which tokens pass through which task's adapters; they cover the chunk in order, and their limits
-    /// are limits of sequences. Frozen products run once over all tokens, adapters and layer normalisations per
-    /// segment.
+    /// Frozen products run once over all tokens, adapters and layer normalisations per segment.
     ///
     /// Below everything that the tasks train there is no dropout: it belongs to training what it acts on, and without it
     /// what enters the lowest adapted layer is a constant of a text. Where the chunk brings that ([`Chunk::states`]), the
     /// pass begins there.
     /// # Panics
     /// If the chunk brings the hidden states of a layer below which a task trains something.
-    pub fn forward(
-        &self,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
-        keep: Keep,
-        activations: &mut Activations,
-    ) {
-        self.forward_observed(chunk, segments, dropout, keep, activations, &mut |_, _| {});
+    pub fn forward(&self, pass: ForwardPass<'_>, activations: &mut Activations) {
+        self.forward_observed(pass, activations, &mut |_, _| {});
     }
 
     /// The hidden states that enter a layer (the head, if there is none of that number) where no task changes anything
     /// below, left in [`Activations::hidden`].
     pub fn forward_below(&self, layer: usize, chunk: &Chunk<'_>, activations: &mut Activations) {
         let (segments, none) = ([Segment::whole(chunk, None)], EncoderDropout::none());
-        let pass = Pass { chunk, segments: &segments, dropout: &none, keep: Keep::Nothing };
+        let pass = ForwardPass { chunk, segments: &segments, dropout: &none, keep: Keep::Nothing };
         activations.resize(&self.config, &pass, self.layers.len());
         self.embed(pass, activations);
         for below in 0..layer {
@@ -58,16 +54,13 @@ impl Encoder {
     /// [`Encoder::forward`], showing the hidden states after the embeddings (0) and after each layer (1, 2, …).
     pub fn forward_observed(
         &self,
-        chunk: &Chunk<'_>,
-        segments: &[Segment<'_>],
-        dropout: &EncoderDropout,
-        keep: Keep,
+        pass: ForwardPass<'_>,
         activations: &mut Activations,
         observe: &mut dyn FnMut(usize, &[f32]),
     ) {
+        let ForwardPass { chunk, segments, dropout, keep } = pass;
         let layers = self.layers.len();
         let frozen = segments.iter().map(|segment| segment.frozen_layers(layers)).min().unwrap_or(layers);
-        let pass = Pass { chunk, segments, dropout, keep };
         activations.resize(&self.config, &pass, frozen);
         let none = EncoderDropout::none();
         let first = match chunk.states {
@@ -78,20 +71,20 @@ impl Encoder {
             }
             None => {
                 let dropout = if frozen > 0 { &none } else { dropout };
-                self.embed(Pass { dropout, ..pass }, activations);
+                self.embed(ForwardPass { dropout, ..pass }, activations);
                 0
             }
         };
         observe(first, &activations.hidden);
         for layer in first..layers {
             let dropout = if layer < frozen { &none } else { dropout };
-            self.layer(layer, Pass { dropout, ..pass }, keep.slot(layer, frozen), activations);
+            self.layer(layer, ForwardPass { dropout, ..pass }, keep.slot(layer, frozen), activations);
             observe(layer + 1, &activations.hidden);
         }
     }
 
     /// Hidden states from those that enter a layer to those that leave it; `slot` is the place of its buffers.
-    fn layer(&self, layer: usize, pass: Pass<'_>, slot: usize, activations: &mut Activations) {
+    fn layer(&self, layer: usize, pass: ForwardPass<'_>, slot: usize, activations: &mut Activations) {
         let mut kept = std::mem::take(&mut activations.layers[slot]);
         self.attention_block(layer, pass, activations, &mut kept);
         self.feed_forward_block(layer, pass, activations, &mut kept);
@@ -99,8 +92,8 @@ impl Encoder {
     }
 
     /// `hidden = dropout(LayerNorm(words + positions + types))`
-    fn embed(&self, pass: Pass<'_>, activations: &mut Activations) {
-        let Pass { chunk, segments, dropout, .. } = pass;
+    fn embed(&self, pass: ForwardPass<'_>, activations: &mut Activations) {
+        let ForwardPass { chunk, segments, dropout, .. } = pass;
         let hidden = self.config.hidden_size;
         for segment in segments {
             let tables = segment.task.and_then(|task| task.tables()).unwrap_or(self.embedding.tables());
@@ -128,11 +121,11 @@ impl Encoder {
     fn attention_block(
         &self,
         layer: usize,
-        pass: Pass<'_>,
+        pass: ForwardPass<'_>,
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let Pass { chunk, segments, dropout, .. } = pass;
+        let ForwardPass { chunk, segments, dropout, .. } = pass;
         let hidden = self.config.hidden_size;
         kept.keep_input(layer, Projection::QueryKeyValue, &pass, &activations.hidden);
         let place = (layer, Projection::QueryKeyValue);
@@ -164,11 +157,11 @@ impl Encoder {
     fn feed_forward_block(
         &self,
         layer: usize,
-        pass: Pass<'_>,
+        pass: ForwardPass<'_>,
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let Pass { chunk, segments, dropout, .. } = pass;
+        let ForwardPass { chunk, segments, dropout, .. } = pass;
         kept.keep_input(layer, Projection::Intermediate, &pass, &activations.attention_block);
         let place = (layer, Projection::Intermediate);
         self.project(place, segments, &activations.attention_block, &mut kept.intermediate);

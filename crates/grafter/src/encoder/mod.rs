@@ -19,7 +19,9 @@ mod forward;
 mod precision;
 pub(crate) mod projection;
 
+pub use backward::BackwardPass;
 pub use config::{DecidingConfig, EncoderConfig, base_activation};
+pub use forward::ForwardPass;
 pub use precision::BasePrecision;
 
 use grafter_nn::attention::AttentionShape;
