@@ -30,11 +30,11 @@ pub struct TaskSource {
 
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
-const EXTENSIONS: [&str; 3] = ["tsv", "csv", "jsonl"];
+const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
 
 impl TaskSource {
-    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv` or
-    /// `.jsonl`.
+    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
+    /// `.jsonl` or `.parquet`.
     /// # Errors
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {

@@ -3,17 +3,18 @@
 //! A file is read strictly: the first row that cannot be used is the error. A training file decides the task (label
 //! names, single texts or pairs); every other file is held to it.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::dataset::warnings;
+use super::file::FromStart;
 use super::labels::{Spread, score};
 use super::{
-    DataError, Dataset, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind, RowReader,
+    DataError, Dataset, FileRows, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind,
     Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
@@ -113,15 +114,12 @@ impl LabelledFile {
 
     fn open(
         source: &Source,
-        read: impl FnOnce(RowReader<io::BufReader<FromStart<'_>>>) -> Result<Told, DataError>,
+        read: impl FnOnce(FileRows<FromStart<'_>, &File>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
-        let mut input = source.open_file()?;
+        let input = source.with_places(source.open_file()?)?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
-        if !input.metadata().map_err(failed)?.is_file() {
-            input = copy_of(input, source)?;
-        }
         let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(FromStart::new(&input), LabelUse::Required)?)?;
+        let told = read(source.reader(&input, LabelUse::Required)?)?;
         Ok(Self { told, source: source.clone(), input, stamp })
     }
 
@@ -130,37 +128,6 @@ impl LabelledFile {
             Ok(stamp) if stamp == self.stamp => Ok(()),
             _ => Err(DataError::Changed { file: self.told.file.clone() }),
         }
-    }
-}
-
-/// What a pipe gives can be read only once.
-fn copy_of(mut pipe: File, input: &Source) -> Result<File, DataError> {
-    let folder = tempfile::env::temp_dir();
-    tempfile::tempfile_in(&folder)
-        .and_then(|mut copy| io::copy(&mut pipe, &mut copy).map(|_| copy))
-        .map_err(|source| DataError::Copy { path: input.path.clone(), folder, source })
-}
-
-/// Reads a file from its first byte on, with a position of its own: several may read one file.
-struct FromStart<'a> {
-    file: &'a File,
-    position: u64,
-}
-
-impl<'a> FromStart<'a> {
-    fn new(file: &'a File) -> Self {
-        Self { file, position: 0 }
-    }
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.position)?;
-        #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(self.file, buffer, self.position)?;
-        self.position += read as u64;
-        Ok(read)
     }
 }
 
@@ -184,7 +151,7 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let rows = self.source.reader(FromStart::new(&self.input), LabelUse::Required);
+        let rows = self.source.reader(&self.input, LabelUse::Required);
         // What is wrong with a file that was cut is that it was.
         let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
         let rows = rows.map_err(explained)?;
@@ -204,8 +171,8 @@ pub(super) struct Told {
 }
 
 /// Reads a file to train on; each row is passed to `keep`.
-pub(super) fn read_train<R: BufRead>(
-    reader: RowReader<R>,
+pub(super) fn read_train<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
@@ -219,11 +186,11 @@ pub(super) fn read_train<R: BufRead>(
 }
 
 /// Whether rows are pairs, and their classes, which have their order when all labels are known.
-fn train_classes<R: BufRead>(
-    reader: RowReader<R>,
+fn train_classes<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets), DataError> {
-    let file = reader.file().clone();
+    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut targets = Vec::new();
     let (pair, bad_label) = read_all(reader, keep, |label| {
@@ -240,7 +207,7 @@ fn train_classes<R: BufRead>(
     if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
         return Err(DataError::OneLabel { file, label: label.clone() });
     }
-    let set = LabelSet::from_labels(seen.keys().map(String::as_str))?;
+    let set = LabelSet::of_file(seen.keys().map(String::as_str), class_names.as_deref())?;
     let mut places = vec![0; seen.len()];
     for (label, class) in &seen {
         places[*class] = set.index_of(label).expect("the set is of these labels");
@@ -250,8 +217,8 @@ fn train_classes<R: BufRead>(
 }
 
 /// Whether rows are pairs, and their scores.
-fn train_scores<R: BufRead>(
-    reader: RowReader<R>,
+fn train_scores<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets), DataError> {
     let file = reader.file().clone();
@@ -271,8 +238,8 @@ fn train_scores<R: BufRead>(
 }
 
 /// Reads a file to evaluate on; each row is passed to `keep`.
-pub(super) fn read_eval<R: BufRead>(
-    reader: RowReader<R>,
+pub(super) fn read_eval<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     task: &TaskSpec,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
@@ -305,8 +272,8 @@ fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Resu
 
 /// Whether rows are pairs, and the first label that `take` refuses, after which it gets none; a row that cannot be read at
 /// all goes before it.
-fn read_all<R: BufRead>(
-    reader: RowReader<R>,
+fn read_all<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     mut keep: impl FnMut(Row),
     mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
 ) -> Result<(bool, Option<RowError>), DataError> {

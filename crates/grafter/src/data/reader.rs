@@ -75,7 +75,8 @@ impl<R: BufRead> RowReader<R> {
     ///
     /// # Errors
     /// A header that is absent, cannot be read or does not name the columns that are needed; labels or columns
-    /// asked of plain lines.
+    /// asked of plain lines; Parquet, which is no text
+    /// ([`ParquetRows`](super::ParquetRows)).
     pub fn new(
         input: R,
         name: impl Into<Arc<str>>,
@@ -95,6 +96,7 @@ impl<R: BufRead> RowReader<R> {
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Jsonl => Header::Json(None),
+            Format::Parquet => return Err(DataError::NoText { file: reader.file }),
             Format::Lines if options.labels == LabelUse::Required => {
                 return Err(DataError::LinesWithoutLabels { file: reader.file });
             }
@@ -329,6 +331,7 @@ impl<R: BufRead> Iterator for RowReader<R> {
             Format::Csv | Format::Tsv => self.next_delimited(),
             Format::Jsonl => self.next_json(),
             Format::Lines => self.next_plain(),
+            Format::Parquet => None,
         }
     }
 }
