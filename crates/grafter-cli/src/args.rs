@@ -92,7 +92,7 @@ pub struct BaseArg {
 /// How rows are read.
 #[derive(Debug, Args)]
 pub struct RowArgs {
-    /// Format of the files: csv, tsv, jsonl or lines; told by the extension if absent
+    /// Format of the files: csv, tsv, jsonl, parquet or lines; told by the extension if absent
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 
@@ -119,13 +119,13 @@ impl RowArgs {
     }
 
     pub fn source(&self, path: &std::path::Path) -> Source {
-        Source { path: path.to_owned(), format: self.format, columns: self.columns() }
+        Source { format: self.format, columns: self.columns(), ..Source::new(path) }
     }
 }
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv or .jsonl
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl or .parquet
     #[arg(long, value_name = "FILE")]
     pub train: PathBuf,
 

@@ -50,6 +50,7 @@ impl TaskSource {
                     path: folder.join(first),
                     format: None,
                     columns: columns.clone(),
+                    skip_empty: false,
                 })),
             }
         };
@@ -198,8 +199,8 @@ impl CompareTask {
             files => files,
         }
         .map_err(|error| CompareError::of_task(&name, error.reason()))?;
-        for warning in files.train.warnings() {
-            notes.push(format!("task `{name}`: {warning}"));
+        for file in [Some(&files.train), Some(&files.dev), files.test.as_ref()].into_iter().flatten() {
+            notes.extend(file.warnings().iter().map(|warning| format!("task `{name}`: {warning}")));
         }
         let classes = match &files.train.task().scheme {
             crate::data::LabelScheme::Classes(labels) => labels.len(),

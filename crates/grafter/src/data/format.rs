@@ -69,7 +69,9 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
             "lines" => Ok(Self::Lines),
-            _ => Err(format!("unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet` or `lines`")),
+            _ => {
+                Err(format!("unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet` or `lines`"))
+            }
         }
     }
 }
@@ -83,12 +85,14 @@ pub struct Source {
     pub format: Option<Format>,
     /// The columns, where the known names are not to decide.
     pub columns: Columns,
+    /// Whether rows with an empty text are left out and not errors, as in published data that nobody can change.
+    pub skip_empty: bool,
 }
 
 impl Source {
     /// A file whose format and columns are told by its extension and header.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: None, columns: Columns::default() }
+        Self { path: path.into(), format: None, columns: Columns::default(), skip_empty: false }
     }
 
     /// Opens the file and reads its header.
@@ -138,7 +142,12 @@ impl Source {
     }
 
     fn named(&self, labels: LabelUse) -> (String, ReadOptions) {
-        let options = ReadOptions { columns: self.columns.clone(), labels, ..ReadOptions::default() };
+        let options = ReadOptions {
+            columns: self.columns.clone(),
+            labels,
+            skip_empty: self.skip_empty,
+            ..ReadOptions::default()
+        };
         (self.path.display().to_string(), options)
     }
 

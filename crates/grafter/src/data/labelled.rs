@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::dataset::warnings;
+use super::dataset::{left_out, warnings};
 use super::file::FromStart;
 use super::labels::{Spread, score};
 use super::{
@@ -177,23 +177,23 @@ pub(super) fn read_train<R: Read, F: Borrow<File>>(
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
     let file = reader.file().clone();
-    let (pair, scheme, targets) = match kind {
+    let (pair, scheme, targets, skipped) = match kind {
         TaskKind::Classification => train_classes(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
     };
-    let warnings = warnings(&scheme, targets.len());
+    let warnings = warnings(&scheme, targets.len(), skipped);
     Ok(Told { file, task: TaskSpec { scheme, pair }, targets, warnings })
 }
 
-/// Whether rows are pairs, and their classes, which have their order when all labels are known.
+/// Whether rows are pairs, their classes, which have their order when all labels are known, and how many were left out.
 fn train_classes<R: Read, F: Borrow<File>>(
     reader: FileRows<R, F>,
     keep: impl FnMut(Row),
-) -> Result<(bool, LabelScheme, Targets), DataError> {
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut targets = Vec::new();
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         let next = seen.len();
         targets.push(match seen.get(label) {
             Some(class) => *class,
@@ -213,17 +213,17 @@ fn train_classes<R: Read, F: Borrow<File>>(
         places[*class] = set.index_of(label).expect("the set is of these labels");
     }
     targets.iter_mut().for_each(|class| *class = places[*class]);
-    Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets)))
+    Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets), skipped))
 }
 
-/// Whether rows are pairs, and their scores.
+/// Whether rows are pairs, their scores, and how many were left out.
 fn train_scores<R: Read, F: Borrow<File>>(
     reader: FileRows<R, F>,
     keep: impl FnMut(Row),
-) -> Result<(bool, LabelScheme, Targets), DataError> {
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let file = reader.file().clone();
     let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         targets.push(score(label)?);
         spread.add(label);
         first.get_or_insert_with(|| label.to_owned());
@@ -234,7 +234,7 @@ fn train_scores<R: Read, F: Borrow<File>>(
         return Err(DataError::OneLabel { file, label });
     }
     spread.check(&file)?;
-    Ok((pair, LabelScheme::Scores, Targets::Scores(targets)))
+    Ok((pair, LabelScheme::Scores, Targets::Scores(targets), skipped))
 }
 
 /// Reads a file to evaluate on; each row is passed to `keep`.
@@ -250,7 +250,7 @@ pub(super) fn read_eval<R: Read, F: Borrow<File>>(
         LabelScheme::Classes(_) => Targets::Classes(Vec::new()),
         LabelScheme::Scores => Targets::Scores(Vec::new()),
     };
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         match (&task.scheme, &mut targets) {
             (LabelScheme::Classes(set), Targets::Classes(classes)) => classes.push(set.class_of(label)?),
             (_, Targets::Scores(scores)) => scores.push(score(label)?),
@@ -260,7 +260,7 @@ pub(super) fn read_eval<R: Read, F: Borrow<File>>(
     })?;
     check_pair(&file, task.pair, Some(pair))?;
     bad_label.map_or(Ok(()), Err)?;
-    Ok(Told { file, task: task.clone(), targets, warnings: Vec::new() })
+    Ok(Told { file, task: task.clone(), targets, warnings: left_out(skipped).into_iter().collect() })
 }
 
 fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Result<(), DataError> {
@@ -270,16 +270,16 @@ fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Resu
     Ok(())
 }
 
-/// Whether rows are pairs, and the first label that `take` refuses, after which it gets none; a row that cannot be read at
-/// all goes before it.
+/// Whether rows are pairs, the first label that `take` refuses, after which it gets none, and how many rows were left out; a
+/// row that cannot be read at all goes before it.
 fn read_all<R: Read, F: Borrow<File>>(
-    reader: FileRows<R, F>,
+    mut reader: FileRows<R, F>,
     mut keep: impl FnMut(Row),
     mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
-) -> Result<(bool, Option<RowError>), DataError> {
+) -> Result<(bool, Option<RowError>, usize), DataError> {
     let (file, mut pair) = (reader.file().clone(), reader.is_pair());
     let (mut rows, mut bad_label) = (0_usize, None);
-    for row in reader {
+    for row in reader.by_ref() {
         let row = row?;
         rows += 1;
         pair.get_or_insert(row.text_b.is_some());
@@ -290,7 +290,7 @@ fn read_all<R: Read, F: Borrow<File>>(
         keep(row);
     }
     match pair {
-        Some(pair) if rows > 0 => Ok((pair, bad_label)),
+        Some(pair) if rows > 0 => Ok((pair, bad_label, reader.skipped())),
         _ => Err(DataError::Empty { file }),
     }
 }

@@ -37,11 +37,18 @@ pub struct ReadOptions {
     pub labels: LabelUse,
     /// The limit on the bytes of one row; a longer row is an error.
     pub max_row_bytes: usize,
+    /// Whether [`FileRows`](super::FileRows) leaves rows with an empty text out, where they are errors otherwise.
+    pub skip_empty: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { columns: Columns::default(), labels: LabelUse::Required, max_row_bytes: MAX_ROW_BYTES }
+        Self {
+            columns: Columns::default(),
+            labels: LabelUse::Required,
+            max_row_bytes: MAX_ROW_BYTES,
+            skip_empty: false,
+        }
     }
 }
 

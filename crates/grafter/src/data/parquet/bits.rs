@@ -108,7 +108,7 @@ impl Differences {
         let parts = usize::try_from(parts).ok().filter(|parts| (1..=page.len()).contains(parts));
         let parts = parts.ok_or_else(wrong)?;
         let per_part = block / parts as u64;
-        if left > values || per_part == 0 || per_part % 8 != 0 || per_part > u64::from(u32::MAX) {
+        if left > values || per_part == 0 || !per_part.is_multiple_of(8) || per_part > u64::from(u32::MAX) {
             return Err(wrong());
         }
         Ok(Self {

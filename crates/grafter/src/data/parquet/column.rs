@@ -105,9 +105,7 @@ impl Values {
             (2 | 8, physical) if physical != Physical::Boolean => {
                 Self::Places(Hybrid::new(at + 1..length, body[at])?)
             }
-            (3, Physical::Boolean) => {
-                Self::Runs(Hybrid::new(at.saturating_add(4).min(length)..length, 1)?)
-            }
+            (3, Physical::Boolean) => Self::Runs(Hybrid::new(at.saturating_add(4).min(length)..length, 1)?),
             (5, _) if whole => Self::Differences(Differences::new(body, at, data.values)?),
             (6, Physical::Bytes) => {
                 let lengths = Differences::new(body, at, data.values)?;

@@ -228,7 +228,8 @@ fn decompress(codec: i64, stored: Vec<u8>, plain: usize, size: u64) -> Result<Ve
             read.read_to_end(&mut body).map_err(failed)?;
         }
         6 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(packed, MAX_PAGE_BYTES);
+            let decoder =
+                ruzstd::decoding::StreamingDecoder::new_with_max_window_size(packed, MAX_PAGE_BYTES);
             let decoder = decoder.map_err(|_| damaged("a compressed page"))?;
             decoder.take(wanted + 1).read_to_end(&mut body).map_err(failed)?;
         }
