@@ -3,7 +3,8 @@
     python -m venv VENV && VENV/bin/pip install -r reference/requirements-parquet.txt
     VENV/bin/python reference/parquet_files.py crates/grafter/tests/fixtures/parquet
 
-`crates/grafter/tests/parquet.rs` knows the rows by the same rules as `table` does here.
+`crates/grafter/tests/parquet.rs` knows the rows by the same rules as `table` does here. The files `glue-*` have the columns and the
+metadata of the hub's GLUE and rows of their own; the tests of the command line train on them.
 """
 
 import json
@@ -37,6 +38,27 @@ def table():
     return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
+def glue():
+    """Each with what is special about it: the order of the class names, a text that is empty, labels that are numbers."""
+    good, bad = ["a good film", "the actor was good", "good story"], ["a bad film", "the actor was bad", "bad story"]
+    classes = lambda *names: {"label": {"names": list(names), "_type": "ClassLabel"}}
+    idx = lambda rows: pa.array(range(rows), pa.int32())
+    labels = lambda *values: pa.array(values, pa.int64())
+    cola = {"sentence": good + bad, "label": labels(1, 1, 1, 0, 0, 0), "idx": idx(6)}
+    qqp = {
+        "question1": good + bad,
+        "question2": ["a good story", "", "the good story", "a good film", "good", "good actor"],
+        "label": labels(1, 0, 1, 0, 0, 0),
+        "idx": idx(6),
+    }
+    stsb = {"sentence1": good, "sentence2": bad, "label": pa.array([0.0, 5.0, 3.8], pa.float32()), "idx": idx(3)}
+    features = {"cola": classes("unacceptable", "acceptable"), "qqp": classes("not_duplicate", "duplicate")}
+    features["stsb"] = {"label": {"dtype": "float32", "_type": "Value"}}
+    for name, columns in {"cola": cola, "qqp": qqp, "stsb": stsb}.items():
+        told = json.dumps({"info": {"features": features[name]}})
+        yield name, pa.table(columns).replace_schema_metadata({"huggingface": told})
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     whole = table()
@@ -50,6 +72,8 @@ def main(folder):
     write("gzip_delta", compression="gzip", use_dictionary=False, column_encoding=differences, data_page_version="2.0")
     write("lz4", compression="lz4", write_statistics=False)
     write("split", use_dictionary=False, column_encoding={"score": "BYTE_STREAM_SPLIT"})
+    for name, rows in glue():
+        pq.write_table(rows, folder / f"glue-{name}.parquet")
     # zstd, and its own code.
     polars.from_arrow(whole).write_parquet(folder / "polars.parquet", row_group_size=32)
 

@@ -69,7 +69,7 @@ pub fn check_data(
         let mut check = SplitCheck::new(split, options, &earlier);
         let class_names = check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
         let spread = check.spread;
-        let (split_report, texts, overlaps) = check.finish(known.as_ref());
+        let (split_report, texts, overlaps) = check.finish(known.as_ref(), class_names.as_deref());
         if split == Split::Train {
             known = label_set(&split_report, class_names.as_deref(), &mut report);
             let checked = spread.check(&split_report.file.as_str().into());
@@ -279,7 +279,11 @@ impl<'a> SplitCheck<'a> {
         }
     }
 
-    fn finish(mut self, known: Option<&LabelSet>) -> (SplitReport, Texts, Vec<Overlap>) {
+    fn finish(
+        mut self,
+        known: Option<&LabelSet>,
+        class_names: Option<&[String]>,
+    ) -> (SplitReport, Texts, Vec<Overlap>) {
         let rows = self.report.rows;
         self.report.chars = self.chars.stats();
         self.report.tokens = self.tokens.stats();
@@ -291,7 +295,7 @@ impl<'a> SplitCheck<'a> {
             scores.mean = self.score_sum / labelled as f64;
         }
         let mut names: Vec<String> =
-            match (known, LabelSet::from_labels(self.labels.keys().map(String::as_str))) {
+            match (known, LabelSet::of_file(self.labels.keys().map(String::as_str), class_names)) {
                 (Some(known), _) => known.names().to_vec(),
                 (None, Ok(set)) => set.names().to_vec(),
                 (None, Err(_)) => self.labels.keys().cloned().collect(),
