@@ -197,7 +197,7 @@ pub struct TrainingArgs {
     pub bottleneck: usize,
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
-    /// sorted order), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
+    /// sorted order, or that of a Parquet file which names its classes), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
