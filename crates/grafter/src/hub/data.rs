@@ -1,8 +1,8 @@
 //! Data sets that are fetched by name: GLUE, as the Hugging Face hub has it.
 //!
 //! A part of a data set is fetched when it is first asked for and then found in the cache, below the commit that it is of. The
-//! files are Parquet and stay what they are: [`crate::data`] reads them. Of GLUE the test rows are left out; their labels are
-//! hidden.
+//! files are Parquet and stay what they are: [`crate::data`] reads them. Of GLUE the test rows are left out: but for
+//! those of MRPC their labels are hidden.
 
 use std::path::{Path, PathBuf};
 
