@@ -107,7 +107,7 @@ pub struct BaseArg {
 /// How rows are read.
 #[derive(Debug, Args)]
 pub struct RowArgs {
-    /// Format of the files: csv, tsv, jsonl or lines; told by the extension if absent
+    /// Format of the files: csv, tsv, jsonl, parquet or lines; told by the extension if absent
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 
@@ -134,13 +134,13 @@ impl RowArgs {
     }
 
     pub fn source(&self, path: &std::path::Path) -> Source {
-        Source { path: path.to_owned(), format: self.format, columns: self.columns() }
+        Source { format: self.format, columns: self.columns(), ..Source::new(path) }
     }
 }
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv or .jsonl
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl or .parquet
     #[arg(long, value_name = "FILE", required_unless_present = "sequence", requires = "dev")]
     pub train: Option<PathBuf>,
 
@@ -238,7 +238,7 @@ pub struct TrainingArgs {
     pub bottleneck: usize,
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
-    /// sorted order), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
+    /// sorted order, or that of a Parquet file which names its classes), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 

@@ -26,6 +26,12 @@ fn tiny_bert() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert").canonicalize().unwrap()
 }
 
+/// A Parquet file that pyarrow wrote.
+fn parquet(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/parquet");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
 /// A folder of its own for each test: the data, and what the command writes.
 struct Place {
     folder: TempDir,
@@ -734,7 +740,7 @@ fn an_unknown_extension() {
     exit code 2
     error: train.data: cannot tell the format from the file name
 
-    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl` or `lines`
+    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl`, `parquet` or `lines`
     "#);
 }
 
@@ -752,6 +758,34 @@ fn a_missing_file() {
     assert_snapshot!(place.told(&place.run(&["predict", "--adapter=adapter", "--input=no.csv"])), @r#"
     exit code 2
     error: cannot read `no.csv`: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn parquet_files_are_trained_on_scored_and_answered() {
+    let place = Place::new();
+    for split in ["train", "dev"] {
+        place.write(&format!("{split}.parquet"), parquet("glue-cola.parquet"));
+    }
+    place.train("parquet", &[]).succeeded();
+    let scores = place.run(&["eval", "--adapter=adapter", "--data=dev.parquet", "--json"]).succeeded().json();
+    assert_eq!(scores["rows"], 6, "{scores}");
+    let answers = place.run(&["predict", "--adapter=adapter", "--input=dev.parquet"]).succeeded();
+    let labels: Vec<Value> = answers.json_lines().iter().map(|answer| answer["label"].clone()).collect();
+    assert_eq!(labels.len(), 6);
+    assert!(labels.iter().all(|label| label == "acceptable" || label == "unacceptable"), "{labels:?}");
+    let piped = feed(place.spawn_predict(&["--format=parquet"]), parquet("glue-cola.parquet"));
+    assert_eq!(piped.stdout, answers.stdout);
+    let report = place.run(&["check-data", "--train=train.parquet", "--dev=dev.parquet", "--json"]);
+    assert_eq!(report.json()["splits"][0]["labels"][0]["label"], "unacceptable");
+    let cut = parquet("glue-cola.parquet");
+    place.write("train.parquet", &cut[..cut.len() - 1]);
+    let told = place.told(&place.run(&["eval", "--adapter=adapter", "--data=train.parquet"]));
+    assert_snapshot!(told, @r#"
+    exit code 2
+    error: train.parquet: expected a Parquet file, found none: `PAR1` is not at its beginning and its end
+
+    hint: a file of another format needs its extension, or `--format`
     "#);
 }
 

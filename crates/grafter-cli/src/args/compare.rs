@@ -19,8 +19,8 @@ use super::{ModelArg, RowArgs, SharedTrainingArgs};
                   it ended; with more methods, sizes, seeds or tasks it adds theirs."
 )]
 pub struct Compare {
-    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv or .jsonl; may be
-    /// named again for each task
+    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl or
+    /// .parquet; may be named again for each task
     #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
     pub task: Vec<Named>,
 
@@ -73,7 +73,7 @@ pub struct Compare {
                   where it ended."
 )]
 pub struct Tune {
-    /// Labelled rows to learn from: .csv, .tsv or .jsonl
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl or .parquet
     #[arg(long, value_name = "FILE")]
     pub train: PathBuf,
 
@@ -128,16 +128,21 @@ pub enum Reproduce {
     Glue(Glue),
 }
 
-/// Which tasks there are is told by the folder.
+/// The tasks are those of a folder, or all.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A task's folder has its name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) with `train`, `dev` and, where \
-                  labelled, `test`, or GLUE's own (CoLA, SST-2, …) with the files as they are published."
+    after_help = "Without --data each task is fetched from the Hugging Face hub, 115 MB in all, and kept in the cache. In --data a \
+                  task's folder has its name (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte) with `train`, `dev` and, where \
+                  labelled, `test`, or with the hub's files, or GLUE's own (CoLA, SST-2, …) with the files as they are published."
 )]
 pub struct Glue {
-    /// Folder with a folder for each task; those that are missing are left out
+    /// Folder with a folder for each task; fetched from the Hugging Face hub if absent
     #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
+
+    /// Tasks to run; all, or those that are in --data, if absent
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub task: Vec<String>,
 
     /// Folder for the trials and the results
     #[arg(long, value_name = "DIR")]

@@ -7,7 +7,7 @@ use grafter::bank::{
     Add, Answered, Bank, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict, Verified, Version,
     generated_rows,
 };
-use grafter::data::{LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowReader};
+use grafter::data::{LabelUse, Row};
 use grafter::metrics::Metric;
 use serde::Serialize;
 
@@ -65,16 +65,7 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
 
 /// The first rows of a file.
 fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
-    let source = arguments.rows.source(file);
-    let options =
-        ReadOptions { columns: source.columns, labels: LabelUse::Optional, max_row_bytes: MAX_ROW_BYTES };
-    let format = match source.format {
-        Some(format) => format,
-        None => grafter::data::Format::for_path(file)?,
-    };
-    let input =
-        std::fs::File::open(file).map_err(|source| Failure::Read { path: file.to_owned(), source })?;
-    let rows = RowReader::new(std::io::BufReader::new(input), file.display().to_string(), format, &options)?;
+    let rows = arguments.rows.source(file).open(LabelUse::Optional)?;
     let rows: Vec<Row> = rows.take(PROBES).collect::<Result<_, _>>()?;
     if rows.is_empty() {
         let message = format!("`{}` has no texts", file.display());

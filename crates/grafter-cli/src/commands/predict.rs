@@ -5,13 +5,15 @@
 //! line with its error, in its place.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout};
+use std::io::{self, BufWriter, Read, Write, stdin, stdout};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, TaskRef};
-use grafter::data::{Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, RowReader};
+use grafter::data::{
+    FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, temporary_copy,
+};
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
 use grafter::predict::PredictError;
@@ -69,7 +71,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = RowReader<Box<dyn BufRead + Send>>;
+type Rows = FileRows<Box<dyn Read + Send>, File>;
 
 /// The tasks that answer.
 struct Answering {
@@ -148,6 +150,7 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
         columns: arguments.rows.columns(),
         labels: LabelUse::Optional,
         max_row_bytes: MAX_ROW_BYTES,
+        ..ReadOptions::default()
     };
     let standard_input = arguments.input == Path::new("-");
     let format = match arguments.rows.format {
@@ -155,14 +158,39 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
         None if standard_input => Format::Lines,
         None => Format::for_path(&arguments.input)?,
     };
-    let (input, name): (Box<dyn BufRead + Send>, String) = if standard_input {
-        (Box::new(BufReader::new(stdin())), "standard input".to_owned())
+    let failed = |source| Failure::Read { path: arguments.input.clone(), source };
+    let (input, name) = if standard_input {
+        (Input::Standard, "standard input".to_owned())
     } else {
-        let file = File::open(&arguments.input)
-            .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
-        (Box::new(BufReader::new(file)), arguments.input.display().to_string())
+        (Input::File(File::open(&arguments.input).map_err(failed)?), arguments.input.display().to_string())
     };
-    Ok(RowReader::new(input, name, format, &options)?)
+    if format != Format::Parquet {
+        return Ok(FileRows::text(input.stream(), name, format, &options)?);
+    }
+    Ok(FileRows::parquet(input.with_places().map_err(failed)?, name, &options)?)
+}
+
+/// Where rows come from.
+enum Input {
+    Standard,
+    File(File),
+}
+
+impl Input {
+    fn stream(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Standard => Box::new(stdin()),
+            Self::File(file) => Box::new(file),
+        }
+    }
+
+    /// As a file that can be read at any place, which a pipe cannot.
+    fn with_places(self) -> io::Result<File> {
+        match self {
+            Self::File(file) if file.metadata()?.is_file() => Ok(file),
+            input => temporary_copy(&mut input.stream()),
+        }
+    }
 }
 
 fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
@@ -196,9 +224,12 @@ fn answer(
     output: &mut dyn Write,
 ) -> Result<usize, Stopped> {
     // Where the input itself broke, what follows is unknown: the rows before it are answered, and then it is an error.
-    let broken = batch
-        .iter()
-        .position(|row| matches!(row, Err(RowError { kind: RowErrorKind::Io(_) | RowErrorKind::Utf16, .. })));
+    let broken = batch.iter().position(|row| {
+        matches!(
+            row,
+            Err(RowError { kind: RowErrorKind::Io(_) | RowErrorKind::Utf16 | RowErrorKind::Parquet(_), .. })
+        )
+    });
     let broken = broken.and_then(|place| batch.drain(place..).next());
     let rows: Vec<&Row> = batch.iter().filter_map(|row| row.as_ref().ok()).collect();
     let mut answers = panel.answer(&rows).into_iter();

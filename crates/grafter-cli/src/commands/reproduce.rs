@@ -1,5 +1,5 @@
-//! `grafter reproduce glue`: the comparison of Houlsby et al. 2019, table 1, on the data sets of GLUE that are there, beside
-//! the paper's numbers.
+//! `grafter reproduce glue`: the comparison of Houlsby et al. 2019, table 1, on the data sets of GLUE, beside the paper's
+//! numbers. They are fetched from the Hugging Face hub, or are those of a folder.
 //!
 //! It is `compare` with the tasks, metrics and methods of the paper. The paper's scores are of the hidden test rows and of
 //! BERT-large, so they are a landmark and not a target for another model on other rows.
@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use grafter::adapter::Method;
 use grafter::compare::{Results, TaskSource};
 use grafter::data::{Columns, Format, Source, TaskKind};
+use grafter::hub::{KNOWN_DATA, fetch_data};
 use grafter::metrics::Metric;
 
 use super::compare::{Job, aligned, grid, run_job, tables};
 use crate::Outcome;
 use crate::args::{Glue, Reproduce};
 use crate::failure::Failure;
+use crate::progress::PullBar;
+use crate::terminal::tell;
 
 /// One task of GLUE.
 struct Task {
@@ -25,6 +28,8 @@ struct Task {
     metric: Metric,
     /// The folder as GLUE publishes it, the name of its dev file, and its columns: first text, second text, label.
     original: (&'static str, &'static str, [&'static str; 3]),
+    /// The text columns on the hub; the label's is `label`.
+    texts: [&'static str; 2],
     /// Full fine-tuning, adapters of the best of 8 to 256, adapters of 64; times 100.
     paper: [f64; 3],
 }
@@ -45,6 +50,8 @@ const TASKS: [Task; 8] = [
     task("qnli", Metric::Accuracy, ("QNLI", "dev", ["question", "sentence", "label"]), [91.1, 90.7, 91.4]),
     task("rte", Metric::Accuracy, ("RTE", "dev", ["sentence1", "sentence2", "label"]), [70.1, 71.5, 68.8]),
 ];
+/// The file of the rows to learn from in a folder of the hub.
+const HUB_TRAIN: &str = "train-00000-of-00001.parquet";
 const PAPER_ROWS: [&str; 3] = ["paper: full", "paper: adapters 8-256", "paper: adapters 64"];
 /// What table 1 compares, as far as there is a method of the name.
 const METHODS: [&str; 2] = ["full", "houlsby"];
@@ -55,11 +62,18 @@ const fn task(
     original: (&'static str, &'static str, [&'static str; 3]),
     paper: [f64; 3],
 ) -> Task {
+    let texts = match name.as_bytes() {
+        b"cola" | b"sst2" => ["sentence", ""],
+        b"qqp" => ["question1", "question2"],
+        b"mnli" => ["premise", "hypothesis"],
+        b"qnli" => ["question", "sentence"],
+        _ => ["sentence1", "sentence2"],
+    };
     let kind = match metric {
         Metric::Pearson | Metric::Spearman => TaskKind::Regression,
         _ => TaskKind::Classification,
     };
-    Task { name, kind, metric, original, paper }
+    Task { name, kind, metric, original, texts, paper }
 }
 
 pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
@@ -78,33 +92,99 @@ pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
     run_job(job, |results| format!("{}\n{}", tables(results), table_1(results)))
 }
 
-/// The tasks that are there, in either layout.
+/// The tasks that were asked for, in the order of the table.
 fn sources(arguments: &Glue) -> Result<Vec<TaskSource>, Failure> {
-    // By their exact names: where case does not count, `QNLI` is `qnli` too, and its columns are others.
-    let failed = |source| Failure::Read { path: arguments.data.clone(), source };
-    let entries = std::fs::read_dir(&arguments.data).map_err(failed)?;
-    let folders: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+    if let Some(name) = arguments.task.iter().find(|name| TASKS.iter().all(|task| task.name != **name)) {
+        let message = format!("`--task`: no task `{}` in table 1", super::printable(name));
+        return Err(Failure::Usage { message, hint: Some(format!("known are {}", names())) });
+    }
+    let asked =
+        |task: &&Task| arguments.task.is_empty() || arguments.task.iter().any(|name| name == task.name);
+    let tasks: Vec<&Task> = TASKS.iter().filter(asked).collect();
     let mut sources = Vec::new();
-    for task in &TASKS {
-        let folder = arguments.data.join(task.name);
-        let original = arguments.data.join(task.original.0);
+    match &arguments.data {
+        Some(data) => sources_in(data, arguments, &tasks, &mut sources)?,
+        None => {
+            let revision =
+                KNOWN_DATA.iter().find(|data| data.name == "glue").map(|data| (data.repo, data.revision));
+            if let Some((repo, revision)) = revision {
+                tell(format_args!("GLUE is `{repo}` of the Hugging Face hub at commit {revision}"));
+            }
+            let mut bar = PullBar::default();
+            for task in tasks {
+                let folder = fetch_data("glue", task.name, &mut bar)?;
+                sources.push(as_on_hub(task, &folder));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// The tasks that are in a folder, each in one of three layouts.
+fn sources_in(
+    data: &Path,
+    arguments: &Glue,
+    tasks: &[&Task],
+    sources: &mut Vec<TaskSource>,
+) -> Result<(), Failure> {
+    // By their exact names: where case does not count, `QNLI` is `qnli` too, and its columns are others.
+    let failed = |source| Failure::Read { path: data.to_owned(), source };
+    let entries = std::fs::read_dir(data).map_err(failed)?;
+    let folders: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+    for task in tasks {
+        let folder = data.join(task.name);
         let source = if folders.iter().any(|name| name == task.name) {
-            TaskSource::in_folder(task.name, &folder, &Columns::default())?
+            if folder.join(HUB_TRAIN).exists() {
+                as_on_hub(task, &folder)
+            } else {
+                TaskSource::in_folder(task.name, &folder, &Columns::default())?
+            }
         } else if folders.iter().any(|name| name == task.original.0) {
-            as_published(task, &original, &arguments.out)?
-        } else {
+            as_published(task, &data.join(task.original.0), &arguments.out)?
+        } else if arguments.task.is_empty() {
             continue;
+        } else {
+            return Err(Failure::Usage {
+                message: format!("`{}` has no folder of the task `{}`", data.display(), task.name),
+                hint: Some(format!("its name is `{}`, or GLUE's own, `{}`", task.name, task.original.0)),
+            });
         };
         sources.push(TaskSource { kind: task.kind, metric: Some(task.metric), ..source });
     }
     if sources.is_empty() {
-        let names: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
         return Err(Failure::Usage {
-            message: format!("`{}` has no folder of a task of GLUE", arguments.data.display()),
-            hint: Some(format!("known are {}, and GLUE's own names", names.join(", "))),
+            message: format!("`{}` has no folder of a task of GLUE", data.display()),
+            hint: Some(format!("known are {}, and GLUE's own names", names())),
         });
     }
-    Ok(sources)
+    Ok(())
+}
+
+fn names() -> String {
+    TASKS.iter().map(|task| task.name).collect::<Vec<_>>().join(", ")
+}
+
+/// A task in the hub's files, which name the classes themselves. Test rows have no labels there but for MRPC.
+fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
+    let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+    let [text, text_b] = task.texts;
+    let columns = Columns { text: column(text), text_b: column(text_b), label: column("label") };
+    let source = |split: &str| Source {
+        path: folder.join(format!("{split}-00000-of-00001.parquet")),
+        format: None,
+        columns: columns.clone(),
+        // Two rows of QQP have no second question.
+        skip_empty: true,
+    };
+    let dev = if task.name == "mnli" { "validation_matched" } else { "validation" };
+    TaskSource {
+        name: task.name.to_owned(),
+        kind: task.kind,
+        metric: Some(task.metric),
+        train: source("train"),
+        dev: source(dev),
+        test: Some(source("test")).filter(|test| test.path.exists()),
+    }
 }
 
 /// A task in GLUE's own files, whose test rows have no labels.
@@ -112,7 +192,12 @@ fn as_published(task: &Task, folder: &Path, out: &Path) -> Result<TaskSource, Fa
     let (_, dev, [text, text_b, label]) = task.original;
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     let columns = Columns { text: column(text), text_b: column(text_b), label: column(label) };
-    let source = |path: PathBuf| Source { path, format: Some(Format::Tsv), columns: columns.clone() };
+    let source = |path: PathBuf| Source {
+        path,
+        format: Some(Format::Tsv),
+        columns: columns.clone(),
+        skip_empty: true,
+    };
     let mut files = ["train", dev].map(|name| folder.join(format!("{name}.tsv")));
     if task.name == "cola" {
         for file in &mut files {

@@ -637,3 +637,71 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
     hint: known are cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, and GLUE's own names
     "#);
 }
+
+/// A Parquet file with bytes between its data and its footer that nothing reads: of the size of the file that it stands for.
+fn of_size(file: &[u8], size_bytes: u64) -> Vec<u8> {
+    let tail = file.len() - 8;
+    let footer = tail - u32::from_le_bytes(file[tail..tail + 4].try_into().unwrap()) as usize;
+    let more = vec![0; size_bytes as usize - file.len()];
+    [&file[..footer], &more, &file[footer..]].concat()
+}
+
+/// What the cache holds is not fetched, and a start looks at sizes only, as with models.
+#[test]
+fn glue_of_the_hub_is_taken_from_the_cache() {
+    let place = Place::new();
+    let glue = grafter::hub::KNOWN_DATA.iter().find(|data| data.name == "glue").unwrap();
+    let commit = format!("cache/datasets/glue/{}", glue.revision);
+    for part in glue.parts.iter().filter(|part| ["cola", "qqp", "stsb"].contains(&part.name)) {
+        let folder = format!("{commit}/{}", part.name);
+        std::fs::create_dir_all(place.path(&folder)).unwrap();
+        for file in part.files {
+            let rows = of_size(&parquet(&format!("glue-{}.parquet", part.name)), file.size_bytes);
+            place.write(&format!("{folder}/{}", file.name), rows);
+        }
+    }
+    let run = |more: &[&str]| {
+        let glue = ["reproduce", "glue", "--out=out", "--method=head", "--epochs=1", "--max-length=32"];
+        place.run(&[&glue[..], more].concat())
+    };
+    let done = run(&["--task=stsb,qqp,cola"]).succeeded();
+    let from = format!("GLUE is `nyu-mll/glue` of the Hugging Face hub at commit {}\n", glue.revision);
+    assert!(done.stderr.starts_with(&from), "{}", done.stderr);
+    assert!(done.stderr.contains("task `qqp`: rows with an empty text are left out: 1\n"), "{}", done.stderr);
+    let results = place.results("out");
+    let tasks = results["tasks"].as_array().unwrap();
+    let of = |name: &str| tasks.iter().map(|task| task[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("task"), ["cola", "stsb", "qqp"], "in the order of the table");
+    assert_eq!(of("metric"), ["matthews", "spearman", "f1"]);
+    assert_eq!(of("dev_rows"), [6, 3, 5]);
+    // F1 is of the second class, which is `duplicate` as on the hub; in the order of the bytes it would be the first.
+    let answers: Value =
+        serde_json::from_slice(&std::fs::read(place.path("out/tasks/qqp.json")).unwrap()).unwrap();
+    assert_eq!(answers["dev"]["classes"], serde_json::json!([1, 1, 0, 0, 0]));
+    // The same folder by its path is the same comparison.
+    let again = run(&[&format!("--data={commit}")]).succeeded();
+    assert!(again.stderr.ends_with("3 of 3 trials were finished before\n"), "{}", again.stderr);
+    // What the cache does not hold would be fetched, and the network is switched off.
+    let told = place.told(&run(&["--task=rte"]));
+    assert_snapshot!(told, @r#"
+    exit code 2
+    GLUE is `nyu-mll/glue` of the Hugging Face hub at commit bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c
+    fetching `glue/rte` from the Hugging Face hub (`nyu-mll/glue`)
+    error: data set `glue/rte` could not be fetched:
+      the Hugging Face hub (`nyu-mll/glue`): `HF_HUB_OFFLINE` is set and the files are not in the hub's own cache
+
+    hint: unset `HF_HUB_OFFLINE`, or pass a folder with the files: `--data <DIR>`
+    "#);
+    assert_snapshot!(place.told(&run(&["--task=cola,wnli"])), @r#"
+    exit code 2
+    error: `--task`: no task `wnli` in table 1
+
+    hint: known are cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte
+    "#);
+    assert_snapshot!(place.told(&run(&["--task=rte", "--data=out"])), @r#"
+    exit code 2
+    error: `out` has no folder of the task `rte`
+
+    hint: its name is `rte`, or GLUE's own, `RTE`
+    "#);
+}

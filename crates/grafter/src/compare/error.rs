@@ -153,8 +153,11 @@ impl CompareError {
 pub(super) fn is_unlabelled(error: &DataError) -> bool {
     use crate::data::{ColumnError, RowErrorKind};
     match error {
-        DataError::Columns { error: ColumnError::NoLabel { .. }, .. } => true,
-        DataError::Row(error) => matches!(error.kind, RowErrorKind::MissingLabel { .. }),
+        DataError::Columns { error: ColumnError::NoLabel { .. }, .. }
+        | DataError::ParquetColumns { error: ColumnError::NoLabel { .. }, .. } => true,
+        DataError::Row(error) => {
+            matches!(error.kind, RowErrorKind::MissingLabel { .. } | RowErrorKind::Unlabelled { .. })
+        }
         _ => false,
     }
 }

@@ -30,11 +30,11 @@ pub struct TaskSource {
 
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
-const EXTENSIONS: [&str; 3] = ["tsv", "csv", "jsonl"];
+const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
 
 impl TaskSource {
-    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv` or
-    /// `.jsonl`.
+    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
+    /// `.jsonl` or `.parquet`.
     /// # Errors
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
@@ -50,6 +50,7 @@ impl TaskSource {
                     path: folder.join(first),
                     format: None,
                     columns: columns.clone(),
+                    skip_empty: false,
                 })),
             }
         };
@@ -198,8 +199,8 @@ impl CompareTask {
             files => files,
         }
         .map_err(|error| CompareError::of_task(&name, error.reason()))?;
-        for warning in files.train.warnings() {
-            notes.push(format!("task `{name}`: {warning}"));
+        for file in [Some(&files.train), Some(&files.dev), files.test.as_ref()].into_iter().flatten() {
+            notes.extend(file.warnings().iter().map(|warning| format!("task `{name}`: {warning}")));
         }
         let classes = match &files.train.task().scheme {
             crate::data::LabelScheme::Classes(labels) => labels.len(),

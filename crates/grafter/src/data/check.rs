@@ -67,11 +67,11 @@ pub fn check_data(
     for (split, source) in sources {
         let Some(source) = source else { continue };
         let mut check = SplitCheck::new(split, options, &earlier);
-        check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
+        let class_names = check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
         let spread = check.spread;
-        let (split_report, texts, overlaps) = check.finish(known.as_ref());
+        let (split_report, texts, overlaps) = check.finish(known.as_ref(), class_names.as_deref());
         if split == Split::Train {
-            known = label_set(&split_report, &mut report);
+            known = label_set(&split_report, class_names.as_deref(), &mut report);
             let checked = spread.check(&split_report.file.as_str().into());
             report.problems.extend(checked.err().as_ref().map(problem));
         }
@@ -84,7 +84,11 @@ pub fn check_data(
 }
 
 /// The labels of the training file, or a problem; warns if they look like scores.
-fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> {
+fn label_set(
+    train: &SplitReport,
+    class_names: Option<&[String]>,
+    report: &mut CheckReport,
+) -> Option<LabelSet> {
     let file = train.file.as_str().into();
     let only = match (report.kind, &train.scores, train.labels.as_slice()) {
         (TaskKind::Classification, _, [label]) => Some(label.label.clone()),
@@ -105,7 +109,7 @@ fn label_set(train: &SplitReport, report: &mut CheckReport) -> Option<LabelSet> 
         return None;
     }
     // Fewer than two labels are reported above, in words of their own.
-    LabelSet::from_labels(names()).ok()
+    LabelSet::of_file(names(), class_names).ok()
 }
 
 /// Problems of one file as a whole, and with the training file.
@@ -191,13 +195,14 @@ impl<'a> SplitCheck<'a> {
         }
     }
 
+    /// Reads the file; gives the names that it gives its classes.
     fn read(
         &mut self,
         source: &Source,
         known: Option<&LabelSet>,
         label_ids: &mut LabelIds,
         count_tokens: &dyn Fn(&Row) -> usize,
-    ) -> Result<(), DataError> {
+    ) -> Result<Option<Vec<String>>, DataError> {
         let labels = if self.report.split == Split::Test { LabelUse::Optional } else { LabelUse::Required };
         let mut reader = source.open(labels)?;
         self.report.file = reader.file().to_string();
@@ -211,7 +216,7 @@ impl<'a> SplitCheck<'a> {
             }
         }
         self.report.pair = reader.is_pair();
-        Ok(())
+        Ok(reader.class_names().map(<[String]>::to_vec))
     }
 
     fn reject(&mut self, line: u64, kind: &RowErrorKind) {
@@ -274,7 +279,11 @@ impl<'a> SplitCheck<'a> {
         }
     }
 
-    fn finish(mut self, known: Option<&LabelSet>) -> (SplitReport, Texts, Vec<Overlap>) {
+    fn finish(
+        mut self,
+        known: Option<&LabelSet>,
+        class_names: Option<&[String]>,
+    ) -> (SplitReport, Texts, Vec<Overlap>) {
         let rows = self.report.rows;
         self.report.chars = self.chars.stats();
         self.report.tokens = self.tokens.stats();
@@ -286,7 +295,7 @@ impl<'a> SplitCheck<'a> {
             scores.mean = self.score_sum / labelled as f64;
         }
         let mut names: Vec<String> =
-            match (known, LabelSet::from_labels(self.labels.keys().map(String::as_str))) {
+            match (known, LabelSet::of_file(self.labels.keys().map(String::as_str), class_names)) {
                 (Some(known), _) => known.names().to_vec(),
                 (None, Ok(set)) => set.names().to_vec(),
                 (None, Err(_)) => self.labels.keys().cloned().collect(),

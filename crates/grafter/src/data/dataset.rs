@@ -42,7 +42,7 @@ impl Targets {
     }
 }
 
-/// Something about the labels that is allowed and may not be meant.
+/// Something about a file that is allowed and may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// Classes were asked for, and the labels look like numbers on a scale.
@@ -50,6 +50,11 @@ pub enum Warning {
         /// How many different labels there are.
         labels: usize,
         /// How many rows there are.
+        rows: usize,
+    },
+    /// Rows with an empty text were left out, as was asked.
+    EmptyTexts {
+        /// How many.
         rows: usize,
     },
 }
@@ -61,6 +66,7 @@ impl Warning {
             Self::LooksLikeRegression { .. } => {
                 Some(format!("if labels are scores, the task is `{}`", TaskKind::Regression))
             }
+            Self::EmptyTexts { .. } => None,
         }
     }
 }
@@ -71,6 +77,7 @@ impl fmt::Display for Warning {
             Self::LooksLikeRegression { labels, rows } => {
                 write!(f, "{labels} different numeric labels in {rows} rows are taken as classes")
             }
+            Self::EmptyTexts { rows } => write!(f, "rows with an empty text are left out: {rows}"),
         }
     }
 }
@@ -121,13 +128,18 @@ impl Dataset {
     }
 }
 
-pub(super) fn warnings(scheme: &LabelScheme, rows: usize) -> Vec<Warning> {
-    match scheme {
+pub(super) fn warnings(scheme: &LabelScheme, rows: usize, skipped: usize) -> Vec<Warning> {
+    let scores = match scheme {
         LabelScheme::Classes(set) if looks_like_scores(set.names().iter().map(String::as_str), rows) => {
-            vec![Warning::LooksLikeRegression { labels: set.len(), rows }]
+            Some(Warning::LooksLikeRegression { labels: set.len(), rows })
         }
-        _ => Vec::new(),
-    }
+        _ => None,
+    };
+    scores.into_iter().chain(left_out(skipped)).collect()
+}
+
+pub(super) fn left_out(skipped: usize) -> Option<Warning> {
+    (skipped > 0).then_some(Warning::EmptyTexts { rows: skipped })
 }
 
 /// Whether class names are better taken as scores: all of them numbers, and either more than ten with a fraction

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Format;
+use super::{Format, ParquetError};
 use crate::text::escape;
 
 /// How many names a message lists before it only counts the rest.
@@ -22,7 +22,7 @@ const SHOWN_CHARS: usize = 60;
 pub struct RowError {
     /// The file's name as the caller gave it.
     pub file: Arc<str>,
-    /// The line, counted from 1, on which the row (or its open quote) starts.
+    /// The line, counted from 1, on which the row (or its open quote) starts; of Parquet the place of the row.
     pub line: u64,
     /// What is wrong.
     pub kind: RowErrorKind,
@@ -89,7 +89,7 @@ pub enum RowErrorKind {
         /// What the JSON parser says.
         reason: String,
     },
-    /// A JSON field of the wrong type.
+    /// A JSON field, or a value of a table, of the wrong type.
     #[error("{} must be {expected}, found {found}", quoted(field))]
     JsonType {
         /// The field's name.
@@ -122,6 +122,37 @@ pub enum RowErrorKind {
         /// The column of the label.
         column: String,
     },
+    /// A number of a class, where the file names the classes, that marks a row without a label.
+    #[error("label {} is {number}: the row has no label", quoted(column))]
+    Unlabelled {
+        /// The column of the label.
+        column: String,
+        /// The number, below 0.
+        number: i64,
+    },
+    /// A number of a class that the file, which names its classes, does not name.
+    #[error("label {} is {number}, and the file names {classes} classes, counted from 0", quoted(column))]
+    NoSuchClass {
+        /// The column of the label.
+        column: String,
+        /// The number.
+        number: i64,
+        /// How many classes have a name.
+        classes: usize,
+    },
+    /// Bytes of a table that are not UTF-8; `offset` counts from 1 within the value.
+    #[error("byte {offset} of {} (0x{byte:02x}) is not UTF-8", quoted(column))]
+    ValueNotUtf8 {
+        /// The column.
+        column: String,
+        /// The place of the byte in the value, counted from 1.
+        offset: usize,
+        /// The byte.
+        byte: u8,
+    },
+    /// The Parquet file itself; nothing can be read after it.
+    #[error(transparent)]
+    Parquet(ParquetError),
     /// A label that the label set does not hold.
     #[error("unknown label {}, expected one of {}", quoted(label), list(known))]
     UnknownLabel {
@@ -165,6 +196,10 @@ impl RowErrorKind {
             }
             Self::BadJson { .. } => "JSON Lines holds one whole object on each line",
             Self::Columns(error) => return error.hint(),
+            Self::Parquet(error) => return error.hint(),
+            Self::Unlabelled { .. } => {
+                "published test rows often hide their labels: take other rows, or `predict` these"
+            }
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
             Self::TooManyLabels { .. } => {
                 "is it the right column? name it with `--label-column <NAME>`; scores need `--kind regression`"
@@ -172,9 +207,12 @@ impl RowErrorKind {
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
             Self::TooLong { .. } => "texts are cut to `--max-length` tokens anyway: shorten the row",
-            Self::Io(_) | Self::JsonType { .. } | Self::FieldsChanged { .. } | Self::EmptyText { .. } => {
-                return None;
-            }
+            Self::Io(_)
+            | Self::JsonType { .. }
+            | Self::FieldsChanged { .. }
+            | Self::EmptyText { .. }
+            | Self::NoSuchClass { .. }
+            | Self::ValueNotUtf8 { .. } => return None,
         };
         Some(hint.to_owned())
     }
@@ -297,12 +335,34 @@ pub enum DataError {
         /// What is wrong.
         error: ColumnError,
     },
+    /// The columns of a Parquet file are not those that are needed.
+    #[error("{file}: {error}")]
+    ParquetColumns {
+        /// The file.
+        file: Arc<str>,
+        /// What is wrong.
+        error: ColumnError,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("{file}: {error}")]
+    Parquet {
+        /// The file.
+        file: Arc<str>,
+        /// What is wrong.
+        error: ParquetError,
+    },
     /// A row that cannot be used, where every row is needed.
     #[error(transparent)]
     Row(#[from] RowError),
     /// The input has no bytes, or no rows.
     #[error("{file}: no rows")]
     Empty {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// Parquet where a stream of text is read.
+    #[error("{file}: the format `parquet` is no text")]
+    NoText {
         /// The file.
         file: Arc<str>,
     },
@@ -359,11 +419,12 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownFormat { .. } => Some(
-                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` and `.txt` (plain lines); pass \
-                 `--format csv`, `tsv`, `jsonl` or `lines`"
+                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet` and `.txt` (plain lines); pass \
+                 `--format csv`, `tsv`, `jsonl`, `parquet` or `lines`"
                     .to_owned(),
             ),
-            Self::Columns { error, .. } => error.hint(),
+            Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),
+            Self::Parquet { error, .. } => error.hint(),
             Self::Row(error) => error.hint(),
             Self::LinesWithoutLabels { .. } => {
                 Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
@@ -380,6 +441,7 @@ impl DataError {
             }
             Self::Open { .. }
             | Self::Empty { .. }
+            | Self::NoText { .. }
             | Self::OneLabel { .. }
             | Self::Changed { .. }
             | Self::BadLabelSet { .. } => None,
@@ -392,7 +454,7 @@ fn texts(pair: bool) -> &'static str {
 }
 
 /// A name from a file in backticks, shortened, with control characters escaped.
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::data) fn quoted(name: &str) -> String {
     format!("`{}`", escape(name, SHOWN_CHARS))
 }
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Columns, DataError, LabelUse, ReadOptions, RowReader};
+use super::file::{FromStart, temporary_copy};
+use super::{Columns, DataError, FileRows, LabelUse, ReadOptions};
 
 /// The format of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,13 +21,15 @@ pub enum Format {
     Tsv,
     /// One JSON object on each line.
     Jsonl,
+    /// A table in columns, as Hugging Face's hub and most tools for tables write it.
+    Parquet,
     /// No header and no labels: each line is one text.
     Lines,
 }
 
 impl Format {
     /// The format that a path's extension tells, in any case: `.csv`; `.tsv` and `.tab`; `.jsonl` and `.ndjson`;
-    /// `.txt` is plain lines.
+    /// `.parquet`; `.txt` is plain lines.
     ///
     /// # Errors
     /// [`DataError::UnknownFormat`] for any other extension, or none.
@@ -37,6 +39,7 @@ impl Format {
             "csv" => Ok(Self::Csv),
             "tsv" | "tab" => Ok(Self::Tsv),
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            "parquet" => Ok(Self::Parquet),
             "txt" => Ok(Self::Lines),
             _ => Err(DataError::UnknownFormat { path: path.to_owned() }),
         }
@@ -49,6 +52,7 @@ impl fmt::Display for Format {
             Self::Csv => "csv",
             Self::Tsv => "tsv",
             Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
             Self::Lines => "lines",
         })
     }
@@ -63,8 +67,11 @@ impl FromStr for Format {
             "csv" => Ok(Self::Csv),
             "tsv" => Ok(Self::Tsv),
             "jsonl" => Ok(Self::Jsonl),
+            "parquet" => Ok(Self::Parquet),
             "lines" => Ok(Self::Lines),
-            _ => Err(format!("unknown format `{name}`, expected `csv`, `tsv`, `jsonl` or `lines`")),
+            _ => {
+                Err(format!("unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet` or `lines`"))
+            }
         }
     }
 }
@@ -78,20 +85,27 @@ pub struct Source {
     pub format: Option<Format>,
     /// The columns, where the known names are not to decide.
     pub columns: Columns,
+    /// Whether rows with an empty text are left out and not errors, as in published data that nobody can change.
+    pub skip_empty: bool,
 }
 
 impl Source {
     /// A file whose format and columns are told by its extension and header.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: None, columns: Columns::default() }
+        Self { path: path.into(), format: None, columns: Columns::default(), skip_empty: false }
     }
 
     /// Opens the file and reads its header.
     ///
     /// # Errors
-    /// The file cannot be opened, its format is not known, or see [`RowReader::new`].
-    pub fn open(&self, labels: LabelUse) -> Result<RowReader<BufReader<File>>, DataError> {
-        self.reader(self.open_file()?, labels)
+    /// The file cannot be opened, its format is not known, or see [`FileRows`].
+    pub fn open(&self, labels: LabelUse) -> Result<FileRows<File, File>, DataError> {
+        let file = self.open_file()?;
+        let (name, options) = self.named(labels);
+        if self.told_format()? == Format::Parquet {
+            return FileRows::parquet(self.with_places(file)?, name, &options);
+        }
+        FileRows::text(file, name, self.told_format()?, &options)
     }
 
     /// Opens the file, if it can be read as rows.
@@ -100,15 +114,41 @@ impl Source {
         File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })
     }
 
-    /// Reads the header of the file, which is open already.
-    pub(super) fn reader<R: Read>(
+    /// Reads the header of the file, which is open already and has places.
+    pub(super) fn reader<'a>(
         &self,
-        file: R,
+        file: &'a File,
         labels: LabelUse,
-    ) -> Result<RowReader<BufReader<R>>, DataError> {
-        let name = self.path.display().to_string();
-        let options = ReadOptions { columns: self.columns.clone(), labels, ..ReadOptions::default() };
-        RowReader::new(BufReader::with_capacity(1 << 16, file), name, self.told_format()?, &options)
+    ) -> Result<FileRows<FromStart<'a>, &'a File>, DataError> {
+        let (name, options) = self.named(labels);
+        match self.told_format()? {
+            Format::Parquet => FileRows::parquet(file, name, &options),
+            format => FileRows::text(FromStart::new(file), name, format, &options),
+        }
+    }
+
+    /// The file, or a copy of what it gives if it can be read only once.
+    pub(super) fn with_places(&self, mut file: File) -> Result<File, DataError> {
+        let failed = |source| DataError::Open { path: self.path.clone(), source };
+        if file.metadata().map_err(failed)?.is_file() {
+            return Ok(file);
+        }
+        let folder = tempfile::env::temp_dir();
+        temporary_copy(&mut file).map_err(|source| DataError::Copy {
+            path: self.path.clone(),
+            folder,
+            source,
+        })
+    }
+
+    fn named(&self, labels: LabelUse) -> (String, ReadOptions) {
+        let options = ReadOptions {
+            columns: self.columns.clone(),
+            labels,
+            skip_empty: self.skip_empty,
+            ..ReadOptions::default()
+        };
+        (self.path.display().to_string(), options)
     }
 
     fn told_format(&self) -> Result<Format, DataError> {

@@ -3,17 +3,18 @@
 //! A file is read strictly: the first row that cannot be used is the error. A training file decides the task (label
 //! names, single texts or pairs); every other file is held to it.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::dataset::warnings;
+use super::dataset::{left_out, warnings};
+use super::file::FromStart;
 use super::labels::{Spread, score};
 use super::{
-    DataError, Dataset, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind, RowReader,
+    DataError, Dataset, FileRows, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind,
     Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
@@ -113,15 +114,12 @@ impl LabelledFile {
 
     fn open(
         source: &Source,
-        read: impl FnOnce(RowReader<io::BufReader<FromStart<'_>>>) -> Result<Told, DataError>,
+        read: impl FnOnce(FileRows<FromStart<'_>, &File>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
-        let mut input = source.open_file()?;
+        let input = source.with_places(source.open_file()?)?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
-        if !input.metadata().map_err(failed)?.is_file() {
-            input = copy_of(input, source)?;
-        }
         let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(FromStart::new(&input), LabelUse::Required)?)?;
+        let told = read(source.reader(&input, LabelUse::Required)?)?;
         Ok(Self { told, source: source.clone(), input, stamp })
     }
 
@@ -130,37 +128,6 @@ impl LabelledFile {
             Ok(stamp) if stamp == self.stamp => Ok(()),
             _ => Err(DataError::Changed { file: self.told.file.clone() }),
         }
-    }
-}
-
-/// What a pipe gives can be read only once.
-fn copy_of(mut pipe: File, input: &Source) -> Result<File, DataError> {
-    let folder = tempfile::env::temp_dir();
-    tempfile::tempfile_in(&folder)
-        .and_then(|mut copy| io::copy(&mut pipe, &mut copy).map(|_| copy))
-        .map_err(|source| DataError::Copy { path: input.path.clone(), folder, source })
-}
-
-/// Reads a file from its first byte on, with a position of its own: several may read one file.
-struct FromStart<'a> {
-    file: &'a File,
-    position: u64,
-}
-
-impl<'a> FromStart<'a> {
-    fn new(file: &'a File) -> Self {
-        Self { file, position: 0 }
-    }
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.position)?;
-        #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(self.file, buffer, self.position)?;
-        self.position += read as u64;
-        Ok(read)
     }
 }
 
@@ -184,7 +151,7 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let rows = self.source.reader(FromStart::new(&self.input), LabelUse::Required);
+        let rows = self.source.reader(&self.input, LabelUse::Required);
         // What is wrong with a file that was cut is that it was.
         let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
         let rows = rows.map_err(explained)?;
@@ -204,29 +171,29 @@ pub(super) struct Told {
 }
 
 /// Reads a file to train on; each row is passed to `keep`.
-pub(super) fn read_train<R: BufRead>(
-    reader: RowReader<R>,
+pub(super) fn read_train<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
     let file = reader.file().clone();
-    let (pair, scheme, targets) = match kind {
+    let (pair, scheme, targets, skipped) = match kind {
         TaskKind::Classification => train_classes(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
     };
-    let warnings = warnings(&scheme, targets.len());
+    let warnings = warnings(&scheme, targets.len(), skipped);
     Ok(Told { file, task: TaskSpec { scheme, pair }, targets, warnings })
 }
 
-/// Whether rows are pairs, and their classes, which have their order when all labels are known.
-fn train_classes<R: BufRead>(
-    reader: RowReader<R>,
+/// Whether rows are pairs, their classes, which have their order when all labels are known, and how many were left out.
+fn train_classes<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     keep: impl FnMut(Row),
-) -> Result<(bool, LabelScheme, Targets), DataError> {
-    let file = reader.file().clone();
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
+    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut targets = Vec::new();
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         let next = seen.len();
         targets.push(match seen.get(label) {
             Some(class) => *class,
@@ -240,23 +207,23 @@ fn train_classes<R: BufRead>(
     if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
         return Err(DataError::OneLabel { file, label: label.clone() });
     }
-    let set = LabelSet::from_labels(seen.keys().map(String::as_str))?;
+    let set = LabelSet::of_file(seen.keys().map(String::as_str), class_names.as_deref())?;
     let mut places = vec![0; seen.len()];
     for (label, class) in &seen {
         places[*class] = set.index_of(label).expect("the set is of these labels");
     }
     targets.iter_mut().for_each(|class| *class = places[*class]);
-    Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets)))
+    Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets), skipped))
 }
 
-/// Whether rows are pairs, and their scores.
-fn train_scores<R: BufRead>(
-    reader: RowReader<R>,
+/// Whether rows are pairs, their scores, and how many were left out.
+fn train_scores<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     keep: impl FnMut(Row),
-) -> Result<(bool, LabelScheme, Targets), DataError> {
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let file = reader.file().clone();
     let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         targets.push(score(label)?);
         spread.add(label);
         first.get_or_insert_with(|| label.to_owned());
@@ -267,12 +234,12 @@ fn train_scores<R: BufRead>(
         return Err(DataError::OneLabel { file, label });
     }
     spread.check(&file)?;
-    Ok((pair, LabelScheme::Scores, Targets::Scores(targets)))
+    Ok((pair, LabelScheme::Scores, Targets::Scores(targets), skipped))
 }
 
 /// Reads a file to evaluate on; each row is passed to `keep`.
-pub(super) fn read_eval<R: BufRead>(
-    reader: RowReader<R>,
+pub(super) fn read_eval<R: Read, F: Borrow<File>>(
+    reader: FileRows<R, F>,
     task: &TaskSpec,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
@@ -283,7 +250,7 @@ pub(super) fn read_eval<R: BufRead>(
         LabelScheme::Classes(_) => Targets::Classes(Vec::new()),
         LabelScheme::Scores => Targets::Scores(Vec::new()),
     };
-    let (pair, bad_label) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         match (&task.scheme, &mut targets) {
             (LabelScheme::Classes(set), Targets::Classes(classes)) => classes.push(set.class_of(label)?),
             (_, Targets::Scores(scores)) => scores.push(score(label)?),
@@ -293,7 +260,7 @@ pub(super) fn read_eval<R: BufRead>(
     })?;
     check_pair(&file, task.pair, Some(pair))?;
     bad_label.map_or(Ok(()), Err)?;
-    Ok(Told { file, task: task.clone(), targets, warnings: Vec::new() })
+    Ok(Told { file, task: task.clone(), targets, warnings: left_out(skipped).into_iter().collect() })
 }
 
 fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Result<(), DataError> {
@@ -303,16 +270,16 @@ fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Resu
     Ok(())
 }
 
-/// Whether rows are pairs, and the first label that `take` refuses, after which it gets none; a row that cannot be read at
-/// all goes before it.
-fn read_all<R: BufRead>(
-    reader: RowReader<R>,
+/// Whether rows are pairs, the first label that `take` refuses, after which it gets none, and how many rows were left out; a
+/// row that cannot be read at all goes before it.
+fn read_all<R: Read, F: Borrow<File>>(
+    mut reader: FileRows<R, F>,
     mut keep: impl FnMut(Row),
     mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
-) -> Result<(bool, Option<RowError>), DataError> {
+) -> Result<(bool, Option<RowError>, usize), DataError> {
     let (file, mut pair) = (reader.file().clone(), reader.is_pair());
     let (mut rows, mut bad_label) = (0_usize, None);
-    for row in reader {
+    for row in reader.by_ref() {
         let row = row?;
         rows += 1;
         pair.get_or_insert(row.text_b.is_some());
@@ -323,7 +290,7 @@ fn read_all<R: BufRead>(
         keep(row);
     }
     match pair {
-        Some(pair) if rows > 0 => Ok((pair, bad_label)),
+        Some(pair) if rows > 0 => Ok((pair, bad_label, reader.skipped())),
         _ => Err(DataError::Empty { file }),
     }
 }

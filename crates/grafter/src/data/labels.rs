@@ -1,6 +1,6 @@
 //! What labels mean: the classes of a task in a defined order, or scores.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,6 +79,16 @@ impl LabelSet {
             names = pairs.into_iter().map(|(_, name)| name).collect();
         }
         Self::from_names(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The label set of a training file that may name its classes itself: then in that order, those that occur.
+    pub(super) fn of_file<'a>(
+        labels: impl IntoIterator<Item = &'a str>,
+        class_names: Option<&[String]>,
+    ) -> Result<Self, DataError> {
+        let Some(names) = class_names else { return Self::from_labels(labels) };
+        let occurring: HashSet<&str> = labels.into_iter().collect();
+        Self::from_names(names.iter().filter(|name| occurring.contains(name.as_str())).cloned().collect())
     }
 
     /// The names, in order.

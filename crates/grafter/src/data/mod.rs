@@ -1,7 +1,7 @@
-//! Labelled text files: the first room data passes through, from bytes to rows and targets.
+//! Files of labelled texts: the first room data passes through, from bytes to rows and targets.
 //!
-//! [`RowReader`] streams rows out of any `BufRead` and is what `predict` runs on; [`LabelledFile`] reads a labelled
-//! file strictly, without holding it, and is what `train` and `eval` run on; [`Dataset`] is such a file in memory;
+//! [`RowReader`] streams rows out of any `BufRead`, [`ParquetRows`] out of a file with places, and [`FileRows`], which
+//! `predict` runs on, is either; [`LabelledFile`] reads a labelled file strictly, without holding it, and is what `train` and `eval` run on; [`Dataset`] is such a file in memory;
 //! [`check_data`] reads everything it can and reports. Nothing here knows of tokens, models or the terminal: what is printed, and how, is decided by the
 //! caller.
 
@@ -10,11 +10,14 @@ mod columns;
 mod csv;
 mod dataset;
 mod error;
+mod file;
+mod file_rows;
 mod format;
 mod json;
 mod labelled;
 mod labels;
 mod lines;
+mod parquet;
 mod reader;
 
 pub use check::{
@@ -24,9 +27,12 @@ pub use check::{
 pub use columns::Columns;
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
+pub use file::temporary_copy;
+pub use file_rows::FileRows;
 pub use format::{Format, Source};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
+pub use parquet::{ParquetError, ParquetRows};
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
 
 /// One row of a data file.
@@ -38,7 +44,7 @@ pub struct Row {
     pub text_b: Option<String>,
     /// The label as text, without white space around it; never empty.
     pub label: Option<String>,
-    /// The line the row starts on, counted from 1.
+    /// The line the row starts on, or of Parquet its place, counted from 1.
     pub line: u64,
 }
 

@@ -37,11 +37,18 @@ pub struct ReadOptions {
     pub labels: LabelUse,
     /// The limit on the bytes of one row; a longer row is an error.
     pub max_row_bytes: usize,
+    /// Whether [`FileRows`](super::FileRows) leaves rows with an empty text out, where they are errors otherwise.
+    pub skip_empty: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { columns: Columns::default(), labels: LabelUse::Required, max_row_bytes: MAX_ROW_BYTES }
+        Self {
+            columns: Columns::default(),
+            labels: LabelUse::Required,
+            max_row_bytes: MAX_ROW_BYTES,
+            skip_empty: false,
+        }
     }
 }
 
@@ -75,7 +82,8 @@ impl<R: BufRead> RowReader<R> {
     ///
     /// # Errors
     /// A header that is absent, cannot be read or does not name the columns that are needed; labels or columns
-    /// asked of plain lines.
+    /// asked of plain lines; Parquet, which is no text
+    /// ([`ParquetRows`](super::ParquetRows)).
     pub fn new(
         input: R,
         name: impl Into<Arc<str>>,
@@ -95,6 +103,7 @@ impl<R: BufRead> RowReader<R> {
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Jsonl => Header::Json(None),
+            Format::Parquet => return Err(DataError::NoText { file: reader.file }),
             Format::Lines if options.labels == LabelUse::Required => {
                 return Err(DataError::LinesWithoutLabels { file: reader.file });
             }
@@ -329,6 +338,7 @@ impl<R: BufRead> Iterator for RowReader<R> {
             Format::Csv | Format::Tsv => self.next_delimited(),
             Format::Jsonl => self.next_json(),
             Format::Lines => self.next_plain(),
+            Format::Parquet => None,
         }
     }
 }

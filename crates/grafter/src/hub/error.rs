@@ -1,4 +1,4 @@
-//! What can go wrong between a model's name and its folder, and what the user can do about it.
+//! What can go wrong between the name of a model or a data set and its folder, and what the user can do about it.
 //!
 //! [`HubError`] is what a caller sees; a [`SourceError`] says why one source did not deliver. Hints come from the
 //! variant, never from the text.
@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::MODEL_FILES;
 use super::known::KNOWN_MODELS;
 
-/// No model folder could be given.
+/// No folder could be given.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -42,6 +42,22 @@ pub enum HubError {
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
+    },
+    /// Not the name of a known data set, or of one of its parts.
+    #[error("unknown data set `{name}`: expected one of {}", quoted(known))]
+    UnknownData {
+        /// What was asked for.
+        name: String,
+        /// The names that are known.
+        known: Vec<&'static str>,
+    },
+    /// Every source of a data set failed.
+    #[error("data set `{name}` could not be fetched:{}", Attempts(attempts))]
+    NoDataSource {
+        /// Its name.
+        name: String,
+        /// What was tried, in order.
+        attempts: Vec<Attempt>,
     },
     /// Every source failed.
     #[error("model `{model}` could not be fetched:{}", Attempts(attempts))]
@@ -153,6 +169,15 @@ impl HubError {
             Self::NoCacheDir => Some("set `GRAFTER_CACHE` to a folder".into()),
             Self::Io { .. } => {
                 Some("set `GRAFTER_CACHE` to a folder with free space that can be written".into())
+            }
+            Self::UnknownData { .. } => None,
+            Self::NoDataSource { attempts, .. } => {
+                let files = "a folder with the files: `--data <DIR>`";
+                Some(if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::Offline)) {
+                    format!("unset `HF_HUB_OFFLINE`, or pass {files}")
+                } else {
+                    format!("set `HF_ENDPOINT` to a mirror of the hub that can be reached, or pass {files}")
+                })
             }
             Self::NoSource { attempts, .. }
                 if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::Offline)) =>

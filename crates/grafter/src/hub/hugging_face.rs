@@ -15,12 +15,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use hf_hub::Cache;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::install::{Source, verify_file};
-use super::known::{KnownModel, PinnedFile};
+use super::known::{PinnedFile, Published};
 use super::{PullProgress, SourceError};
 
 /// Name look-up, connection, TLS and the first answers together.
@@ -62,15 +62,15 @@ impl HuggingFace {
     }
 
     /// Copies the files that the hub's own cache holds; gives back those that are still wanted.
-    fn copy_shared(&self, model: &KnownModel, into: &Path) -> Vec<&'static PinnedFile> {
-        let shared = self.shared.as_ref().map(|cache| cache.model(model.repo.to_owned()));
+    fn copy_shared(&self, what: &Published, into: &Path) -> Vec<&'static PinnedFile> {
+        let shared = self.shared.as_ref().map(|cache| cache.repo(repo(what)));
         let copied = |file: &PinnedFile| {
-            let path = shared.as_ref()?.get(file.name)?;
+            let path = in_cache(shared.as_ref()?, what, file)?;
             verify_file(&path, file.name, file.size_bytes, file.sha256).ok()?;
             // Not `fs::copy`: a cache may be read-only, and its permissions would come along.
             io::copy(&mut File::open(path).ok()?, &mut File::create(into.join(file.name)).ok()?).ok()
         };
-        model.files.iter().filter(|file| copied(file).is_none()).collect()
+        what.files.iter().filter(|file| copied(file).is_none()).collect()
     }
 
     fn client(&self, scratch: &Path) -> Result<Api, ApiError> {
@@ -86,39 +86,38 @@ impl HuggingFace {
 }
 
 impl Source for HuggingFace {
-    fn describe(&self, model: &KnownModel) -> String {
+    fn describe(&self, what: &Published) -> String {
         // Not the address itself: it may carry a password.
         let at = if self.endpoint.is_some() { " at `HF_ENDPOINT`" } else { "" };
-        format!("the Hugging Face hub{at} (`{}`)", model.repo)
+        format!("the Hugging Face hub{at} (`{}`)", what.repo)
     }
 
     fn fetch(
         &self,
-        model: &KnownModel,
+        what: &Published,
         scratch: &Path,
         into: &Path,
         progress: &mut dyn PullProgress,
     ) -> Result<(), SourceError> {
-        let wanted = self.copy_shared(model, into);
+        let wanted = self.copy_shared(what, into);
         if wanted.is_empty() {
             return Ok(());
         }
         if self.offline {
             return Err(SourceError::Offline);
         }
-        let first = wanted[0].name;
-        let client = self.client(scratch).map_err(|error| client_error(first, &error))?;
+        let client = self.client(scratch).map_err(|error| client_error(wanted[0].name, &error))?;
         let (events, received) = mpsc::channel();
-        let (repo, files) = (model.repo, wanted.clone());
+        let (what_is_fetched, files) = (*what, wanted.clone());
         thread::Builder::new()
             .name("hub".into())
             .spawn(move || {
-                let result = download(&client, repo, &files, &events);
+                let result = download(&client, &what_is_fetched, &files, &events);
                 // The receiver may have given up; then nobody wants the result.
                 let _ = events.send(Event::Done(result));
             })
             .map_err(SourceError::io("start a thread for", scratch))?;
-        let paths = self.watch(&received, model, &wanted, progress)?;
+        let paths = self.watch(&received, what.name, &wanted, progress)?;
         for (file, path) in wanted.iter().zip(paths) {
             // The client gives a link to the file that holds the bytes.
             let path = fs::canonicalize(&path).map_err(SourceError::io("find", &path))?;
@@ -133,7 +132,7 @@ impl HuggingFace {
     fn watch(
         &self,
         received: &Receiver<Event>,
-        model: &KnownModel,
+        name: &str,
         wanted: &[&PinnedFile],
         progress: &mut dyn PullProgress,
     ) -> Result<Vec<PathBuf>, SourceError> {
@@ -143,7 +142,7 @@ impl HuggingFace {
             match received.recv_timeout(limit) {
                 Ok(Event::SizesAgree) => {
                     let total_bytes = wanted.iter().map(|file| file.size_bytes).sum();
-                    progress.begin(model.name, Some(total_bytes));
+                    progress.begin(name, Some(total_bytes));
                     begun = true;
                     limit = self.stall;
                 }
@@ -162,6 +161,22 @@ impl HuggingFace {
     }
 }
 
+/// The repository at the pinned revision, or at the one it shows.
+fn repo(what: &Published) -> Repo {
+    let kind = if what.is_data { RepoType::Dataset } else { RepoType::Model };
+    match what.revision {
+        Some(revision) => Repo::with_revision(what.repo.to_owned(), kind, revision.to_owned()),
+        None => Repo::new(what.repo.to_owned(), kind),
+    }
+}
+
+/// Where the hub's own cache holds a file. Of a commit there is a folder and no name that leads to it.
+fn in_cache(cache: &CacheRepo, what: &Published, file: &PinnedFile) -> Option<PathBuf> {
+    let path = what.path(file);
+    let of_commit = what.revision.map(|commit| cache.pointer_path(commit).join(&path));
+    of_commit.filter(|path| path.exists()).or_else(|| cache.get(&path))
+}
+
 /// What the client's thread reports.
 enum Event {
     /// The hub has answered for every file, with the pinned sizes.
@@ -173,14 +188,14 @@ enum Event {
 /// Runs in the client's thread. Sizes are asked for first: another version is refused before anything is downloaded.
 fn download(
     client: &Api,
-    repo: &str,
+    what: &Published,
     files: &[&'static PinnedFile],
     events: &Sender<Event>,
 ) -> Result<Vec<PathBuf>, SourceError> {
-    let repo = client.model(repo.to_owned());
+    let repo = client.repo(repo(what));
     for file in files {
         let metadata =
-            client.metadata(&repo.url(file.name)).map_err(|error| client_error(file.name, &error))?;
+            client.metadata(&repo.url(&what.path(file))).map_err(|error| client_error(file.name, &error))?;
         let found = metadata.size() as u64;
         if found != file.size_bytes {
             let file_name = file.name.to_owned();
@@ -191,7 +206,7 @@ fn download(
     files
         .iter()
         .map(|file| {
-            repo.download_with_progress(file.name, Forward(events.clone()))
+            repo.download_with_progress(&what.path(file), Forward(events.clone()))
                 .map_err(|error| client_error(file.name, &error))
         })
         .collect()
@@ -225,7 +240,7 @@ fn is_true(value: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};
 
@@ -233,7 +248,7 @@ mod tests {
     use super::*;
     use crate::hub::install;
 
-    fn hub(endpoint: String) -> HuggingFace {
+    pub fn hub(endpoint: String) -> HuggingFace {
         HuggingFace {
             endpoint: Some(endpoint),
             token: None,
@@ -244,17 +259,25 @@ mod tests {
         }
     }
 
+    pub fn offline() -> HuggingFace {
+        HuggingFace { offline: true, ..hub(String::new()) }
+    }
+
+    pub fn offline_with(shared: &Path) -> HuggingFace {
+        HuggingFace { shared: Some(Cache::new(shared.to_owned())), ..offline() }
+    }
+
     fn fetch(
         hub: &HuggingFace,
         progress: &mut dyn PullProgress,
     ) -> (tempfile::TempDir, Result<(), SourceError>) {
         let (scratch, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let result = hub.fetch(&tiny_model(), scratch.path(), into.path(), progress);
+        let result = hub.fetch(&tiny_model().published(), scratch.path(), into.path(), progress);
         (into, result)
     }
 
     /// Serves `answer(path)` to every request on the loopback interface, for as long as the test process lives.
-    fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
+    pub fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {

@@ -1,7 +1,7 @@
-//! Puts a model into the cache: tries the sources in order, checks what they deliver, moves it into place.
+//! Puts a model or a part of a data set into the cache: tries the sources in order, checks what they deliver, moves it into place.
 //!
 //! Knows nothing of networks or archives; a [`Source`] fills a folder and this file decides whether the content is the
-//! pinned one. A model's folder must never be seen half written: everything happens in a temporary folder beside it.
+//! pinned one. A folder must never be seen half written: everything happens in a temporary folder beside it.
 //! Two processes may pull the same model at once; both fetch it, one moves first and the other takes what is there.
 
 use std::fs::{self, OpenOptions};
@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::known::{KnownModel, PinnedFile};
+use super::known::{PinnedFile, Published};
 use super::{Attempt, HubError, PullProgress, SourceError};
 use crate::digest::sha256_file;
 use crate::durable::sync_folder;
@@ -21,35 +21,35 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Other processes may install and replace between our steps; more turns than that is a broken file system.
 const INSTALL_TURNS: usize = 16;
 
-/// Somewhere a model can be fetched from.
+/// Somewhere files can be fetched from.
 pub(super) trait Source {
-    /// The source in words, for messages about `model`.
-    fn describe(&self, model: &KnownModel) -> String;
+    /// The source in words, for messages about `what`.
+    fn describe(&self, what: &Published) -> String;
 
-    /// Writes the files of `model` into the folder `into`; `scratch` is an empty folder on the same file system. Need
+    /// Writes the files of `what` into the folder `into`; `scratch` is an empty folder on the same file system. Need
     /// not check digests.
     fn fetch(
         &self,
-        model: &KnownModel,
+        what: &Published,
         scratch: &Path,
         into: &Path,
         progress: &mut dyn PullProgress,
     ) -> Result<(), SourceError>;
 }
 
-/// Brings `model` into `models`, from the first source that delivers the pinned files.
+/// Brings `what` into `folder`, from the first source that delivers the pinned files.
 pub(super) fn pull(
-    model: &KnownModel,
-    models: &Path,
+    what: &Published,
+    folder: &Path,
     sources: &[&dyn Source],
     force: bool,
     progress: &mut dyn PullProgress,
 ) -> Result<PathBuf, HubError> {
+    let models = folder.parent().unwrap_or(folder);
     remove_abandoned(models);
-    let folder = models.join(model.name);
-    if !force && verify(&folder, model.files).is_ok() {
-        progress.note(&format!("`{}` is already in the cache", model.name));
-        return Ok(folder);
+    if !force && verify(folder, what.files).is_ok() {
+        progress.note(&format!("`{}` is already in the cache", what.name));
+        return Ok(folder.to_owned());
     }
     fs::create_dir_all(models).map_err(HubError::io("create", models))?;
     let mut attempts = Vec::new();
@@ -63,14 +63,14 @@ pub(super) fn pull(
         for new in [&scratch, &staging] {
             fs::create_dir(new).map_err(HubError::io("create", new))?;
         }
-        let described = source.describe(model);
-        progress.note(&format!("fetching `{}` from {described}", model.name));
+        let described = source.describe(what);
+        progress.note(&format!("fetching `{}` from {described}", what.name));
         let fetched =
-            source.fetch(model, &scratch, &staging, progress).and_then(|()| verify(&staging, model.files));
+            source.fetch(what, &scratch, &staging, progress).and_then(|()| verify(&staging, what.files));
         match fetched {
             Ok(()) => {
-                move_into_place(&staging, &folder, model.files, temporary.path())?;
-                return Ok(folder);
+                move_into_place(&staging, folder, what.files, temporary.path())?;
+                return Ok(folder.to_owned());
             }
             Err(error) => {
                 if i + 1 < sources.len() {
@@ -80,7 +80,12 @@ pub(super) fn pull(
             }
         }
     }
-    Err(HubError::NoSource { model: model.name.to_owned(), attempts })
+    let name = what.name.to_owned();
+    Err(if what.is_data {
+        HubError::NoDataSource { name, attempts }
+    } else {
+        HubError::NoSource { model: name, attempts }
+    })
 }
 
 /// Whether all files are there with their pinned sizes.
@@ -117,7 +122,7 @@ pub(super) fn verify_file(path: &Path, name: &str, size_bytes: u64, sha256: &str
     Ok(())
 }
 
-/// Makes `staging` the model's folder. What was there before goes to `temporary`, unless it is the same model: then
+/// Makes `staging` the folder. What was there before goes to `temporary`, unless it is the same: then
 /// another process was first, and its folder stays.
 fn move_into_place(
     staging: &Path,
@@ -147,7 +152,7 @@ fn move_into_place(
             _ => {}
         }
     }
-    Err(HubError::io("move the model to", folder)(refused))
+    Err(HubError::io("move the files to", folder)(refused))
 }
 
 /// Removes the temporary folders of processes that were killed; best effort, the next pull tries again.

@@ -1,6 +1,6 @@
-//! The pinned table of pretrained models that a name stands for.
+//! The pinned tables of pretrained models and data sets that a name stands for.
 //!
-//! Data only: where a model is published and the size and SHA-256 of each file that is fetched. Whatever the source,
+//! Data only: where something is published and the size and SHA-256 of each file that is fetched. Whatever the source,
 //! a file that does not match its line here is refused.
 
 /// One file of a model folder.
@@ -73,12 +73,77 @@ pub const KNOWN_MODELS: &[KnownModel] = &[KnownModel {
     ],
 }];
 
+/// A data set that can be fetched by name, a part at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownData {
+    /// The name that is asked for.
+    pub name: &'static str,
+    /// Repository of data on the Hugging Face hub.
+    pub repo: &'static str,
+    /// The commit of the repository that is asked for; the digests below decide.
+    pub revision: &'static str,
+    /// Its parts, each a folder of the repository with files for its splits.
+    pub parts: &'static [KnownPart],
+}
+
+/// A part of a data set: one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownPart {
+    /// Its name, which is that of its folder in the repository.
+    pub name: &'static str,
+    /// The name of the data set and its own, as messages have it.
+    pub full_name: &'static str,
+    /// The files to fetch, by their names in that folder.
+    pub files: &'static [PinnedFile],
+}
+
+/// Files that are published together, and how a message calls them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Published {
+    pub name: &'static str,
+    pub repo: &'static str,
+    /// Whether the repository is one of data.
+    pub is_data: bool,
+    /// The commit; what the repository shows if absent.
+    pub revision: Option<&'static str>,
+    /// The folder in the repository, or nothing.
+    pub folder: &'static str,
+    pub files: &'static [PinnedFile],
+}
+
+impl Published {
+    /// The path of a file in the repository.
+    pub fn path(&self, file: &PinnedFile) -> String {
+        if self.folder.is_empty() { file.name.to_owned() } else { format!("{}/{}", self.folder, file.name) }
+    }
+}
+
+impl KnownData {
+    /// One of its parts as it is published.
+    pub(super) fn published(&self, part: &KnownPart) -> Published {
+        Published {
+            name: part.full_name,
+            repo: self.repo,
+            is_data: true,
+            revision: Some(self.revision),
+            folder: part.name,
+            files: part.files,
+        }
+    }
+}
+
 /// The known model of that exact name.
 pub fn find(name: &str) -> Option<&'static KnownModel> {
     KNOWN_MODELS.iter().find(|model| model.name == name)
 }
 
 impl KnownModel {
+    /// As it is published.
+    pub(super) fn published(&self) -> Published {
+        let Self { name, repo, files, .. } = *self;
+        Published { name, repo, is_data: false, revision: None, folder: "", files }
+    }
+
     /// Bytes of all files together.
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()

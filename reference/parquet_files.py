@@ -1,0 +1,82 @@
+"""Writes the Parquet fixtures: one table as pyarrow and polars write it, with the encodings and codecs that are in use.
+
+    python -m venv VENV && VENV/bin/pip install -r reference/requirements-parquet.txt
+    VENV/bin/python reference/parquet_files.py crates/grafter/tests/fixtures/parquet
+
+`crates/grafter/tests/parquet.rs` knows the rows by the same rules as `table` does here. The files `glue-*` have the columns and the
+metadata of the hub's GLUE and rows of their own; the tests of the command line train on them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import polars
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS = 60
+NAMES = ["no", "yes", "maybe"]
+
+
+def table():
+    rows = range(ROWS)
+    columns = {
+        "idx": pa.array(rows, pa.int32()),
+        "tokens": pa.array([["a", "b"][: i % 3] for i in rows], pa.list_(pa.string())),
+        "sentence": pa.array([None if i % 16 == 3 else f"row {i} says ü {'ab' * (i % 5)}" for i in rows], pa.string()),
+        "place": pa.array([{"x": i, "y": str(i)} for i in rows], pa.struct([("x", pa.int64()), ("y", pa.string())])),
+        "other": pa.array([f"other {i % 4}" for i in rows], pa.string()),
+        "label": pa.array([-1 if i == 40 else i % 3 for i in rows], pa.int64()),
+        "name": pa.array([f" {NAMES[i * i % 3]}" for i in rows], pa.string()),
+        "score": pa.array([i / 5 for i in rows], pa.float32()),
+        "wide": pa.array([None if i % 7 == 5 else i / 3 for i in rows], pa.float64()),
+        "small": pa.array([i * 1000003 % 17 - 8 for i in rows], pa.int32()),
+        "truth": pa.array([i % 11 < 6 for i in rows], pa.bool_()),
+    }
+    features = {"label": {"names": NAMES, "_type": "ClassLabel"}, "sentence": {"dtype": "string", "_type": "Value"}}
+    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def glue():
+    """Each with what is special about it: the order of the class names, a text that is empty, labels that are numbers."""
+    good, bad = ["a good film", "the actor was good", "good story"], ["a bad film", "the actor was bad", "bad story"]
+    classes = lambda *names: {"label": {"names": list(names), "_type": "ClassLabel"}}
+    idx = lambda rows: pa.array(range(rows), pa.int32())
+    labels = lambda *values: pa.array(values, pa.int64())
+    cola = {"sentence": good + bad, "label": labels(1, 1, 1, 0, 0, 0), "idx": idx(6)}
+    qqp = {
+        "question1": good + bad,
+        "question2": ["a good story", "", "the good story", "a good film", "good", "good actor"],
+        "label": labels(1, 0, 1, 0, 0, 0),
+        "idx": idx(6),
+    }
+    stsb = {"sentence1": good, "sentence2": bad, "label": pa.array([0.0, 5.0, 3.8], pa.float32()), "idx": idx(3)}
+    features = {"cola": classes("unacceptable", "acceptable"), "qqp": classes("not_duplicate", "duplicate")}
+    features["stsb"] = {"label": {"dtype": "float32", "_type": "Value"}}
+    for name, columns in {"cola": cola, "qqp": qqp, "stsb": stsb}.items():
+        told = json.dumps({"info": {"features": features[name]}})
+        yield name, pa.table(columns).replace_schema_metadata({"huggingface": told})
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = table()
+    write = lambda name, **options: pq.write_table(whole, folder / f"{name}.parquet", **options)
+    # As `datasets` writes, so as the hub has them.
+    write("snappy")
+    write("plain_pages", compression="none", use_dictionary=False, row_group_size=16, data_page_size=64, write_batch_size=4)
+    write("zstd_v2", compression="zstd", data_page_version="2.0", row_group_size=25)
+    differences = {"sentence": "DELTA_BYTE_ARRAY", "other": "DELTA_LENGTH_BYTE_ARRAY", "label": "DELTA_BINARY_PACKED"}
+    differences |= {"small": "DELTA_BINARY_PACKED", "truth": "RLE", "name": "DELTA_BYTE_ARRAY"}
+    write("gzip_delta", compression="gzip", use_dictionary=False, column_encoding=differences, data_page_version="2.0")
+    write("lz4", compression="lz4", write_statistics=False)
+    write("split", use_dictionary=False, column_encoding={"score": "BYTE_STREAM_SPLIT"})
+    for name, rows in glue():
+        pq.write_table(rows, folder / f"glue-{name}.parquet")
+    # zstd, and its own code.
+    polars.from_arrow(whole).write_parquet(folder / "polars.parquet", row_group_size=32)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
