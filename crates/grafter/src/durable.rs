@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes a file whole or not at all: beside its place, synced, then renamed.
+/// Writes a file whole or not at all: beside its place, synced, then renamed. It may be read by whom the process's mask
+/// lets read, as any other file.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".grafter-").tempfile_in(folder)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.prefix(".grafter-").tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
@@ -25,5 +29,23 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
             Ok(())
         }
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_may_be_read_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, plain) = (folder.path().join("file"), folder.path().join("plain"));
+        write_file(&path, b"a first content").unwrap();
+        write_file(&path, b"another").unwrap();
+        std::fs::write(&plain, b"").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"another");
+        let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&path), permissions(&plain));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }
