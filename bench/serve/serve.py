@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import socket
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,11 @@ def grafter(*arguments):
     return done.stdout
 
 
+def fill(bank, adapter, name, count):
+    run = ["cargo", "run", "--release", "--quiet", "--locked", "-p", "grafter", "--example", "fill_bank", "--"]
+    subprocess.run([*run, bank, adapter, name, str(count)], check=True, cwd=ROOT)
+
+
 def texts_of(path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -45,8 +51,6 @@ def texts_of(path):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -144,7 +148,7 @@ def compare_answers(mine, theirs):
 
 
 def first_answer(answer):
-    return (answer.get("predictions") or answer.get("results") or answer.get("answers"))[0]
+    return answer["answers"][0]
 
 
 def under_load(arguments, texts, bank, saturation, lines):
@@ -221,12 +225,11 @@ def main():
         train = ["train", "--train", arguments.data, "--dev", arguments.data, "--out", adapter, "--max-steps", 20, "--no-report"]
         grafter(*train)
         grafter("bank", "init", bank)
-        fill = ["cargo", "run", "--release", "--quiet", "--locked", "-p", "grafter", "--example", "fill_bank", "--"]
-        subprocess.run([*fill, bank, adapter, "task", str(TASKS)], check=True, cwd=ROOT)
+        fill(bank, adapter, "task", TASKS)
         saturation = beside_python(arguments, texts, bank, adapter, model, lines)
         under_load(arguments, texts, bank, saturation, lines)
         many_tasks(arguments, texts, bank, lines)
-        subprocess.run([*fill, bank, adapter, "many", str(MANY)], check=True, cwd=ROOT)
+        fill(bank, adapter, "many", MANY)
         thousand(arguments, texts[0], bank, lines)
     text = "\n".join(lines) + "\n"
     print(text)
