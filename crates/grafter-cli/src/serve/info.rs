@@ -75,8 +75,9 @@ pub fn task(server: &Server, call: &Call) -> Result<TaskCard, HttpError> {
 pub async fn reload(server: &Arc<Server>, call: &mut Call) -> Result<Reloaded, HttpError> {
     call.nothing(&server.limits).await?;
     let here = Arc::clone(server);
-    let broken = blocking(move || here.reload().map_err(HttpError::from)).await?.map_err(|error| {
-        HttpError { message: "the list of tasks cannot be read; the one before stays".to_owned(), ..error }
+    let broken = blocking(move || here.reload()).await?.map_err(|error| {
+        let message = format!("the list of tasks cannot be read, and the one before stays: {error}");
+        HttpError::new(ErrorKind::BrokenTask, message).with_detail(error.to_string())
     })?;
     Ok(Reloaded { tasks: server.catalog().tasks.len(), broken })
 }
