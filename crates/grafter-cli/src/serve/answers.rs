@@ -4,6 +4,7 @@
 //! nothing of the answer.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -165,7 +166,10 @@ async fn prepare(
     let work = tokio::task::spawn_blocking(move || prepare_now(&here, questions, deadline, &still_wanted));
     match tokio::time::timeout_at(deadline.into(), work).await {
         Err(_) => Err(timeout(server)),
-        Ok(Err(_)) => Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared")),
+        Ok(Err(_)) => {
+            server.metrics.panics.fetch_add(1, Ordering::Relaxed);
+            Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared"))
+        }
         Ok(Ok(prepared)) => Ok(prepared),
     }
 }

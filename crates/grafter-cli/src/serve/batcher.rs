@@ -1,6 +1,7 @@
 //! The one thread that computes: it takes what waits, whatever request and task it is of, and answers it in one batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use grafter::predict::{Query, logits};
@@ -30,6 +31,7 @@ fn answer(server: &Server, mut batch: Vec<Job>) {
     let computed = catch_unwind(AssertUnwindSafe(|| logits(encoder, &queries)));
     server.metrics.batch(batch.len(), tokens, began.elapsed());
     let failed = computed.is_err();
+    server.metrics.panics.fetch_add(failed.into(), Ordering::Relaxed);
     let mut computed = computed.unwrap_or_default().into_iter();
     for job in batch {
         server.metrics.row(&job.asked.task, job.came.elapsed(), !failed);

@@ -18,7 +18,7 @@ use crate::terminal::tell;
 const LINES_AHEAD: usize = 1024;
 
 /// What a request was and how it ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RequestLine {
     pub method: &'static str,
     /// Of the table, or a word that says that there is none.

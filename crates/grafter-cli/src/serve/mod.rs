@@ -51,7 +51,7 @@ use queue::Queue;
 /// Threads that speak HTTP: there is little to do, the rest is left to the computation.
 const HTTP_THREADS: usize = 2;
 /// Threads that read adapters and cut texts into tokens.
-const BLOCKING_THREADS: usize = 32;
+const BLOCKING_THREADS: usize = 8;
 
 /// Everything that requests share.
 pub struct Server {

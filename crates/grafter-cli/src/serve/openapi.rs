@@ -157,7 +157,7 @@ fn error_response(kinds: &[&str]) -> Value {
             "properties": { "error_type": { "enum": kinds } },
         } } },
     });
-    if ["Overloaded", "Timeout"].iter().any(|kind| kinds.contains(kind)) {
+    if ["Overloaded", "Timeout", "NoRoom"].iter().any(|kind| kinds.contains(kind)) {
         response["headers"] = json!({ "Retry-After": {
             "description": "Seconds after which to ask again.", "schema": { "type": "integer", "minimum": 1 },
         } });

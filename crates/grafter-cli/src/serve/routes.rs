@@ -34,6 +34,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
 /// What the log and the measurements call a path that is none.
 const NO_ROUTE: &str = "none";
+/// The status, which no answer has, of a request whose client went away; nginx has it so.
+const CLIENT_GONE: u16 = 499;
 
 /// A request on its way through its route.
 #[derive(Debug)]
@@ -97,17 +99,47 @@ pub fn router(server: &Arc<Server>) -> Router {
     router.fallback_service(handler(None))
 }
 
-/// Answers a request; whatever happens, it is answered, measured and logged once.
+/// A request until it is answered. Dropped before, because its client went away, it is measured and logged as such.
+struct Open {
+    server: Arc<Server>,
+    came: Instant,
+    line: Option<RequestLine>,
+}
+
+impl Open {
+    fn close(&mut self, status: u16, counts: Counts) {
+        if let Some(line) = self.line.take() {
+            self.server.metrics.request(line.route, status);
+            let (rows, tokens, time) = (counts.rows, counts.tokens, self.came.elapsed());
+            self.server.log.request(RequestLine { status, rows, tokens, time, ..line });
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close(CLIENT_GONE, Counts::default());
+    }
+}
+
+/// Answers a request; whatever happens, it is measured and logged once.
 async fn respond(server: Arc<Server>, route: Option<&'static Route>, request: Request<Body>) -> Response {
     let came = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let name = match Path::<String>::from_request_parts(&mut parts, &()).await {
-        Ok(Path(name)) => Some(name),
-        Err(_) => None,
-    };
     let request_id = request_id(&server, &parts.headers);
-    let too_large =
-        headers_too_large(&parts.headers, parts.uri.path_and_query().map_or(0, |uri| uri.as_str().len()));
+    let mut open = Open {
+        server: Arc::clone(&server),
+        came,
+        line: Some(RequestLine {
+            method: method_name(&parts.method),
+            route: route.map_or(NO_ROUTE, |route| route.path),
+            request_id: request_id.clone(),
+            ..RequestLine::default()
+        }),
+    };
+    let name = Path::<String>::from_request_parts(&mut parts, &()).await.ok().map(|Path(name)| name);
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let too_large = headers_too_large(&parts.headers, target);
     let mut call = Call {
         headers: parts.headers,
         name,
@@ -120,7 +152,10 @@ async fn respond(server: Arc<Server>, route: Option<&'static Route>, request: Re
         Some(error) => Err(error),
         None => caught(&server, handle(&server, route, &parts.method, &mut call)).await,
     };
-    let error = answered.as_ref().err().cloned();
+    if let (Err(error), Some(line)) = (&answered, &mut open.line) {
+        line.error_type = Some(error.kind.told().1);
+        call.details.extend(error.detail.clone());
+    }
     let mut response = match answered {
         Ok(content) => of_content(content),
         Err(error) => of_error(&error, route),
@@ -132,22 +167,10 @@ async fn respond(server: Arc<Server>, route: Option<&'static Route>, request: Re
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    let route = route.map_or(NO_ROUTE, |route| route.path);
-    let status = response.status().as_u16();
-    server.metrics.request(route, status);
-    let details = error.as_ref().and_then(|error| error.detail.clone()).into_iter().chain(call.details);
-    let details: Vec<String> = details.collect();
-    server.log.request(RequestLine {
-        method: method_name(&parts.method),
-        route,
-        status,
-        rows: call.counts.rows,
-        tokens: call.counts.tokens,
-        time: came.elapsed(),
-        request_id,
-        error_type: error.map(|error| error.kind.told().1),
-        detail: (!details.is_empty()).then(|| details.join("; ")),
-    });
+    if let Some(line) = &mut open.line {
+        line.detail = (!call.details.is_empty()).then(|| call.details.join("; "));
+    }
+    open.close(response.status().as_u16(), call.counts);
     response
 }
 
