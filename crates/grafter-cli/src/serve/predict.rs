@@ -84,8 +84,16 @@ pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answe
 /// A label and its score, as text-embeddings-inference tells them.
 #[derive(Debug, Serialize)]
 pub struct TeiScore {
-    pub score: f64,
+    pub score: Number,
     pub label: String,
+}
+
+/// A number in the precision that it has, so that its digits are those that the other routes tell.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Number {
+    Single(f32),
+    Double(f64),
 }
 
 /// One row's scores, or those of a batch.
@@ -151,11 +159,12 @@ fn tei_scores(answer: &Logits, raw: bool) -> Vec<TeiScore> {
     if let Some(scale) = task.scores {
         let logit = answer.logits[0];
         let score = if raw { logit } else { scale.restore(logit) };
-        return vec![TeiScore { score: score.into(), label: SCORE_LABEL.to_owned() }];
+        return vec![TeiScore { score: Number::Single(score), label: SCORE_LABEL.to_owned() }];
     }
-    let scores = match raw {
-        true => answer.logits.iter().map(|logit| f64::from(*logit)).collect(),
-        false => probabilities(&answer.logits),
+    let scores: Vec<Number> = if raw {
+        answer.logits.iter().copied().map(Number::Single).collect()
+    } else {
+        probabilities(&answer.logits).into_iter().map(Number::Double).collect()
     };
     // By the logits, which may differ where probabilities do not: the first is what the other routes answer.
     let mut places: Vec<usize> = (0..task.labels.len()).collect();

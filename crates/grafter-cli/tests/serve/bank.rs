@@ -40,7 +40,12 @@ pub fn train(folder: &Path, task: &str, rows: &str, more: &[&str]) {
     std::fs::write(folder.join(&file), rows).unwrap();
     let (train, dev) = (format!("--train={file}"), format!("--dev={file}"));
     let arguments = ["train", &train, &dev, "--bank=bank", "--task", task, "--epochs=3", "--batch-size=4"];
-    let settings = ["--bottleneck=8", "--max-length=32", "--no-dropout", "--pooling=mean", "--no-report"];
+    let length = if more.iter().any(|flag| flag.starts_with("--max-length")) {
+        "--no-report"
+    } else {
+        "--max-length=32"
+    };
+    let settings = ["--bottleneck=8", length, "--no-dropout", "--pooling=mean"];
     grafter(folder, &[&arguments[..], &settings, more].concat());
 }
 

@@ -191,10 +191,13 @@ fn who_goes_away_frees_the_place() {
     server.until("the rows wait", |server| server.metric("grafter_queue_tokens") > 0.0);
     drop(stream);
     server.until("they do not", |server| server.metric("grafter_queue_tokens") == 0.0);
-    let gone = server.metric("grafter_rows_gone_total");
-    assert!(gone > 0.0);
-    let computed = server.metric("grafter_tokens_total");
-    assert_eq!(computed + gone * ROW_TOKENS as f64, (1000 * ROW_TOKENS) as f64);
+    assert!(server.metric("grafter_rows_gone_total") > 0.0);
+    // Each row was either computed or dropped; one may still be under way.
+    server.until("all are accounted for", |server| {
+        let dropped = server.metric("grafter_rows_gone_total") * ROW_TOKENS as f64;
+        server.metric("grafter_tokens_total") + dropped == (1000 * ROW_TOKENS) as f64
+    });
+    server.until("the log tells of it", |server| server.log().contains("status=499"));
 }
 
 #[test]
