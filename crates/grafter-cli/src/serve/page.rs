@@ -28,7 +28,7 @@ fn build(template: &str, script: &str) -> Content {
     let script = format!("\"use strict\";\n{COMMON}{script}");
     let html = template.replacen("/*style*/", STYLE, 1).replacen("/*script*/", &script, 1);
     let policy = format!(
-        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
         source(&script),
         source(STYLE)
