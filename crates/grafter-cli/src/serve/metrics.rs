@@ -260,3 +260,53 @@ fn single_values(out: &mut String, server: &Server, numbers: &Numbers) {
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_count_what_is_at_most_their_limit() {
+        let mut histogram = Histogram::new(&ROWS);
+        for value in [1.0, 2.0, 3.0, 256.0, 1000.0] {
+            histogram.add(value);
+        }
+        let mut text = String::new();
+        histogram.write(&mut text, "rows", "task=\"a\",");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "rows_bucket{task=\"a\",le=\"1\"} 1");
+        assert_eq!(lines[1], "rows_bucket{task=\"a\",le=\"2\"} 2");
+        assert_eq!(lines[2], "rows_bucket{task=\"a\",le=\"4\"} 3");
+        assert_eq!(lines[7], "rows_bucket{task=\"a\",le=\"256\"} 4");
+        assert_eq!(
+            lines[8..],
+            [
+                "rows_bucket{task=\"a\",le=\"+Inf\"} 5",
+                "rows_sum{task=\"a\"} 1262",
+                "rows_count{task=\"a\"} 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn tasks_that_the_bank_does_not_have_make_no_labels() {
+        let metrics = Metrics::new();
+        let (known, other): (TaskName, TaskName) = ("known".parse().unwrap(), "other".parse().unwrap());
+        metrics.set_tasks([&known].into_iter());
+        for name in [&known, &other] {
+            metrics.row(name, Duration::from_millis(1), true);
+            metrics.row_error(name);
+        }
+        let counted = metrics.lock();
+        assert_eq!(counted.tasks.len(), 1);
+        assert_eq!((counted.tasks[&known].rows, counted.tasks[&known].errors), (1, 1));
+    }
+
+    #[test]
+    fn waiting_is_told_by_the_speed_of_late() {
+        let metrics = Metrics::new();
+        assert_eq!(metrics.retry_after_s(1_000_000), 1, "nothing is known yet");
+        metrics.batch(1, 1000, Duration::from_secs(1));
+        assert_eq!([0, 1, 2500, 10_000_000].map(|tokens| metrics.retry_after_s(tokens)), [1, 1, 3, 60]);
+    }
+}

@@ -26,6 +26,7 @@ use super::body::{read_json, read_nothing};
 use super::error::{ErrorKind, HttpError};
 use super::limits::{Limits, MAX_HEADER_BYTES, MAX_HEADERS};
 use super::log::RequestLine;
+use super::metrics::Metrics;
 use super::table::{Access, ROUTES, Route, RouteId};
 use super::{Server, info, metrics, openapi, page, predict};
 
@@ -150,7 +151,7 @@ async fn respond(server: Arc<Server>, route: Option<&'static Route>, request: Re
     };
     let answered = match too_large {
         Some(error) => Err(error),
-        None => caught(&server, handle(&server, route, &parts.method, &mut call)).await,
+        None => caught(&server.metrics, handle(&server, route, &parts.method, &mut call)).await,
     };
     if let (Err(error), Some(line)) = (&answered, &mut open.line) {
         line.error_type = Some(error.kind.told().1);
@@ -211,7 +212,7 @@ async fn handle(
 
 /// A future whose panic is an error of its own request and of nothing else.
 async fn caught<T>(
-    server: &Server,
+    metrics: &Metrics,
     future: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, HttpError> {
     let mut future = pin!(future);
@@ -224,7 +225,7 @@ async fn caught<T>(
     })
     .await
     .unwrap_or_else(|()| {
-        server.metrics.panics.fetch_add(1, Ordering::Relaxed);
+        metrics.panics.fetch_add(1, Ordering::Relaxed);
         Err(HttpError::new(ErrorKind::Internal, "a fault of the server"))
     })
 }
@@ -290,5 +291,26 @@ fn method_name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         Method::PATCH => "PATCH",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_its_own_request() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let metrics = Metrics::new();
+        let answered = |fails: bool| {
+            runtime.block_on(caught(&metrics, async move {
+                tokio::task::yield_now().await;
+                assert!(!fails, "a fault, on purpose");
+                Ok(7)
+            }))
+        };
+        assert_eq!(answered(true).unwrap_err().kind, ErrorKind::Internal);
+        assert_eq!(answered(false).unwrap(), 7);
+        assert_eq!(metrics.panics.load(Ordering::Relaxed), 1);
     }
 }
