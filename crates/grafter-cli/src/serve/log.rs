@@ -85,6 +85,15 @@ impl Log {
         self.write("request", fields);
     }
 
+    /// Something that whoever started the server is told in any form, as a line of the log where that is for programs.
+    pub fn notice(&self, event: &'static str, text: impl Display) {
+        if self.form == LogForm::Json {
+            self.event(event, text);
+        } else {
+            tell(text);
+        }
+    }
+
     /// Something else that happened.
     pub fn event(&self, event: &'static str, detail: impl Display) {
         self.write(event, vec![("detail", detail.to_string().into())]);

@@ -38,9 +38,9 @@ use tokio::net::TcpListener;
 
 use crate::Outcome;
 use crate::args::Serve;
-use crate::commands::{open_bank_model, print};
+use crate::commands::{open_bank_model, print, printable};
 use crate::failure::Failure;
-use crate::terminal::{counted, tell};
+use crate::terminal::counted;
 use auth::Keys;
 use catalog::Catalog;
 use limits::Limits;
@@ -79,15 +79,18 @@ impl Server {
         let limits = Limits::of(arguments);
         let bank = Bank::open(&arguments.bank)?;
         let metrics = Arc::new(Metrics::new());
-        let catalog = Catalog::read(&bank, |name, error| {
-            tell(format_args!("warning: task `{name}` cannot be read: {error}"));
-        })?;
+        let mut broken = Vec::new();
+        let catalog =
+            Catalog::read(&bank, |name, error| broken.push(format!("`{name}` cannot be read: {error}")))?;
         if let Some(task) = &arguments.default_task {
             catalog.resolve(task)?;
         }
         metrics.set_tasks(catalog.tasks.keys());
         let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
         let (log, written) = Log::new(arguments.log, Arc::clone(&metrics));
+        for task in broken {
+            log.notice("broken_task", format_args!("warning: task {}", printable(&task)));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let server = Self {
             cache: AdapterCache::new(limits.max_adapters_bytes),
@@ -175,20 +178,20 @@ async fn listen(server: &Arc<Server>, address: SocketAddr) -> Result<bool, Failu
     let address = listener.local_addr().map_err(Failure::Serve)?;
     let ending = shutdown::listen(Arc::clone(server)).map_err(Failure::Serve)?;
     if !address.ip().is_loopback() && !server.keys.has_api_keys() {
-        tell(format_args!(
-            "warning: whoever reaches {address} may ask, because there are no API keys; give some with `--api-key-file`"
-        ));
+        let warning =
+            "there are no API keys, and whoever reaches the address may ask; `--api-key-file` gives some";
+        server.log.notice("open", format_args!("warning: {warning}"));
     }
-    tell(format_args!(
-        "serving {} of `{}`",
-        counted(server.catalog().tasks.len(), "task"),
-        server.model.name()
-    ));
-    print(&format!("http://{address}\n"))?;
+    let tasks = counted(server.catalog().tasks.len(), "task");
+    let name = printable(server.model.name());
+    server.log.notice("serving", format_args!("serving {tasks} of `{name}` at http://{address}"));
+    // Who does not read it has it from the line above.
+    let _ = print(&format!("http://{address}\n"));
     let router = routes::router(server);
     let all = connection::serve(server, listener, router, ending).await;
     if !all {
-        tell("warning: the time for ending is over, and not all requests were answered");
+        let warning = "warning: the time for ending is over, and not all requests were answered";
+        server.log.notice("unanswered", warning);
     }
     Ok(all)
 }

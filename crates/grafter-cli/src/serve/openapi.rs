@@ -349,3 +349,46 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ("Unloaded", object(&[("task", name), ("unloaded", list(&digest))])),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::error::HttpError;
+
+    #[test]
+    fn every_error_of_every_route_fits_the_document() {
+        let document = document(true);
+        let mut seen = std::collections::BTreeSet::new();
+        for route in &ROUTES {
+            for kind in kinds(route) {
+                let status = kind.told().0.as_u16();
+                let responses = &document["paths"][route.path][route.method.to_lowercase()]["responses"];
+                let mut schema =
+                    responses[status.to_string()]["content"]["application/json"]["schema"].clone();
+                assert!(schema.is_object(), "{} {status}", route.path);
+                schema["components"] = document["components"].clone();
+                let body = serde_json::to_value(HttpError::new(kind, "a message").body()).unwrap();
+                assert!(jsonschema::is_valid(&schema, &body), "{} {body}", route.path);
+                let wrong = json!({ "error": "a message", "error_type": "Other" });
+                assert!(!jsonschema::is_valid(&schema, &wrong), "{} {status}", route.path);
+                seen.insert(kind);
+            }
+        }
+        // These belong to paths and methods that the document does not have.
+        seen.extend([ErrorKind::NotFound, ErrorKind::MethodNotAllowed]);
+        assert!(seen.into_iter().eq(ErrorKind::ALL), "an error that no route tells of");
+    }
+
+    #[test]
+    fn the_examples_fit_their_schemas() {
+        let document = document(true);
+        for route in &ROUTES {
+            let content =
+                &document["paths"][route.path][route.method.to_lowercase()]["requestBody"]["content"];
+            let Some(content) = content.get("application/json") else { continue };
+            let mut schema = content["schema"].clone();
+            schema["components"] = document["components"].clone();
+            assert!(jsonschema::is_valid(&schema, &content["example"]), "{}", route.path);
+        }
+    }
+}

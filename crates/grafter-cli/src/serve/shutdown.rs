@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use super::Server;
 use crate::INTERRUPTED;
-use crate::terminal::tell;
 
 /// Listens for the signals. What is returned becomes true when no connection is to be accepted any more.
 /// # Errors
@@ -19,7 +18,7 @@ pub fn listen(server: Arc<Server>) -> io::Result<watch::Receiver<bool>> {
     tokio::spawn(async move {
         signals.next().await;
         server.draining.store(true, Ordering::SeqCst);
-        tell("ending: answering what was accepted; once more ends at once");
+        server.log.notice("ending", "ending: answering what was accepted; once more ends at once");
         tokio::select! {
             () = tokio::time::sleep(server.limits.drain_delay) => {}
             () = signals.next() => std::process::exit(INTERRUPTED.into()),
