@@ -89,7 +89,7 @@ impl Server {
         let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
         let (log, written) = Log::new(arguments.log, Arc::clone(&metrics));
         for task in broken {
-            log.notice("broken_task", format_args!("warning: task {}", printable(&task)));
+            log.notice("broken_task", format_args!("warning: task {}", grafter::text::escape(&task, 1000)));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let server = Self {
