@@ -306,6 +306,25 @@ fn keys_come_from_files_and_a_server_that_should_have_some_has_some() {
 }
 
 #[test]
+fn who_listens_to_everyone_is_warned_and_who_cannot_listen_is_told() {
+    let open = Server::start(&["--host=0.0.0.0"]);
+    assert!(open.lives() && open.log().contains("warning: there are no API keys"), "{}", open.log());
+    let keys = [("GRAFTER_API_KEYS", API_KEY)];
+    let closed = Server::start_in(bank::folder(), &["--host=0.0.0.0"], &keys);
+    assert!(closed.lives() && !closed.log().contains("warning"), "{}", closed.log());
+    let model = bank::tiny_bert();
+    let again = std::process::Command::new(env!("CARGO_BIN_EXE_grafter"))
+        .args(["serve", "--bank=bank", "--model", model.to_str().unwrap(), "--host=0.0.0.0", "--port"])
+        .arg(open.address.port().to_string())
+        .current_dir(open.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert_eq!((again.status.code(), again.stdout.as_slice()), (Some(2), &b""[..]), "{stderr}");
+    assert!(stderr.contains("error: cannot listen on 0.0.0.0:"), "{stderr}");
+}
+
+#[test]
 fn pages_and_documents_tell_of_every_route() {
     let server = Server::start(&[]);
     let document = server.get("/openapi.json").json();
