@@ -18,6 +18,7 @@ use super::Server;
 use super::catalog::{Catalog, Resolved};
 use super::error::{ErrorKind, HttpError};
 use super::queue::{Asked, NotComputed, Refused};
+use super::routes::Call;
 
 /// A row and the task that it is for.
 #[derive(Debug)]
@@ -67,16 +68,27 @@ pub fn resolve(catalog: &Catalog, asked: &TaskRef) -> Result<Resolved, HttpError
     Ok(catalog.resolve(asked)?)
 }
 
+/// What becomes of a request of which a part cannot be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// It is refused, and nothing of it is computed.
+    Refused,
+    /// The rest is answered.
+    Answered,
+}
+
 /// Each question's logits, or why it has none, in their order.
 /// # Errors
-/// If the request as a whole cannot be answered: the queue is full, the time is over, the computation failed.
+/// If the request as a whole cannot be answered: the queue is full, the time is over, the computation failed, or a part of
+/// it cannot be answered and is not to be.
 pub async fn ask(
     server: &Arc<Server>,
     questions: Vec<Question>,
-    deadline: Instant,
-    counts: &mut Counts,
+    call: &mut Call,
+    partial: Partial,
 ) -> Result<Vec<Result<Logits, HttpError>>, HttpError> {
-    counts.rows = questions.len();
+    let deadline = call.deadline;
+    call.counts.rows = questions.len();
     // What would be refused anyway costs no tokenising.
     if server.queue.is_full() {
         return Err(overloaded(server));
@@ -87,11 +99,12 @@ pub async fn ask(
     for (place, prepared) in prepared.into_iter().enumerate() {
         match prepared {
             Ok(row) => {
-                counts.tokens += row.tokens.ids.len();
+                call.counts.tokens += row.tokens.ids.len();
                 waiting.push((place, Arc::clone(&row.adapter), row.task.clone(), row.tokens.truncated));
                 asked.push(row);
                 answers.push(None);
             }
+            Err(error) if partial == Partial::Refused => return Err(at_input(error, place)),
             Err(error) => answers.push(Some(Err(error))),
         }
     }
@@ -105,6 +118,11 @@ pub async fn ask(
         });
     }
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// An error with the row that it is about.
+pub fn at_input(error: HttpError, place: usize) -> HttpError {
+    error.at(&format!("`inputs[{place}]`"))
 }
 
 /// The logits of rows that are ready, in their order.

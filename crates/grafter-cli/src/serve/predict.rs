@@ -7,7 +7,7 @@ use grafter::predict::probabilities;
 use serde::Serialize;
 
 use super::Server;
-use super::answers::{Logits, Question, Told, ask, resolve};
+use super::answers::{Logits, Partial, Question, Told, ask, at_input, resolve};
 use super::body::{Direction, PredictBody, PredictManyBody, TeiBody, TextOrPair, empty, task_ref};
 use super::catalog::Resolved;
 use super::error::{ErrorBody, ErrorKind, HttpError};
@@ -42,7 +42,7 @@ pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<To
     let common = common.map(|asked| resolve(&catalog, &asked)).transpose()?;
     let mut questions = Vec::with_capacity(body.inputs.len());
     for (place, input) in body.inputs.into_iter().enumerate() {
-        let at = |error: HttpError| error.at(&format!("`inputs[{place}]`"));
+        let at = |error| at_input(error, place);
         let task = match &input.task {
             Some(named) => task_ref(named).and_then(|asked| resolve(&catalog, &asked)).map_err(at)?,
             None => common.clone().ok_or_else(|| {
@@ -51,7 +51,7 @@ pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<To
         };
         questions.push(Question { row: Arc::new(input.texts.row(&server.limits).map_err(at)?), task });
     }
-    let answers = ask(server, questions, call.deadline, &mut call.counts).await?;
+    let answers = ask(server, questions, call, Partial::Refused).await?;
     Ok(Answers { answers: all(answers)?.into_iter().map(Logits::told).collect() })
 }
 
@@ -70,7 +70,7 @@ pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answe
     let tasks: Vec<Resolved> =
         asked.iter().map(|asked| resolve(&catalog, asked)).collect::<Result<_, _>>()?;
     let questions = tasks.iter().map(|task| Question { row: Arc::clone(&row), task: task.clone() }).collect();
-    let answers = ask(server, questions, call.deadline, &mut call.counts).await?;
+    let answers = ask(server, questions, call, Partial::Answered).await?;
     let told = answers.into_iter().zip(tasks).map(|(answer, asked)| match answer {
         Ok(logits) => ToldOrNot::Told(logits.told()),
         Err(error) => {
@@ -117,11 +117,11 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     let (rows, is_batch) = body.inputs.rows()?;
     check_rows(rows.len(), "inputs", &server.limits)?;
     let question = |(place, texts): (usize, TextOrPair)| {
-        let row = texts.row(&server.limits).map_err(|error| error.at(&format!("`inputs[{place}]`")))?;
+        let row = texts.row(&server.limits).map_err(|error| at_input(error, place))?;
         Ok(Question { row: Arc::new(row), task: task.clone() })
     };
     let questions = rows.into_iter().enumerate().map(question).collect::<Result<_, HttpError>>()?;
-    let answers = all(ask(server, questions, call.deadline, &mut call.counts).await?)?;
+    let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
     if let Some(place) = answers.iter().position(|answer| answer.truncated && body.truncate == Some(false)) {
         let most = answers[place].adapter.manifest().max_length;
         let message = format!("`inputs[{place}]` has more than {most} tokens, and `truncate` is false");
@@ -189,5 +189,5 @@ fn check_rows(rows: usize, field: &str, limits: &Limits) -> Result<(), HttpError
 /// All answers, or the first error with its place.
 fn all(answers: Vec<Result<Logits, HttpError>>) -> Result<Vec<Logits>, HttpError> {
     let placed = answers.into_iter().enumerate();
-    placed.map(|(place, answer)| answer.map_err(|error| error.at(&format!("`inputs[{place}]`")))).collect()
+    placed.map(|(place, answer)| answer.map_err(|error| at_input(error, place))).collect()
 }

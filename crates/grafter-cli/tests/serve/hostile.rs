@@ -61,6 +61,11 @@ fn bodies_that_are_wrong_are_refused_with_a_reason() {
         assert!((400..500).contains(&status), "{shown}");
     }
     assert_eq!(posted(&server, "/v1/predict", &[b' '; 20_001]), (413, "TooLarge".to_owned()));
+    // One row that cannot be answered keeps the others from being computed.
+    let one_wrong = json!({ "task": "reviews", "inputs": ["a good film", ["a", "pair"], "music"] });
+    let refused = server.post("/v1/predict", &one_wrong);
+    assert_eq!(refused.json()["error"], "`inputs[1]`: expected one text, found a pair");
+    assert_eq!(server.metric("grafter_tokens_total"), 0.0);
     let odd = json!({ "task": "reviews", "inputs": ["\u{0}\u{202e}\u{feff}\u{1f600}"] });
     assert_eq!(server.post("/v1/predict", &odd).status, 200);
     assert!(server.lives());
