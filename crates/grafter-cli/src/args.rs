@@ -2,9 +2,11 @@
 
 mod bank;
 mod compare;
+mod serve;
 
 pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
+pub use serve::{LogForm, Serve};
 
 use std::path::PathBuf;
 
@@ -52,6 +54,8 @@ pub enum Command {
     Ablate(Ablate),
     /// Answer each text of a file or of standard input, one JSON line per row
     Predict(Predict),
+    /// Answer requests over HTTP, by all tasks of a bank from one process
+    Serve(Serve),
     /// Say what an adapter or a model is
     Inspect(Inspect),
     /// Look through data files before training on them

@@ -1,6 +1,7 @@
 //! Why a command failed, and how that is told: one message, and a hint where the error has one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use grafter::text::escape;
@@ -36,6 +37,17 @@ pub enum Failure {
     /// The pool of threads.
     #[error("cannot start threads: {0}")]
     Threads(rayon::ThreadPoolBuildError),
+    /// The address that the server was to listen on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What the server needs of the system.
+    #[error("cannot start the server: {0}")]
+    Serve(io::Error),
     /// Something about the command's own arguments.
     #[error("{message}")]
     Usage {

@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod progress;
+mod serve;
 mod tensorboard;
 mod terminal;
 
@@ -75,6 +76,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Eval(command) => commands::eval::run(command),
         Command::Ablate(command) => commands::ablate::run(command),
         Command::Predict(command) => commands::predict::run(command),
+        Command::Serve(command) => serve::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
         Command::CheckData(command) => commands::check_data::run(command),
     }

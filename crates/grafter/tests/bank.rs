@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use grafter::adapter::Adapter;
 use grafter::bank::{
-    Add, Answered, Bank, BankError, Incoming, PROBES, Probes, TaskName, TaskRef, Verdict, Verified, Version,
-    generated_rows, rows_of,
+    AdapterCache, Add, Answered, Bank, BankError, CacheError, Incoming, PROBES, Probes, TaskName, TaskRef,
+    Verdict, Verified, Version, generated_rows, rows_of,
 };
 use grafter::data::{Dataset, Source, TaskKind};
 use grafter::encoder::BasePrecision;
@@ -312,4 +312,89 @@ fn probes_are_spread_over_the_rows_and_generated_ones_grow() {
     assert!(generated.iter().all(|row| row.text_b.is_some()));
     let words = |place: usize| generated_rows(false, 128)[place].text.split(' ').count();
     assert_eq!((words(0), words(15)), (1, 121));
+}
+
+// ------------------------------------------------------------------------------------------------------ in memory
+
+/// Bytes of `GOOD` and `SPAM` in a cache, which have the same sizes.
+fn resident_bytes(bank: &Bank, version: &Version) -> u64 {
+    let resident = AdapterCache::new(u64::MAX).get(bank, &name("reviews"), version, &MODEL).unwrap();
+    assert!(resident.bytes() > 4 * resident.parameters().values().len() as u64, "no less than its numbers");
+    resident.bytes()
+}
+
+#[test]
+fn adapters_in_memory_are_counted_until_the_last_holder_is_done() {
+    let (_folder, bank) = bank();
+    let reviews = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let spam = add(&bank, "spam", &SPAM, Add::New).unwrap();
+    let one = resident_bytes(&bank, &reviews);
+    let cache = AdapterCache::new(one + one / 2);
+    let get = |task: &str, version: &Version| cache.get(&bank, &name(task), version, &MODEL);
+    let held = get("reviews", &reviews).unwrap();
+    assert!(Arc::ptr_eq(&held, &get("reviews", &reviews).unwrap()), "read once");
+    assert_eq!((cache.usage().adapters, cache.usage().bytes, cache.usage().loads), (1, one, 1));
+    // Taken out, but in use: its bytes are still there, and so there is no room.
+    assert!(cache.remove(&reviews) && !cache.remove(&reviews));
+    assert_eq!((cache.usage().adapters, cache.usage().bytes), (0, one));
+    assert!(matches!(get("spam", &spam), Err(CacheError::Full { used_bytes, .. }) if used_bytes == one));
+    drop(held);
+    assert_eq!(cache.usage().bytes, 0);
+    drop(get("spam", &spam).unwrap());
+    // Nobody uses it: it makes room.
+    drop(get("reviews", &reviews).unwrap());
+    let usage = cache.usage();
+    assert_eq!((usage.adapters, usage.bytes, usage.loads, usage.evictions), (1, one, 3, 1));
+    assert!(cache.has(&reviews) && !cache.has(&spam));
+    cache.retain(|version| *version != reviews);
+    assert_eq!((cache.usage().adapters, cache.usage().bytes), (0, 0));
+    let small = AdapterCache::new(one - 1);
+    let refused = small.get(&bank, &name("reviews"), &reviews, &MODEL);
+    assert!(matches!(refused, Err(CacheError::TooLarge { .. })));
+}
+
+#[test]
+fn the_longest_unused_adapter_goes_first_and_many_who_ask_read_once() {
+    let (_folder, bank) = bank();
+    let reviews = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let spam = add(&bank, "spam", &SPAM, Add::New).unwrap();
+    let third = add(&bank, "third", &adapter(["up", "down"], 3), Add::New).unwrap();
+    let cache = AdapterCache::new(2 * resident_bytes(&bank, &reviews));
+    let use_of =
+        |task: &str, version: &Version| drop(cache.get(&bank, &name(task), version, &MODEL).unwrap());
+    use_of("reviews", &reviews);
+    use_of("spam", &spam);
+    use_of("reviews", &reviews);
+    use_of("third", &third);
+    assert_eq!([&reviews, &spam, &third].map(|version| cache.has(version)), [true, false, true]);
+
+    let cold = AdapterCache::new(u64::MAX);
+    let barrier = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                barrier.wait();
+                cold.get(&bank, &name("reviews"), &reviews, &MODEL).unwrap();
+            });
+        }
+    });
+    assert_eq!((cold.usage().loads, cold.usage().adapters), (1, 1));
+}
+
+#[test]
+fn an_adapter_that_cannot_be_read_takes_no_room_and_is_tried_again() {
+    let (_folder, bank) = bank();
+    let version = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let weights = bank.version_folder(&name("reviews"), &version).join("adapter.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let cache = AdapterCache::new(u64::MAX);
+    for content in [&whole[..whole.len() - 1], b""] {
+        fs::write(&weights, content).unwrap();
+        let refused = cache.get(&bank, &name("reviews"), &version, &MODEL);
+        assert!(matches!(refused, Err(CacheError::Bank(_))));
+        let usage = cache.usage();
+        assert_eq!((usage.adapters, usage.bytes, usage.loads), (0, 0, 0));
+    }
+    fs::write(&weights, whole).unwrap();
+    assert!(cache.get(&bank, &name("reviews"), &version, &MODEL).is_ok());
 }

@@ -3,12 +3,14 @@
 //! Tasks come one after another, without the earlier tasks' data. What each answered when it came is kept with it, so that
 //! [`Bank::verify`] can prove that it answers the same today.
 
+mod cache;
 mod error;
 mod folder;
 mod name;
 mod probes;
 mod verify;
 
+pub use cache::{AdapterCache, CacheError, CacheUsage, Resident};
 pub use error::BankError;
 pub use folder::{Add, Bank, BankRecord, Incoming, TaskEntry, VersionEntry};
 pub use name::{MAX_NAME, MIN_DIGITS, NameError, TaskName, TaskRef, Version};

@@ -1,0 +1,243 @@
+//! From rows to answers: names become versions, versions adapters, texts tokens, tokens logits, logits what is told.
+//!
+//! The adapter of a row is bound before the row waits. Whatever is unloaded, reloaded or replaced from there on changes
+//! nothing of the answer.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use grafter::bank::{Resident, TaskName, TaskRef, Version};
+use grafter::batch::TokenIds;
+use grafter::data::Row;
+use grafter::predict::{PredictError, Prediction, are_numbers, encode_for};
+use serde::Serialize;
+
+use super::Server;
+use super::catalog::{Catalog, Resolved};
+use super::error::{ErrorKind, HttpError};
+use super::queue::{Asked, NotComputed, Refused};
+use super::routes::Call;
+
+/// A row and the task that it is for.
+#[derive(Debug)]
+pub struct Question {
+    /// Several questions may share a row.
+    pub row: Arc<Row>,
+    pub task: Resolved,
+}
+
+/// What is known of an answered question.
+#[derive(Debug)]
+pub struct Logits {
+    pub adapter: Arc<Resident>,
+    pub task: TaskName,
+    pub logits: Vec<f32>,
+    /// Whether the text was cut.
+    pub truncated: bool,
+}
+
+/// An answer as it is told: what `grafter predict` prints, and what gave it.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    pub task: TaskName,
+    pub version: Version,
+    #[serde(flatten)]
+    pub prediction: Prediction,
+}
+
+impl Logits {
+    pub fn told(self) -> Told {
+        let prediction = Prediction::new(&self.adapter, &self.logits);
+        Told { version: self.adapter.version().clone(), task: self.task, prediction }
+    }
+}
+
+/// Rows and tokens of a request, for the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub rows: usize,
+    pub tokens: usize,
+}
+
+/// Which versions are asked for; the list is the one that is current now.
+/// # Errors
+/// If there is no such task or version.
+pub fn resolve(catalog: &Catalog, asked: &TaskRef) -> Result<Resolved, HttpError> {
+    Ok(catalog.resolve(asked)?)
+}
+
+/// What becomes of a request of which a part cannot be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// It is refused, and nothing of it is computed.
+    Refused,
+    /// The rest is answered.
+    Answered,
+}
+
+/// Each question's logits, or why it has none, in their order.
+/// # Errors
+/// If the request as a whole cannot be answered: the queue is full, the time is over, the computation failed, or a part of
+/// it cannot be answered and is not to be.
+pub async fn ask(
+    server: &Arc<Server>,
+    questions: Vec<Question>,
+    call: &mut Call,
+    partial: Partial,
+) -> Result<Vec<Result<Logits, HttpError>>, HttpError> {
+    let deadline = call.deadline;
+    call.counts.rows = questions.len();
+    // What would be refused anyway costs no tokenising.
+    if server.queue.is_full() {
+        return Err(overloaded(server));
+    }
+    let prepared = prepare(server, questions, deadline).await?;
+    let mut answers = Vec::with_capacity(prepared.len());
+    let (mut asked, mut waiting) = (Vec::new(), Vec::new());
+    for (place, prepared) in prepared.into_iter().enumerate() {
+        match prepared {
+            Ok(row) => {
+                call.counts.tokens += row.tokens.ids.len();
+                waiting.push((place, Arc::clone(&row.adapter), row.task.clone(), row.tokens.truncated));
+                asked.push(row);
+                answers.push(None);
+            }
+            Err(error) if partial == Partial::Refused => return Err(at_input(error, place)),
+            Err(error) => answers.push(Some(Err(error))),
+        }
+    }
+    let logits = compute(server, asked, deadline).await?;
+    for ((place, adapter, task, truncated), logits) in waiting.into_iter().zip(logits) {
+        answers[place] = Some(if are_numbers(&logits) {
+            Ok(Logits { adapter, task, logits, truncated })
+        } else {
+            server.metrics.row_error(&task);
+            Err(HttpError::new(ErrorKind::NotANumber, PredictError::NotANumber.to_string()))
+        });
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// An error with the row that it is about.
+pub fn at_input(error: HttpError, place: usize) -> HttpError {
+    error.at(&format!("`inputs[{place}]`"))
+}
+
+/// The logits of rows that are ready, in their order.
+async fn compute(
+    server: &Arc<Server>,
+    asked: Vec<Asked>,
+    deadline: Instant,
+) -> Result<Vec<Vec<f32>>, HttpError> {
+    let mut logits = vec![Vec::new(); asked.len()];
+    let mut ticket = server.queue.submit(asked, deadline).map_err(|refused| match refused {
+        Refused::Full => overloaded(server),
+        Refused::TooMany => {
+            let most = server.limits.max_queue_tokens;
+            HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
+        }
+    })?;
+    let all = async {
+        while let Some((place, computed)) = ticket.next().await {
+            logits[place] = computed.map_err(|why| match why {
+                NotComputed::Expired => timeout(server),
+                NotComputed::Failed => HttpError::new(ErrorKind::Internal, "the rows could not be computed"),
+            })?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout_at(deadline.into(), all).await {
+        Err(_) => Err(timeout(server)),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) => Ok(logits),
+    }
+}
+
+fn overloaded(server: &Server) -> HttpError {
+    let (_, tokens) = server.queue.depth();
+    HttpError::new(ErrorKind::Overloaded, "too much is waiting to be answered")
+        .with_retry_after(server.metrics.retry_after_s(tokens))
+}
+
+/// The error of a request whose time is over.
+pub fn timeout(server: &Server) -> HttpError {
+    let (_, tokens) = server.queue.depth();
+    let seconds = server.limits.timeout.as_secs_f64();
+    HttpError::new(ErrorKind::Timeout, format!("there was no answer within {seconds} s"))
+        .with_retry_after(server.metrics.retry_after_s(tokens))
+}
+
+type Prepared = Result<Asked, HttpError>;
+
+/// Reads adapters and cuts texts into tokens, on a thread that may take its time.
+async fn prepare(
+    server: &Arc<Server>,
+    questions: Vec<Question>,
+    deadline: Instant,
+) -> Result<Vec<Prepared>, HttpError> {
+    // Gone with this future, and with it the reason to go on.
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
+    let here = Arc::clone(server);
+    let work = tokio::task::spawn_blocking(move || prepare_now(&here, questions, deadline, &still_wanted));
+    match tokio::time::timeout_at(deadline.into(), work).await {
+        Err(_) => Err(timeout(server)),
+        Ok(Err(_)) => {
+            server.metrics.panics.fetch_add(1, Ordering::Relaxed);
+            Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared"))
+        }
+        Ok(Ok(prepared)) => Ok(prepared),
+    }
+}
+
+fn prepare_now(
+    server: &Server,
+    questions: Vec<Question>,
+    deadline: Instant,
+    wanted: &Weak<()>,
+) -> Vec<Prepared> {
+    let mut adapters: HashMap<Resolved, Result<Arc<Resident>, HttpError>> = HashMap::new();
+    // Of a row that several tasks are asked for, by the length that it is cut to.
+    let mut encoded: HashMap<(*const Row, usize), Arc<TokenIds>> = HashMap::new();
+    let mut prepared = Vec::with_capacity(questions.len());
+    for Question { row, task } in &questions {
+        if wanted.strong_count() == 0 || Instant::now() >= deadline {
+            // Nobody reads this.
+            prepared.push(Err(timeout(server)));
+            continue;
+        }
+        let adapter = adapters.entry(task.clone()).or_insert_with(|| load(server, task));
+        let asked = adapter.clone().and_then(|adapter| {
+            let manifest = adapter.manifest();
+            let key = (Arc::as_ptr(row), manifest.max_length);
+            let known = encoded.get(&key).filter(|_| row.text_b.is_some() == manifest.task.pair);
+            let tokens = match known {
+                Some(tokens) => Arc::clone(tokens),
+                None => Arc::new(encode_for(&server.model, &adapter, row).map_err(refused)?),
+            };
+            encoded.insert(key, Arc::clone(&tokens));
+            Ok(Asked { tokens, adapter, task: task.task.clone() })
+        });
+        if asked.is_err() {
+            server.metrics.row_error(&task.task);
+        }
+        prepared.push(asked);
+    }
+    prepared
+}
+
+/// The adapter of a version, read if it is not in memory.
+/// # Errors
+/// If it cannot be read, or there is no room for it.
+pub fn load(server: &Server, task: &Resolved) -> Result<Arc<Resident>, HttpError> {
+    Ok(server.cache.get(&server.bank, &task.task, &task.version, &server.model)?)
+}
+
+fn refused(error: PredictError) -> HttpError {
+    match error {
+        PredictError::Tokenizer(_) => HttpError::new(ErrorKind::Tokenizer, error.to_string()),
+        _ => HttpError::validation(error.to_string()),
+    }
+}

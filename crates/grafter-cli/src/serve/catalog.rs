@@ -1,0 +1,133 @@
+//! The bank's list of tasks as the server knows it: read at the start and on reload, replaced as a whole.
+
+use std::collections::BTreeMap;
+
+use grafter::adapter::Manifest;
+use grafter::bank::{Bank, BankError, TaskEntry, TaskName, TaskRef, Version};
+use grafter::metrics::Metric;
+use serde::Serialize;
+
+/// A task of the list.
+#[derive(Debug)]
+pub struct CatalogTask {
+    pub entry: TaskEntry,
+    /// What its newest version's `adapter.json` says; `None` where it cannot be read.
+    pub manifest: Option<Manifest>,
+}
+
+/// The list.
+#[derive(Debug)]
+pub struct Catalog {
+    pub tasks: BTreeMap<TaskName, CatalogTask>,
+}
+
+/// A task and one of its versions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resolved {
+    pub task: TaskName,
+    pub version: Version,
+}
+
+impl Catalog {
+    /// Reads the list; a task whose adapter is broken is in it. `broken` is told of each.
+    /// # Errors
+    /// If the list itself cannot be read.
+    pub fn read(bank: &Bank, mut broken: impl FnMut(&TaskName, &BankError)) -> Result<Self, BankError> {
+        let mut tasks = BTreeMap::new();
+        for entry in bank.tasks()? {
+            let manifest = bank.manifest(&entry.name, &entry.newest().version);
+            let manifest = manifest.inspect_err(|error| broken(&entry.name, error)).ok();
+            tasks.insert(entry.name.clone(), CatalogTask { entry, manifest });
+        }
+        Ok(Self { tasks })
+    }
+
+    /// Which version of which task is asked for.
+    /// # Errors
+    /// If there is none.
+    pub fn resolve(&self, asked: &TaskRef) -> Result<Resolved, BankError> {
+        let task = self.task(&asked.name)?;
+        Ok(Resolved { task: asked.name.clone(), version: task.entry.find(asked)?.version.clone() })
+    }
+
+    /// A task.
+    /// # Errors
+    /// If the list does not have it.
+    pub fn task(&self, name: &TaskName) -> Result<&CatalogTask, BankError> {
+        self.tasks.get(name).ok_or_else(|| BankError::UnknownTask {
+            name: name.clone(),
+            known: self.tasks.keys().cloned().collect(),
+        })
+    }
+
+    /// Whether some task has the version.
+    pub fn has(&self, version: &Version) -> bool {
+        let mut versions = self.tasks.values().flat_map(|task| &task.entry.versions);
+        versions.any(|entry| entry.version == *version)
+    }
+}
+
+/// A task as it is described.
+#[derive(Debug, Serialize)]
+pub struct TaskCard {
+    pub name: TaskName,
+    /// The version that the bare name means.
+    pub version: Version,
+    /// All versions, the newest last.
+    pub versions: Vec<Version>,
+    /// Whether the newest version is in memory.
+    pub loaded: bool,
+    #[serde(flatten)]
+    pub described: Described,
+}
+
+/// What `adapter.json` says, or that it cannot be read.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Described {
+    Known {
+        kind: String,
+        pair: bool,
+        labels: Vec<String>,
+        max_length: usize,
+        method: String,
+        trained_parameters: usize,
+        train_rows: usize,
+        metric: Metric,
+        dev_score: Option<f64>,
+        baseline: Option<f64>,
+    },
+    Broken {
+        error: &'static str,
+    },
+}
+
+impl CatalogTask {
+    pub fn card(&self, loaded: bool) -> TaskCard {
+        let described = match &self.manifest {
+            None => Described::Broken { error: "the task cannot be read" },
+            Some(manifest) => {
+                let training = &manifest.training;
+                Described::Known {
+                    kind: manifest.task.kind.to_string(),
+                    pair: manifest.task.pair,
+                    labels: manifest.task.labels.clone(),
+                    max_length: manifest.max_length,
+                    method: manifest.adapter.method.to_string(),
+                    trained_parameters: manifest.trained_parameters,
+                    train_rows: training.train_rows,
+                    metric: training.metric,
+                    dev_score: training.dev_scores.get(training.metric).ok().flatten(),
+                    baseline: training.baseline.get(training.metric).ok().flatten(),
+                }
+            }
+        };
+        TaskCard {
+            name: self.entry.name.clone(),
+            version: self.entry.newest().version.clone(),
+            versions: self.entry.versions.iter().map(|entry| entry.version.clone()).collect(),
+            loaded,
+            described,
+        }
+    }
+}

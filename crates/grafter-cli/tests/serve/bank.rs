@@ -1,0 +1,90 @@
+//! A bank for all tests, made once, and copies of it for those that change it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+const OPINIONS: &str = "text,label\ngood film,1\nbad film,0\na good story,1\na bad story,0\nthe actor was good,1\n\
+                        the actor was bad,0\ngood music,1\nbad music,0\n";
+const SPAM: &str = "text,label\nwin a prize,spam\nsend the letter,ham\nwin money,spam\nsend music,ham\n";
+const PAIRS: &str = "sentence1,sentence2,label\na film,a film,same\na film,a book,other\nmusic,music,same\n\
+                     music,a letter,other\n";
+const STARS: &str = "text,label\ngood film,5\nbad film,1\na good story,4\na bad story,2\n";
+
+/// Tasks of the bank that answer single texts.
+pub const SINGLE: [&str; 3] = ["reviews", "spam", "stars"];
+
+pub fn tiny_bert() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../grafter/tests/fixtures/tiny-bert").canonicalize().unwrap()
+}
+
+pub fn grafter(folder: &Path, arguments: &[&str]) -> String {
+    let model = tiny_bert();
+    let output = Command::new(env!("CARGO_BIN_EXE_grafter"))
+        .args(arguments)
+        .args(["--model", model.to_str().unwrap()])
+        .current_dir(folder)
+        .env("HF_HUB_OFFLINE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Trains a task into `bank` in a folder.
+pub fn train(folder: &Path, task: &str, rows: &str, more: &[&str]) {
+    let file = format!("{task}.csv");
+    std::fs::write(folder.join(&file), rows).unwrap();
+    let (train, dev) = (format!("--train={file}"), format!("--dev={file}"));
+    let arguments = ["train", &train, &dev, "--bank=bank", "--task", task, "--epochs=3", "--batch-size=4"];
+    let length = if more.iter().any(|flag| flag.starts_with("--max-length")) {
+        "--no-report"
+    } else {
+        "--max-length=32"
+    };
+    let settings = ["--bottleneck=8", length, "--no-dropout", "--pooling=mean"];
+    grafter(folder, &[&arguments[..], &settings, more].concat());
+}
+
+fn shared() -> &'static Path {
+    static SHARED: OnceLock<TempDir> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            grafter(folder.path(), &["bank", "init", "bank"]);
+            train(folder.path(), "reviews", OPINIONS, &[]);
+            train(folder.path(), "spam", SPAM, &["--adapt-from-layer=1", "--max-length=16"]);
+            train(folder.path(), "stars", STARS, &["--kind=regression"]);
+            train(folder.path(), "alike", PAIRS, &[]);
+            folder
+        })
+        .path()
+}
+
+/// A folder with a bank of the tasks `reviews`, `spam`, `stars` and `alike`, of its own.
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&shared().join("bank"), &folder.path().join("bank"));
+    folder
+}
+
+/// A bank with a new version of `reviews`.
+pub fn add_version(folder: &Path) {
+    train(folder, "reviews", OPINIONS, &["--seed=7", "--new-version"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
