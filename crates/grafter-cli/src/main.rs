@@ -12,9 +12,11 @@ mod progress;
 mod tensorboard;
 mod terminal;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use grafter::data::parquet_panic_is_caught;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -42,6 +44,13 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
+    let tell_panic = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // What a damaged Parquet file causes becomes an error of its own.
+        if !parquet_panic_is_caught() {
+            tell_panic(panic);
+        }
+    }));
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(Outcome::Done) => ExitCode::from(DONE),
