@@ -66,16 +66,17 @@ def main(folder):
     # As `datasets` writes, so as the hub has them.
     write("snappy")
     write("plain_pages", compression="none", use_dictionary=False, row_group_size=16, data_page_size=64, write_batch_size=4)
-    write("zstd_v2", compression="zstd", data_page_version="2.0", row_group_size=25)
+    write("lz4_v2", compression="lz4", data_page_version="2.0", row_group_size=25)
     differences = {"sentence": "DELTA_BYTE_ARRAY", "other": "DELTA_LENGTH_BYTE_ARRAY", "label": "DELTA_BINARY_PACKED"}
     differences |= {"small": "DELTA_BINARY_PACKED", "truth": "RLE", "name": "DELTA_BYTE_ARRAY"}
     write("gzip_delta", compression="gzip", use_dictionary=False, column_encoding=differences, data_page_version="2.0")
-    write("lz4", compression="lz4", write_statistics=False)
     write("split", use_dictionary=False, column_encoding={"score": "BYTE_STREAM_SPLIT"})
+    # Refused.
+    write("zstd", compression="zstd", write_statistics=False)
     for name, rows in glue():
         pq.write_table(rows, folder / f"glue-{name}.parquet")
-    # zstd, and its own code.
-    polars.from_arrow(whole).write_parquet(folder / "polars.parquet", row_group_size=32)
+    # Code of its own; its default would be zstd.
+    polars.from_arrow(whole).write_parquet(folder / "polars.parquet", compression="snappy", row_group_size=32)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ mod serve;
 mod tensorboard;
 mod terminal;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use grafter::data::parquet_panic_is_caught;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -43,6 +45,13 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
+    let tell_panic = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // What a damaged Parquet file causes becomes an error of its own.
+        if !parquet_panic_is_caught() {
+            tell_panic(panic);
+        }
+    }));
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(Outcome::Done) => ExitCode::from(DONE),

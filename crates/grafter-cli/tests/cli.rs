@@ -787,6 +787,17 @@ fn parquet_files_are_trained_on_scored_and_answered() {
 
     hint: a file of another format needs its extension, or `--format`
     "#);
+    // The `parquet` crate panics on this one, and nothing is printed of it.
+    let mut damaged = parquet("glue-cola.parquet");
+    damaged[14] = 14;
+    place.write("train.parquet", &damaged);
+    let told = place.told(&place.run(&["eval", "--adapter=adapter", "--data=train.parquet"]));
+    assert_snapshot!(told, @r#"
+    exit code 2
+    error: train.parquet:1: the Parquet file is damaged: what it holds cannot be decoded
+
+    hint: fetch or write the file again
+    "#);
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = FileRows<Box<dyn Read + Send>, File>;
+type Rows = FileRows<Box<dyn Read + Send>>;
 
 /// The tasks that answer.
 struct Answering {
@@ -167,7 +167,7 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
     if format != Format::Parquet {
         return Ok(FileRows::text(input.stream(), name, format, &options)?);
     }
-    Ok(FileRows::parquet(input.with_places().map_err(failed)?, name, &options)?)
+    Ok(FileRows::parquet(&input.with_places().map_err(failed)?, name, &options)?)
 }
 
 /// Where rows come from.

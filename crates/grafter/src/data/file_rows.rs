@@ -1,25 +1,24 @@
 //! The rows of a file in any format: a stream of text, or a Parquet file.
 
-use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use super::{DataError, Format, ParquetRows, ReadOptions, Row, RowError, RowErrorKind, RowReader};
 
-/// An iterator over the rows of an input in any format; `R` is what text is read from, `F` a file.
-pub struct FileRows<R, F> {
-    rows: Rows<R, F>,
+/// An iterator over the rows of an input in any format; `R` is what text is read from.
+pub struct FileRows<R> {
+    rows: Rows<R>,
     skip_empty: bool,
     skipped: usize,
 }
 
-enum Rows<R, F> {
+enum Rows<R> {
     Text(Box<RowReader<BufReader<R>>>),
-    Parquet(Box<ParquetRows<F>>),
+    Parquet(Box<ParquetRows>),
 }
 
-impl<R: Read, F: Borrow<File>> FileRows<R, F> {
+impl<R: Read> FileRows<R> {
     /// Starts reading text, which messages call `name`.
     ///
     /// # Errors
@@ -39,11 +38,11 @@ impl<R: Read, F: Borrow<File>> FileRows<R, F> {
     ///
     /// # Errors
     /// See [`ParquetRows::new`].
-    pub fn parquet(file: F, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
+    pub fn parquet(file: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         ParquetRows::new(file, name, options).map(|rows| Self::new(Rows::Parquet(Box::new(rows)), options))
     }
 
-    fn new(rows: Rows<R, F>, options: &ReadOptions) -> Self {
+    fn new(rows: Rows<R>, options: &ReadOptions) -> Self {
         Self { rows, skip_empty: options.skip_empty, skipped: 0 }
     }
 
@@ -77,7 +76,7 @@ impl<R: Read, F: Borrow<File>> FileRows<R, F> {
     }
 }
 
-impl<R: Read, F: Borrow<File>> Iterator for FileRows<R, F> {
+impl<R: Read> Iterator for FileRows<R> {
     type Item = Result<Row, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{FromStart, temporary_copy};
+use super::file::{FromPlace, temporary_copy};
 use super::{Columns, DataError, FileRows, LabelUse, ReadOptions};
 
 /// The format of a data file.
@@ -99,11 +99,11 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be opened, its format is not known, or see [`FileRows`].
-    pub fn open(&self, labels: LabelUse) -> Result<FileRows<File, File>, DataError> {
+    pub fn open(&self, labels: LabelUse) -> Result<FileRows<File>, DataError> {
         let file = self.open_file()?;
         let (name, options) = self.named(labels);
         if self.told_format()? == Format::Parquet {
-            return FileRows::parquet(self.with_places(file)?, name, &options);
+            return FileRows::parquet(&self.with_places(file)?, name, &options);
         }
         FileRows::text(file, name, self.told_format()?, &options)
     }
@@ -119,11 +119,11 @@ impl Source {
         &self,
         file: &'a File,
         labels: LabelUse,
-    ) -> Result<FileRows<FromStart<'a>, &'a File>, DataError> {
+    ) -> Result<FileRows<FromPlace<&'a File>>, DataError> {
         let (name, options) = self.named(labels);
         match self.told_format()? {
             Format::Parquet => FileRows::parquet(file, name, &options),
-            format => FileRows::text(FromStart::new(file), name, format, &options),
+            format => FileRows::text(FromPlace::new(file, 0), name, format, &options),
         }
     }
 

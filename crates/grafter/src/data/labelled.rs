@@ -3,7 +3,7 @@
 //! A file is read strictly: the first row that cannot be used is the error. A training file decides the task (label
 //! names, single texts or pairs); every other file is held to it.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::dataset::{left_out, warnings};
-use super::file::FromStart;
+use super::file::FromPlace;
 use super::labels::{Spread, score};
 use super::{
     DataError, Dataset, FileRows, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind,
@@ -114,7 +114,7 @@ impl LabelledFile {
 
     fn open(
         source: &Source,
-        read: impl FnOnce(FileRows<FromStart<'_>, &File>) -> Result<Told, DataError>,
+        read: impl FnOnce(FileRows<FromPlace<&File>>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
         let input = source.with_places(source.open_file()?)?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
@@ -171,8 +171,8 @@ pub(super) struct Told {
 }
 
 /// Reads a file to train on; each row is passed to `keep`.
-pub(super) fn read_train<R: Read, F: Borrow<File>>(
-    reader: FileRows<R, F>,
+pub(super) fn read_train<R: Read>(
+    reader: FileRows<R>,
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
@@ -186,8 +186,8 @@ pub(super) fn read_train<R: Read, F: Borrow<File>>(
 }
 
 /// Whether rows are pairs, their classes, which have their order when all labels are known, and how many were left out.
-fn train_classes<R: Read, F: Borrow<File>>(
-    reader: FileRows<R, F>,
+fn train_classes<R: Read>(
+    reader: FileRows<R>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
@@ -217,8 +217,8 @@ fn train_classes<R: Read, F: Borrow<File>>(
 }
 
 /// Whether rows are pairs, their scores, and how many were left out.
-fn train_scores<R: Read, F: Borrow<File>>(
-    reader: FileRows<R, F>,
+fn train_scores<R: Read>(
+    reader: FileRows<R>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let file = reader.file().clone();
@@ -238,8 +238,8 @@ fn train_scores<R: Read, F: Borrow<File>>(
 }
 
 /// Reads a file to evaluate on; each row is passed to `keep`.
-pub(super) fn read_eval<R: Read, F: Borrow<File>>(
-    reader: FileRows<R, F>,
+pub(super) fn read_eval<R: Read>(
+    reader: FileRows<R>,
     task: &TaskSpec,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
@@ -272,8 +272,8 @@ fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Resu
 
 /// Whether rows are pairs, the first label that `take` refuses, after which it gets none, and how many rows were left out; a
 /// row that cannot be read at all goes before it.
-fn read_all<R: Read, F: Borrow<File>>(
-    mut reader: FileRows<R, F>,
+fn read_all<R: Read>(
+    mut reader: FileRows<R>,
     mut keep: impl FnMut(Row),
     mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
 ) -> Result<(bool, Option<RowError>, usize), DataError> {

@@ -32,7 +32,7 @@ pub use file_rows::FileRows;
 pub use format::{Format, Source};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
-pub use parquet::{ParquetError, ParquetRows};
+pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
 
 /// One row of a data file.

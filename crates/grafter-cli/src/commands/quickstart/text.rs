@@ -118,7 +118,8 @@ pub fn closing(out: &OutFolder, model: &str, epochs: u32) -> String {
          \x20 echo \"The soup was cold.\" | {program} predict --bank {bank} --tasks {single}{model}\n\
          \x20 {program} train --bank {bank} --task my-{name} --train {train} --dev {dev} --epochs {epochs}{model}\n\
          \x20 {program} bank list {bank}\n\
-         \x20 {program} bank verify {bank}{model}\n",
+         \x20 {program} bank verify {bank}{model}\n\
+         \x20 {program} serve --bank {bank}{model}\n",
         data = path(out.path().join("data")),
         single =
             TASKS.iter().filter(|task| task.is_single()).map(|task| task.name).collect::<Vec<_>>().join(","),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use parquet::errors::ParquetError as CrateError;
+
 use crate::data::error::quoted;
 
 /// Why a Parquet file cannot be read, or not be read on.
@@ -18,10 +20,16 @@ pub enum ParquetError {
     #[error("the file is encrypted")]
     Encrypted,
     /// What the file says of itself cannot be true.
-    #[error("the Parquet file is damaged: {what} cannot be right")]
+    #[error("the Parquet file is damaged: {what}")]
     Damaged {
-        /// The part that shows it.
-        what: &'static str,
+        /// What shows it, partly in the words of the `parquet` crate.
+        what: String,
+    },
+    /// Something of the format that is not read.
+    #[error("the Parquet file cannot be read here: {what}")]
+    Unsupported {
+        /// What it is, in the words of the `parquet` crate.
+        what: String,
     },
     /// A column of another type than is needed.
     #[error("{} must be {expected}, found {found}", quoted(column))]
@@ -40,24 +48,10 @@ pub enum ParquetError {
         column: String,
     },
     /// A compression that is not read.
-    #[error("expected pages compressed with snappy, gzip, zstd or not at all, found {}", codec_name(*codec))]
+    #[error("expected pages compressed with snappy, gzip, LZ4 or not at all, found {codec}")]
     Codec {
-        /// Its number in the format.
-        codec: i64,
-    },
-    /// An encoding that is not read, or not of that type.
-    #[error("the encoding {} is not read here", encoding_name(*encoding))]
-    Encoding {
-        /// Its number in the format.
-        encoding: i64,
-    },
-    /// A page too large to hold.
-    #[error("expected pages of at most {limit} bytes, found one of {bytes}")]
-    LargePage {
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
+        /// Its name in the format.
+        codec: String,
     },
 }
 
@@ -67,7 +61,10 @@ impl ParquetError {
         let hint = match self {
             Self::NotParquet => "a file of another format needs its extension, or `--format`",
             Self::Damaged { .. } => "fetch or write the file again",
-            Self::Encrypted | Self::Codec { .. } | Self::Encoding { .. } | Self::LargePage { .. } => {
+            Self::Codec { .. } => {
+                "write the file again with snappy, which is the default of most tools, or as `.csv`, `.tsv` or `.jsonl`"
+            }
+            Self::Encrypted | Self::Unsupported { .. } => {
                 "write the file again with plain settings, or as `.csv`, `.tsv` or `.jsonl`"
             }
             Self::ColumnType { .. } => {
@@ -79,22 +76,22 @@ impl ParquetError {
     }
 }
 
-pub(super) fn damaged(what: &'static str) -> ParquetError {
-    ParquetError::Damaged { what }
-}
-
-fn codec_name(codec: i64) -> String {
-    match codec {
-        3 => "LZO".to_owned(),
-        4 => "Brotli".to_owned(),
-        5 | 7 => "LZ4".to_owned(),
-        other => format!("codec {other}"),
+impl From<CrateError> for ParquetError {
+    fn from(error: CrateError) -> Self {
+        match error {
+            CrateError::NYI(what) => Self::Unsupported { what },
+            CrateError::General(what) | CrateError::EOF(what) => Self::Damaged { what },
+            CrateError::External(error) => match error.downcast::<io::Error>() {
+                // Decompressors have such errors too, but not of the system.
+                Ok(error) if error.raw_os_error().is_some() => Self::Io(*error),
+                Ok(error) => damaged(&error.to_string()),
+                Err(error) => damaged(&error.to_string()),
+            },
+            other => damaged(&other.to_string()),
+        }
     }
 }
 
-fn encoding_name(encoding: i64) -> String {
-    let names = ["PLAIN", "1", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED", "DELTA_BINARY_PACKED"];
-    let more = ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "RLE_DICTIONARY", "BYTE_STREAM_SPLIT"];
-    let name = usize::try_from(encoding).ok().and_then(|place| names.iter().chain(&more).nth(place).copied());
-    name.map_or_else(|| encoding.to_string(), str::to_owned)
+pub(super) fn damaged(what: &str) -> ParquetError {
+    ParquetError::Damaged { what: what.to_owned() }
 }

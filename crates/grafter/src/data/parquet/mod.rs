@@ -1,41 +1,37 @@
 //! Rows out of a Parquet file, as Hugging Face's hub and most tools for tables write it.
 //!
-//! What is read is what labelled texts need: plain columns of strings, numbers and Booleans, with the encodings and codecs in
-//! use; anything else is refused by name. Held are the footer and one page of each column that is asked for, of bounded
-//! size. The `parquet` crate does not read here because it panics on damaged files and takes the memory that they claim;
-//! it writes the files of the tests.
+//! What is read is what labelled texts need: plain columns of strings, numbers and Booleans, through the `parquet` crate
+//! (`table.rs`); anything else is refused by name. Held are the footer and, of each column that is asked for, the pages of
+//! the next rows and a dictionary.
 //!
 //! Of a file that Hugging Face's `datasets` wrote, whole numbers in a label column of classes are given as the classes'
 //! names, whose order in the file is their order in a label set. A number below 0 marks a row without a label.
 
-mod bits;
-mod column;
 mod error;
-mod footer;
-mod page;
-mod thrift;
+mod table;
 
-use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 
-use column::{Column, Value};
+use parquet::basic::Type as Physical;
+
 pub use error::ParquetError;
-use error::damaged;
-use footer::{Footer, Leaf, Physical};
+pub use table::parquet_panic_is_caught;
+use table::{Column, Table, Value};
 
 use super::columns::{find_label, find_texts};
 use super::{DataError, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
-/// It ends at the end of the file, or after an error of the file itself ([`RowErrorKind::Parquet`]).
-pub struct ParquetRows<F> {
-    input: F,
+/// It ends at the end of the file, or after an error of the file itself ([`RowErrorKind::Parquet`]). On some damaged files the
+/// crate below panics; this is caught and is such an error, so a program must not be built with `panic = "abort"`. Its panic
+/// hook can ask [`parquet_panic_is_caught`].
+pub struct ParquetRows {
+    table: Table,
     file: Arc<str>,
     options: ReadOptions,
-    footer: Footer,
     texts: Vec<Asked>,
     label: Option<Asked>,
     /// Of the label column, in the order of their numbers.
@@ -51,38 +47,39 @@ pub struct ParquetRows<F> {
 /// A column that is read.
 struct Asked {
     name: String,
-    leaf: Leaf,
+    /// Its place among all leaves of the schema.
+    leaf: usize,
+    physical: Physical,
 }
 
-impl<F: Borrow<File>> ParquetRows<F> {
-    /// Starts reading a file, which messages call `name`.
+impl ParquetRows {
+    /// Starts reading a file, which messages call `name`. It is read by place, through a handle of its own.
     ///
     /// # Errors
     /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
-    pub fn new(input: F, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
+    pub fn new(input: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         let file: Arc<str> = name.into();
         let failed = |error| DataError::Parquet { file: file.clone(), error };
-        let footer = Footer::read(input.borrow()).map_err(failed)?;
-        let found: Vec<&str> = footer.columns.iter().map(|column| column.name.as_str()).collect();
+        let table = Table::open(input).map_err(failed)?;
+        let found: Vec<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
         let not_found = |error| DataError::ParquetColumns { file: file.clone(), error };
         let places = find_texts(&found, &options.columns).map_err(not_found)?;
         let texts = [Some(places.text), places.text_b].into_iter().flatten();
-        let texts = texts.map(|place| footer.text(place)).collect::<Result<_, _>>().map_err(failed)?;
+        let texts = texts.map(|place| table.text(place)).collect::<Result<_, _>>().map_err(failed)?;
         let label = find_label(&found, &options.columns, options.labels).map_err(not_found)?;
-        let label = match label.map(|place| footer.label(place)).transpose() {
+        let label = match label.map(|place| table.label(place)).transpose() {
             // As in the other formats, a label that cannot be one matters only where it is needed.
             Err(_) if options.labels == LabelUse::Optional => None,
             label => label.map_err(failed)?,
         };
         let class_names = match &label {
-            Some(label) => footer.class_names(label).map_err(failed)?,
+            Some(label) => table.class_names(label).map_err(failed)?,
             None => None,
         };
         Ok(Self {
-            input,
+            table,
             file,
             options: options.clone(),
-            footer,
             texts,
             label,
             class_names,
@@ -110,30 +107,29 @@ impl<F: Borrow<File>> ParquetRows<F> {
     }
 
     /// Whether there is a row; goes to the group that it is in.
-    fn find_row(&mut self) -> bool {
+    fn find_row(&mut self) -> Result<bool, ParquetError> {
         while self.left_in_group == 0 {
-            let Some(group) = self.footer.groups.get(self.next_group) else { return false };
+            let leaves = self.texts.iter().chain(&self.label).map(|asked| asked.leaf);
+            let Some((rows, columns)) = self.table.group(self.next_group, leaves)? else { return Ok(false) };
             self.next_group += 1;
-            self.left_in_group = group.rows;
-            let asked = self.texts.iter().chain(&self.label);
-            self.columns =
-                asked.map(|asked| Column::new(&asked.leaf, &group.chunks[asked.leaf.place])).collect();
+            self.left_in_group = rows;
+            self.columns = columns;
         }
-        true
+        Ok(true)
     }
 
     /// The next row. Every column is read on, whatever is wrong with the row: the next one begins behind it.
     fn read_row(&mut self) -> Result<Result<Row, RowErrorKind>, ParquetError> {
+        let left = self.left_in_group;
         self.left_in_group -= 1;
-        self.row += 1;
         let limit_bytes = self.options.max_row_bytes;
         let mut texts = Vec::with_capacity(2);
         for (column, asked) in self.columns.iter_mut().zip(&self.texts) {
-            texts.push(text(column.next(self.input.borrow())?, &asked.name, limit_bytes));
+            texts.push(text(column.next(left)?, &asked.name, limit_bytes));
         }
         let label = match (self.columns.get_mut(self.texts.len()), &self.label) {
             (Some(column), Some(asked)) => {
-                let value = column.next(self.input.borrow())?;
+                let value = column.next(left)?;
                 let label = label(value, &asked.name, self.class_names.as_deref());
                 label.and_then(|label| match (label, self.options.labels) {
                     (None, LabelUse::Required) => {
@@ -167,14 +163,19 @@ impl<F: Borrow<File>> ParquetRows<F> {
     }
 }
 
-impl<F: Borrow<File>> Iterator for ParquetRows<F> {
+impl Iterator for ParquetRows {
     type Item = Result<Row, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended || !self.find_row() {
+        if self.ended {
             return None;
         }
-        let row = self.read_row().unwrap_or_else(|error| {
+        let row = match self.find_row() {
+            Ok(false) => return None,
+            found => found,
+        };
+        self.row += 1;
+        let row = row.and_then(|_| self.read_row()).unwrap_or_else(|error| {
             self.ended = true;
             Err(RowErrorKind::Parquet(error))
         });
@@ -182,30 +183,36 @@ impl<F: Borrow<File>> Iterator for ParquetRows<F> {
     }
 }
 
-impl Footer {
+impl Table {
     fn text(&self, place: usize) -> Result<Asked, ParquetError> {
-        let column = &self.columns[place];
-        match column.leaf {
-            Some(leaf) if leaf.physical == Physical::Bytes => Ok(Asked { name: column.name.clone(), leaf }),
-            _ => Err(self.held(place, "a string")),
-        }
+        self.asked(place, "a string", |physical| physical == Physical::BYTE_ARRAY)
     }
 
     fn label(&self, place: usize) -> Result<Asked, ParquetError> {
-        let column = &self.columns[place];
-        let leaf = column.leaf.ok_or_else(|| self.held(place, "a string, number or Boolean"))?;
-        Ok(Asked { name: column.name.clone(), leaf })
+        self.asked(place, "a string, number or Boolean", |_| true)
     }
 
-    fn held(&self, place: usize, expected: &'static str) -> ParquetError {
-        let column = &self.columns[place];
-        ParquetError::ColumnType { column: column.name.clone(), expected, found: column.held }
+    fn asked(
+        &self,
+        place: usize,
+        expected: &'static str,
+        fits: impl Fn(Physical) -> bool,
+    ) -> Result<Asked, ParquetError> {
+        let field = &self.fields[place];
+        let name = field.name.clone();
+        match field.leaf {
+            Some((leaf, physical)) if fits(physical) => {
+                self.check_codec(leaf)?;
+                Ok(Asked { name, leaf, physical })
+            }
+            _ => Err(ParquetError::ColumnType { column: name, expected, found: field.held }),
+        }
     }
 
     /// The names that `datasets` gives the classes of a column of whole numbers.
     fn class_names(&self, label: &Asked) -> Result<Option<Vec<String>>, ParquetError> {
         let Some(json) = &self.hugging_face else { return Ok(None) };
-        if !matches!(label.leaf.physical, Physical::Int32 | Physical::Int64) {
+        if !matches!(label.physical, Physical::INT32 | Physical::INT64) {
             return Ok(None);
         }
         let wrong = || ParquetError::ClassNames { column: label.name.clone() };
@@ -224,14 +231,14 @@ impl Footer {
     }
 }
 
-fn text(value: Option<Value<'_>>, column: &str, limit_bytes: usize) -> Result<String, RowErrorKind> {
+fn text(value: Option<Value>, column: &str, limit_bytes: usize) -> Result<String, RowErrorKind> {
     let Some(Value::Bytes(bytes)) = value else {
         return Err(RowErrorKind::JsonType { field: column.to_owned(), expected: "a string", found: "null" });
     };
     if bytes.len() > limit_bytes {
         return Err(RowErrorKind::TooLong { limit_bytes });
     }
-    let text = utf8(bytes, column)?;
+    let text = utf8(bytes.data(), column)?;
     if text.trim().is_empty() {
         return Err(RowErrorKind::EmptyText { column: column.to_owned() });
     }
@@ -240,7 +247,7 @@ fn text(value: Option<Value<'_>>, column: &str, limit_bytes: usize) -> Result<St
 
 /// The canonical text of a label, as JSON Lines has it; a whole number is a class's, where these have names.
 fn label(
-    value: Option<Value<'_>>,
+    value: Option<Value>,
     column: &str,
     class_names: Option<&[String]>,
 ) -> Result<Option<String>, RowErrorKind> {
@@ -259,7 +266,7 @@ fn label(
         (Value::Float(number), _) => number.to_string(),
         (Value::Double(number), _) => number.to_string(),
         (Value::Boolean(truth), _) => truth.to_string(),
-        (Value::Bytes(bytes), _) => utf8(bytes, column)?.trim().to_owned(),
+        (Value::Bytes(bytes), _) => utf8(bytes.data(), column)?.trim().to_owned(),
     };
     Ok(Some(label).filter(|label| !label.is_empty()))
 }

@@ -1,0 +1,374 @@
+//! What is asked of the `parquet` crate: which columns a file has, and their values one after another.
+//!
+//! The crate panics on some damaged files, so every call into it is [`guarded`]. What a file claims is held against its size
+//! where that is cheap: ranges lie inside the file, and a dictionary has no more values than bytes. A file that was made for it
+//! can still take much memory, for example with a page that says to be 2 GiB when it is decompressed.
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::reader::ColumnReaderImpl;
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
+};
+use parquet::errors::{ParquetError as CrateError, Result as CrateResult};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::schema::types::{ColumnDescPtr, Type};
+
+use super::super::file::FromPlace;
+use super::{ParquetError, error::damaged};
+
+/// The four bytes at both ends of a file.
+const MAGIC: &[u8] = b"PAR1";
+/// At the end of one whose footer is encrypted.
+const ENCRYPTED: &[u8] = b"PARE";
+/// The key of what Hugging Face's `datasets` keeps in a file.
+const HUGGING_FACE: &str = "huggingface";
+/// How many rows are decoded at a time. Their texts keep the pages that they are in.
+const BATCH_ROWS: u64 = 64;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would become a [`ParquetError`]: there is nothing that a panic hook should tell of it.
+pub fn parquet_panic_is_caught() -> bool {
+    GUARDED.get()
+}
+
+/// Calls into the crate. After an error nothing that the call used may be used again.
+fn guarded<T>(call: impl FnOnce() -> CrateResult<T>) -> Result<T, ParquetError> {
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(false);
+    result.map_err(|_| damaged("what it holds cannot be decoded"))?.map_err(ParquetError::from)
+}
+
+/// A file whose footer was read.
+pub(super) struct Table {
+    reader: SerializedFileReader<Places>,
+    pub fields: Vec<Field>,
+    /// JSON of Hugging Face's `datasets`, if there is any.
+    pub hugging_face: Option<String>,
+}
+
+/// A column at the top of the schema.
+pub(super) struct Field {
+    pub name: String,
+    /// What it holds, in words.
+    pub held: &'static str,
+    /// Its place among all leaves of the schema and how it is stored, if it can be a text or a label.
+    pub leaf: Option<(usize, Physical)>,
+}
+
+/// A value that is there.
+pub(super) enum Value {
+    Boolean(bool),
+    Int(i64),
+    Float(f32),
+    Double(f64),
+    Bytes(ByteArray),
+}
+
+/// The values of a column in a row group.
+pub(super) struct Column {
+    decode: Box<dyn FnMut(usize) -> CrateResult<Vec<Option<Value>>> + Send>,
+    decoded: std::vec::IntoIter<Option<Value>>,
+}
+
+impl Table {
+    /// Reads the footer of a file.
+    pub fn open(file: &File) -> Result<Self, ParquetError> {
+        let places = Places::new(file)?;
+        guarded(|| {
+            let length = places.length;
+            let reader = SerializedFileReader::new(places)?;
+            check_claims(reader.metadata(), length)?;
+            let told = reader.metadata().file_metadata();
+            let schema = told.schema_descr();
+            let roots: Vec<usize> =
+                (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
+            let fields = schema.root_schema().get_fields().iter().enumerate().map(|(place, field)| {
+                let (held, physical) = held(field);
+                let leaf = roots.iter().position(|root| *root == place).zip(physical);
+                Field { name: field.name().to_owned(), held, leaf }
+            });
+            let fields = fields.collect();
+            let mut pairs = told.key_value_metadata().into_iter().flatten();
+            let hugging_face =
+                pairs.find(|pair| pair.key == HUGGING_FACE).and_then(|pair| pair.value.clone());
+            Ok(Self { reader, fields, hugging_face })
+        })
+    }
+
+    /// Refuses a column whose pages are compressed with what is not read.
+    pub fn check_codec(&self, leaf: usize) -> Result<(), ParquetError> {
+        use parquet::basic::Compression::{GZIP, LZ4, LZ4_RAW, SNAPPY, UNCOMPRESSED};
+        let mut codecs =
+            self.reader.metadata().row_groups().iter().map(|group| group.column(leaf).compression());
+        match codecs.find(|codec| !matches!(codec, UNCOMPRESSED | SNAPPY | GZIP(_) | LZ4 | LZ4_RAW)) {
+            None => Ok(()),
+            // `ZSTD(ZstdLevel(1))`: the level is the crate's default, for a file tells none.
+            Some(codec) => Err(ParquetError::Codec {
+                codec: format!("{codec:?}").split('(').next().unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    /// The number of rows of a row group, and its columns at the leaves; nothing behind the last.
+    pub fn group(
+        &self,
+        place: usize,
+        leaves: impl Iterator<Item = usize>,
+    ) -> Result<Option<(u64, Vec<Column>)>, ParquetError> {
+        if place >= self.reader.num_row_groups() {
+            return Ok(None);
+        }
+        guarded(|| {
+            let group = self.reader.get_row_group(place)?;
+            let columns = leaves.map(|leaf| {
+                let pages = Pages(group.get_column_page_reader(leaf)?);
+                Column::new(group.metadata().schema_descr().column(leaf), pages)
+            });
+            let columns = columns.collect::<CrateResult<_>>()?;
+            Ok(Some((u64::try_from(group.metadata().num_rows())?, columns)))
+        })
+    }
+}
+
+/// Refuses a footer that contradicts itself or the file.
+fn check_claims(metadata: &ParquetMetaData, length: u64) -> CrateResult<()> {
+    let wrong = |what: &str| Err(CrateError::General(what.to_owned()));
+    let counted =
+        metadata.row_groups().iter().try_fold(0_i64, |sum, group| sum.checked_add(group.num_rows()));
+    if counted != Some(metadata.file_metadata().num_rows()) {
+        return wrong("the numbers of its rows do not agree");
+    }
+    for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        // Nothing of one file may lead to others.
+        if chunk.file_path().is_some() {
+            return wrong("its values are in another file");
+        }
+        let (start, bytes) = chunk.byte_range();
+        if start.checked_add(bytes).is_none_or(|end| end > length) {
+            return wrong("a column does not lie inside it");
+        }
+    }
+    Ok(())
+}
+
+/// What the values are and, where they can be texts or labels, how they are stored.
+fn held(field: &Type) -> (&'static str, Option<Physical>) {
+    use ConvertedType as Converted;
+    let info = field.get_basic_info();
+    if field.is_group() || info.repetition() == Repetition::REPEATED {
+        return ("a nested value", None);
+    }
+    // Of the types that a whole number or bytes may stand for, these are not what the stored value says.
+    match (info.logical_type_ref(), info.converted_type()) {
+        (Some(LogicalType::Decimal(_)), _) | (_, Converted::DECIMAL) => return ("a decimal", None),
+        (Some(LogicalType::Date | LogicalType::Time(_) | LogicalType::Timestamp(_)), _)
+        | (_, Converted::DATE | Converted::TIME_MILLIS | Converted::TIME_MICROS)
+        | (_, Converted::TIMESTAMP_MILLIS | Converted::TIMESTAMP_MICROS | Converted::INTERVAL) => {
+            return ("a time", None);
+        }
+        _ => {}
+    }
+    let physical = field.get_physical_type();
+    match physical {
+        Physical::BOOLEAN => ("a Boolean", Some(physical)),
+        Physical::INT32 | Physical::INT64 => ("a whole number", Some(physical)),
+        Physical::FLOAT | Physical::DOUBLE => ("a number", Some(physical)),
+        Physical::BYTE_ARRAY => ("a string", Some(physical)),
+        Physical::INT96 => ("a time", None),
+        Physical::FIXED_LEN_BYTE_ARRAY => ("bytes of a fixed length", None),
+    }
+}
+
+impl Column {
+    fn new(column: ColumnDescPtr, pages: Pages) -> CrateResult<Self> {
+        let decode = match column.physical_type() {
+            Physical::BOOLEAN => decoder::<BoolType>(column, pages, Value::Boolean),
+            Physical::INT32 => decoder::<Int32Type>(column, pages, |value| Value::Int(value.into())),
+            Physical::INT64 => decoder::<Int64Type>(column, pages, Value::Int),
+            Physical::FLOAT => decoder::<FloatType>(column, pages, Value::Float),
+            Physical::DOUBLE => decoder::<DoubleType>(column, pages, Value::Double),
+            Physical::BYTE_ARRAY => decoder::<ByteArrayType>(column, pages, Value::Bytes),
+            other => return Err(CrateError::NYI(format!("values of {other}"))),
+        };
+        Ok(Self { decode, decoded: Vec::new().into_iter() })
+    }
+
+    /// The next value, which may be absent, of `left` that there must be.
+    pub fn next(&mut self, left: u64) -> Result<Option<Value>, ParquetError> {
+        if self.decoded.len() == 0 {
+            let rows = left.min(BATCH_ROWS) as usize;
+            let values = guarded(|| (self.decode)(rows))?;
+            if values.len() != rows {
+                return Err(damaged("a column has fewer rows than it should"));
+            }
+            self.decoded = values.into_iter();
+        }
+        Ok(self.decoded.next().flatten())
+    }
+}
+
+/// Gives so many rows as it is asked for, fewer at the end.
+fn decoder<T: DataType>(
+    column: ColumnDescPtr,
+    pages: Pages,
+    value: fn(T::T) -> Value,
+) -> Box<dyn FnMut(usize) -> CrateResult<Vec<Option<Value>>> + Send> {
+    let optional = column.max_def_level() > 0;
+    let mut reader = ColumnReaderImpl::<T>::new(column, Box::new(pages));
+    Box::new(move |rows| {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+        let mut values = values.into_iter().map(value);
+        if !optional {
+            return Ok(values.map(Some).collect());
+        }
+        // A column at the top is there (1) or not (0).
+        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+    })
+}
+
+/// The pages of a column in a row group.
+struct Pages(Box<dyn PageReader>);
+
+impl PageReader for Pages {
+    fn get_next_page(&mut self) -> CrateResult<Option<Page>> {
+        let page = self.0.get_next_page()?;
+        match &page {
+            // The crate takes 32 bytes for each text that is claimed.
+            Some(Page::DictionaryPage { buf, num_values, .. }) if *num_values as usize > buf.len() => {
+                Err(CrateError::General("a dictionary has more values than bytes".to_owned()))
+            }
+            _ => Ok(page),
+        }
+    }
+
+    fn peek_next_page(&mut self) -> CrateResult<Option<PageMetadata>> {
+        self.0.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> CrateResult<()> {
+        self.0.skip_next_page()
+    }
+}
+
+impl Iterator for Pages {
+    type Item = CrateResult<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+/// A file that is read by place. The crate's own way moves the position that all handles of an open file share.
+struct Places {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Places {
+    fn new(file: &File) -> Result<Self, ParquetError> {
+        let file = file.try_clone().map_err(ParquetError::Io)?;
+        let length = file.metadata().map_err(ParquetError::Io)?.len();
+        let places = Self { file: Arc::new(file), length };
+        let ends = |at| places.get_bytes(at, MAGIC.len()).map_err(ParquetError::from);
+        if length < 12 {
+            return Err(ParquetError::NotParquet);
+        }
+        match (&*ends(0)?, &*ends(length - MAGIC.len() as u64)?) {
+            (_, ENCRYPTED) => Err(ParquetError::Encrypted),
+            (MAGIC, MAGIC) => Ok(places),
+            _ => Err(ParquetError::NotParquet),
+        }
+    }
+}
+
+impl Length for Places {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Places {
+    type T = BufReader<FromPlace<Arc<File>>>;
+
+    fn get_read(&self, start: u64) -> CrateResult<Self::T> {
+        Ok(BufReader::new(FromPlace::new(self.file.clone(), start)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> CrateResult<Bytes> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
+            return Err(CrateError::EOF("it ends too early".to_owned()));
+        }
+        let mut bytes = vec![0; length];
+        let file: &File = self.file.borrow();
+        FromPlace::new(file, start).read_exact(&mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::basic::Encoding;
+
+    use super::*;
+
+    struct OnePage(Option<Page>);
+
+    impl PageReader for OnePage {
+        fn get_next_page(&mut self) -> CrateResult<Option<Page>> {
+            Ok(self.0.take())
+        }
+
+        fn peek_next_page(&mut self) -> CrateResult<Option<PageMetadata>> {
+            Ok(None)
+        }
+
+        fn skip_next_page(&mut self) -> CrateResult<()> {
+            Ok(())
+        }
+    }
+
+    impl Iterator for OnePage {
+        type Item = CrateResult<Page>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            self.get_next_page().transpose()
+        }
+    }
+
+    #[test]
+    fn a_dictionary_has_no_more_values_than_bytes() {
+        let read = |num_values| {
+            let buf = Bytes::from_static(&[0; 8]);
+            let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
+            Pages(Box::new(OnePage(Some(page)))).get_next_page()
+        };
+        assert!(read(8).is_ok());
+        assert!(read(9).is_err());
+    }
+
+    #[test]
+    fn a_panic_is_an_error_that_is_known_to_be_caught() {
+        let error = guarded(|| {
+            assert!(parquet_panic_is_caught());
+            let nothing: Vec<u8> = Vec::new();
+            Ok(nothing[0])
+        });
+        assert!(matches!(error, Err(ParquetError::Damaged { .. })));
+        assert!(!parquet_panic_is_caught());
+    }
+}
