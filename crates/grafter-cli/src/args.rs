@@ -179,7 +179,7 @@ pub struct Train {
     /// Train a list of tasks into the bank, one after another, and show what is left of each after each training, beside
     /// the same for fine-tuning one model on them
     #[arg(long, value_name = "TOML", requires = "bank",
-          conflicts_with_all = ["train", "dev", "out", "task", "log", "tensorboard", "json"])]
+          conflicts_with_all = ["train", "dev", "out", "task", "kind", "metric", "log", "tensorboard", "json"])]
     pub sequence: Option<PathBuf>,
 
     /// Leave out fine-tuning one model on the tasks of --sequence, which takes longer than the adapters
@@ -425,10 +425,11 @@ pub struct Predict {
     pub adapter: Option<PathBuf>,
 
     /// Bank whose tasks answer, all in one pass; an answer is then an object with the tasks' names
-    #[arg(long, value_name = "BANK")]
+    #[arg(long, value_name = "BANK", conflicts_with = "base")]
     pub bank: Option<PathBuf>,
 
-    /// Tasks of the bank that answer, each perhaps with the first digits of a version; all if absent
+    /// Tasks of the bank that answer, each perhaps with the first digits of a version; if absent all, or those of the
+    /// file's kind where it says whether its rows are pairs
     #[arg(long, value_name = "NAME[@VERSION]", value_delimiter = ',', requires = "bank")]
     pub tasks: Vec<TaskRef>,
 

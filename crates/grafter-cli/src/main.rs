@@ -24,7 +24,7 @@ use failure::Failure;
 
 /// Everything was done.
 const DONE: u8 = 0;
-/// Done, but some rows were rejected, or some tasks have changed.
+/// Done, but some rows were rejected, some tasks have changed, or some requests were not answered.
 const REFUSED: u8 = 1;
 /// Not done.
 const FAILED: u8 = 2;
@@ -40,6 +40,8 @@ pub enum Outcome {
     RowsRejected,
     /// A task of a bank is not what it was.
     TasksChanged,
+    /// The server ended before all requests were answered.
+    Unanswered,
     /// Ctrl-C; what there was so far is kept.
     Interrupted,
 }
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(Outcome::Done) => ExitCode::from(DONE),
-        Ok(Outcome::RowsRejected | Outcome::TasksChanged) => ExitCode::from(REFUSED),
+        Ok(Outcome::RowsRejected | Outcome::TasksChanged | Outcome::Unanswered) => ExitCode::from(REFUSED),
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         // The reader of a pipe went away, as `head` does: nothing went wrong.
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(DONE),

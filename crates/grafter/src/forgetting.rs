@@ -43,12 +43,16 @@ impl ForgettingMatrix {
         Some(own[task]? - last[task]?)
     }
 
-    /// The mean loss of the tasks that others were trained after (Chaudhry et al. 2018 take the largest earlier score in
-    /// place of the task's own; with adapters both are the same).
+    /// The mean loss of the tasks that others were trained after, of those whose scores are defined (Chaudhry et al. 2018
+    /// take the largest earlier score in place of the task's own; with adapters both are the same).
     pub fn mean_lost(&self) -> Option<f64> {
-        let earlier = self.tasks.len().checked_sub(1).filter(|earlier| *earlier > 0)?;
-        let lost: Option<Vec<f64>> = (0..earlier).map(|task| self.lost(task)).collect();
-        Some(lost?.iter().sum::<f64>() / earlier as f64)
+        let lost: Vec<f64> = self.earlier().filter_map(|task| self.lost(task)).collect();
+        (!lost.is_empty()).then(|| lost.iter().sum::<f64>() / lost.len() as f64)
+    }
+
+    /// Tasks that others were trained after.
+    pub fn earlier(&self) -> std::ops::Range<usize> {
+        0..self.tasks.len().saturating_sub(1)
     }
 }
 
@@ -101,5 +105,8 @@ mod tests {
         matrix.push("c", Metric::Pearson, vec![Some(0.25), Some(0.75), None]);
         assert_eq!((matrix.lost(0), matrix.lost(1), matrix.lost(2)), (Some(0.5), Some(0.25), None));
         assert_eq!(matrix.mean_lost(), Some(0.375));
+        // A task that answers with a constant has no correlation any more.
+        matrix.push("d", Metric::F1, vec![None, Some(0.5), None, Some(1.0)]);
+        assert_eq!((matrix.lost(0), matrix.mean_lost()), (None, Some(0.5)));
     }
 }

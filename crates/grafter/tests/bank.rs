@@ -190,8 +190,8 @@ fn answers_that_changed_by_one_bit_are_found() {
     // Another task's numbers give other answers.
     assert!(matches!(probes.ask_again(&MODEL, &SPAM).unwrap(), Answered::Changed { probe: 0, .. }));
     other.probes[0].logits.pop();
-    let missing =
-        Answered::OtherProcessor { processor: "an abacus".to_owned(), largest_difference: f32::INFINITY };
+    // No rounding loses an answer.
+    let missing = Answered::Changed { probe: 0, largest_difference: f32::INFINITY };
     assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), missing);
 }
 
@@ -226,6 +226,7 @@ fn only_an_empty_folder_becomes_a_bank_and_only_a_bank_is_opened() {
     let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join("notes.txt"), "mine").unwrap();
     assert!(matches!(Bank::init(other.path(), &MODEL), Err(BankError::Exists { .. })));
+    assert!(!other.path().join("lock").exists(), "nothing is written into a folder that is refused");
     edit(&bank.path().join("bank.json"), "\"format_version\": 1", "\"format_version\": 2");
     let refused = Bank::open(bank.path());
     assert!(matches!(refused, Err(BankError::FormatVersion { found: 2, expected: 1, .. })), "{refused:?}");
@@ -238,7 +239,7 @@ fn what_a_process_left_that_ended_in_the_middle_counts_for_nothing() {
     let (_folder, bank) = bank();
     let version = add(&bank, "reviews", &GOOD, Add::New).unwrap();
     // Before the first rename.
-    let left = bank.path().join("incoming/left");
+    let left = bank.path().join("incoming/.grafter-left");
     fs::create_dir_all(left.join("spam")).unwrap();
     fs::write(left.join("spam/task.json"), "{").unwrap();
     // A version that came into its place but is not counted yet.
@@ -269,8 +270,14 @@ fn what_is_no_task_is_told() {
     fs::write(&file, "{\"name\": \"reviews\", \"versions\": []}").unwrap();
     assert!(matches!(bank.task(&name("reviews")), Err(BankError::Record { .. })));
     fs::write(&file, good).unwrap();
+    fs::write(bank.path().join("tasks/.DS_Store"), "").unwrap();
+    assert_eq!(bank.tasks().unwrap().len(), 1);
     fs::create_dir(bank.path().join("tasks/No Task")).unwrap();
-    assert!(matches!(bank.tasks(), Err(BankError::Name(_))));
+    assert!(matches!(bank.tasks(), Err(BankError::Record { .. })));
+    // A task whose list is broken can be taken out all the same.
+    fs::write(&file, "{").unwrap();
+    bank.remove(&"reviews".parse().unwrap()).unwrap();
+    assert!(!file.exists());
 }
 
 #[test]
@@ -397,4 +404,33 @@ fn an_adapter_that_cannot_be_read_takes_no_room_and_is_tried_again() {
     }
     fs::write(&weights, whole).unwrap();
     assert!(cache.get(&bank, &name("reviews"), &version, &MODEL).is_ok());
+}
+
+#[test]
+fn the_same_adapter_again_leaves_its_files_and_its_probes_alone() {
+    let (_folder, bank) = bank();
+    let first = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    add(&bank, "reviews", &SPAM, Add::NewVersion).unwrap();
+    let before = files(&bank.version_folder(&name("reviews"), &first));
+    let rows = generated_rows(false, 4);
+    let probes = Probes::take(&MODEL, &GOOD, &rows[..2]).unwrap();
+    let incoming = Incoming { adapter: &GOOD, probes: &probes, companions: &[] };
+    assert_eq!(bank.add(&name("reviews"), &incoming, Add::NewVersion).unwrap(), first);
+    assert_eq!(files(&bank.version_folder(&name("reviews"), &first)), before);
+    assert_eq!(bank.task(&name("reviews")).unwrap().newest().version, first);
+    assert!(verdicts(&bank).iter().all(|(_, verdict)| *verdict == Verdict::Same));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bank_whose_folders_are_links_is_not_changed() {
+    let (folder, bank) = bank();
+    let victim = folder.path().join("victim");
+    fs::create_dir_all(victim.join(".grafter-precious")).unwrap();
+    let incoming = bank.path().join("incoming");
+    fs::remove_dir(&incoming).unwrap();
+    std::os::unix::fs::symlink(&victim, &incoming).unwrap();
+    assert!(matches!(add(&bank, "reviews", &GOOD, Add::New), Err(BankError::Record { .. })));
+    assert!(matches!(bank.remove(&"none".parse().unwrap()), Err(BankError::Record { .. })));
+    assert!(victim.join(".grafter-precious").exists());
 }

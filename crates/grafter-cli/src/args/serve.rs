@@ -61,9 +61,17 @@ pub struct ServeLimits {
     #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     pub batch_window_ms: u32,
 
-    /// Tokens that may wait; what does not fit is refused with 429 and `Retry-After`
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = positive())]
+    /// Tokens that may wait before a request; what comes then is refused with 429 and `Retry-After`
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = positive())]
     pub max_queue_tokens: u32,
+
+    /// Tokens of a request; 413 above them
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = positive())]
+    pub max_request_tokens: u32,
+
+    /// Numbers in an answer, rows times labels; 413 above them
+    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = positive())]
+    pub max_answer_numbers: u32,
 
     /// Bytes of adapters in memory; they are read when they are asked for, and the longest unused goes first
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]

@@ -200,9 +200,11 @@ fn verify(arguments: &BankVerify) -> Result<Outcome, Failure> {
     } else {
         let base = printable(&bank.base().name);
         let digest = &bank.base().weights_sha256[..12];
-        let of_tasks = match changed {
-            0 => "nothing was forgotten".to_owned(),
-            changed => format!("{changed} changed"),
+        let rough = all.iter().filter(|verified| verified.verdict() == Verdict::OtherProcessor).count();
+        let of_tasks = match (changed, rough) {
+            (0, 0) => "nothing was forgotten".to_owned(),
+            (0, rough) => format!("none changed, {rough} of them as far as this processor can tell"),
+            (changed, _) => format!("{changed} changed"),
         };
         print(&format!(
             "base `{base}` is {digest}, as when the bank was made; {}: {of_tasks}\n",

@@ -94,32 +94,37 @@ impl Answering {
         }
         let bank =
             Bank::open(arguments.bank.as_deref().expect("clap asks for --bank where there is no --adapter"))?;
-        let asked = match &arguments.tasks[..] {
+        let mut asked = match &arguments.tasks[..] {
             [] => bank.tasks()?.into_iter().map(|task| TaskRef { name: task.name, version: None }).collect(),
             named => named.to_vec(),
         };
+        if let Some(twice) = (1..asked.len()).find(|place| asked[..*place].contains(&asked[*place])) {
+            let message = format!("`--tasks` names `{}` twice", asked[twice]);
+            return Err(Failure::Usage { message, hint: None });
+        }
         let mut versions = Vec::with_capacity(asked.len());
         for asked in &asked {
-            let task = bank.task(&asked.name)?;
-            versions.push((asked.name.clone(), task.find(asked)?.version.clone()));
+            let version = bank.task(&asked.name)?.find(asked)?.version.clone();
+            let pair = bank.manifest(&asked.name, &version)?.task.pair;
+            versions.push((asked.name.clone(), version, pair));
         }
-        let kinds: Vec<bool> = versions
-            .iter()
-            .map(|(name, version)| Ok(bank.manifest(name, version)?.task.pair))
-            .collect::<Result<_, Failure>>()?;
-        let Some(first) = kinds.first() else {
+        let Some((_, _, first)) = versions.first() else {
             return Err(Failure::Usage {
                 message: format!("the bank `{}` has no task yet", bank.path().display()),
                 hint: Some("`grafter train --bank <BANK> --task <NAME>` trains one into it".to_owned()),
             });
         };
-        if kinds.iter().all(|pair| pair == first) {
+        if versions.iter().all(|(_, _, pair)| pair == first) {
             refuse_other_kind(rows, *first)?;
+        } else if let (Some(found), true) = (rows.is_pair(), arguments.tasks.is_empty()) {
+            // Nobody asked for those that cannot answer.
+            versions.retain(|(_, _, pair)| *pair == found);
+            asked.retain(|asked| versions.iter().any(|(name, _, _)| *name == asked.name));
         }
         let model = open_bank_model(&bank, model)?;
         let adapters = versions
             .iter()
-            .map(|(name, version)| Ok(bank.load(name, version, &model)?))
+            .map(|(name, version, _)| Ok(bank.load(name, version, &model)?))
             .collect::<Result<_, Failure>>()?;
         Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
     }

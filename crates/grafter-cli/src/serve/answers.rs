@@ -108,6 +108,12 @@ pub async fn ask(
             Err(error) => answers.push(Some(Err(error))),
         }
     }
+    let numbers: usize = asked.iter().map(|row| row.adapter.manifest().task.outputs()).sum();
+    let most = server.limits.max_answer_numbers;
+    if numbers > most {
+        let message = format!("the answer would hold {numbers} numbers, at most {most} are given");
+        return Err(HttpError::new(ErrorKind::TooLarge, message));
+    }
     let logits = compute(server, asked, deadline).await?;
     for ((place, adapter, task, truncated), logits) in waiting.into_iter().zip(logits) {
         answers[place] = Some(if are_numbers(&logits) {
@@ -135,7 +141,7 @@ async fn compute(
     let mut ticket = server.queue.submit(asked, deadline).map_err(|refused| match refused {
         Refused::Full => overloaded(server),
         Refused::TooMany => {
-            let most = server.limits.max_queue_tokens;
+            let most = server.limits.max_request_tokens;
             HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
         }
     })?;

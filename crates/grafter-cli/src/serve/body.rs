@@ -14,7 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::{ErrorKind, HttpError};
-use super::limits::Limits;
+use super::limits::{Limits, MAX_QUOTED};
 
 /// `/v1/predict`.
 #[derive(Debug, Deserialize)]
@@ -217,7 +217,10 @@ pub async fn read_json<T: DeserializeOwned>(
         ));
     }
     let bytes = read(headers, body, limits).await?;
-    serde_json::from_slice(&bytes).map_err(|error| HttpError::validation(format!("the body: {error}")))
+    // The message may quote the body.
+    serde_json::from_slice(&bytes).map_err(|error| {
+        HttpError::validation(format!("the body: {}", grafter::text::escape(&error.to_string(), MAX_QUOTED)))
+    })
 }
 
 /// Takes a body that may hold nothing but white space.

@@ -10,6 +10,8 @@ pub const MAX_HEADERS_HARD: usize = 128;
 /// Bytes of the request's target and its headers together.
 pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_HEADER_BYTES_HARD: usize = 64 << 10;
+/// Characters of a message that quotes a request.
+pub const MAX_QUOTED: usize = 300;
 /// How long an answer that nobody reads is kept, and with it the connection.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -19,6 +21,9 @@ pub struct Limits {
     pub max_batch_tokens: usize,
     pub batch_window: Duration,
     pub max_queue_tokens: usize,
+    pub max_request_tokens: usize,
+    /// A request of a few bytes may ask for many labels.
+    pub max_answer_numbers: usize,
     pub max_adapters_bytes: u64,
     pub max_body_bytes: usize,
     pub max_rows: usize,
@@ -38,6 +43,8 @@ impl Limits {
             max_batch_tokens: limits.max_batch_tokens as usize,
             batch_window: Duration::from_millis(limits.batch_window_ms.into()),
             max_queue_tokens: limits.max_queue_tokens as usize,
+            max_request_tokens: limits.max_request_tokens as usize,
+            max_answer_numbers: limits.max_answer_numbers as usize,
             max_adapters_bytes: limits.max_adapters_bytes,
             max_body_bytes: limits.max_body_bytes as usize,
             max_rows: limits.max_rows as usize,

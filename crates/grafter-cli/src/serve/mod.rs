@@ -95,7 +95,7 @@ impl Server {
         let server = Self {
             cache: AdapterCache::new(limits.max_adapters_bytes),
             catalog: RwLock::new(Arc::new(catalog)),
-            queue: Arc::new(Queue::new(limits.max_queue_tokens)),
+            queue: Arc::new(Queue::new(limits.max_queue_tokens, limits.max_request_tokens)),
             default_task: arguments.default_task.clone(),
             draining: AtomicBool::new(false),
             reloading: Mutex::default(),
@@ -170,7 +170,7 @@ pub fn run(arguments: &Serve) -> Result<Outcome, Failure> {
     // A thread that reads an adapter for nobody need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     server.log.end(&written);
-    outcome.map(|_| Outcome::Done)
+    outcome.map(|all| if all { Outcome::Done } else { Outcome::Unanswered })
 }
 
 async fn listen(server: &Arc<Server>, address: SocketAddr) -> Result<bool, Failure> {

@@ -1,4 +1,6 @@
-//! The queue between the requests and the thread that computes: rows of all requests and tasks, bounded by their tokens.
+//! The queue between the requests and the thread that computes: rows of all requests and tasks, bounded by their tokens: a
+//! request comes in while fewer than a limit wait, and is itself limited. So what waits stays short enough to be answered
+//! soon, and a large request has its turn where little waits.
 //!
 //! A row brings the adapter that answers it, so that nothing that happens to the bank in the meantime concerns it. The rows
 //! of a request come in together or not at all, and leave with its [`Ticket`]: whoever stops waiting frees the place at once.
@@ -72,9 +74,9 @@ pub struct Dropped {
 /// Why rows were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// They do not fit beside what waits.
+    /// Too much waits before them.
     Full,
-    /// They would not fit into an empty queue.
+    /// They are more than a request may bring.
     TooMany,
 }
 
@@ -83,17 +85,21 @@ pub enum Refused {
 pub struct Queue {
     waiting: Mutex<Waiting>,
     came: Condvar,
-    max_tokens: usize,
+    /// Where so many tokens wait, no request comes in.
+    max_waiting: usize,
+    /// Tokens of one request.
+    max_request: usize,
     requests: AtomicU64,
     pub dropped: Dropped,
 }
 
 impl Queue {
-    pub fn new(max_tokens: usize) -> Self {
+    pub fn new(max_waiting: usize, max_request: usize) -> Self {
         Self {
             waiting: Mutex::default(),
             came: Condvar::new(),
-            max_tokens,
+            max_waiting,
+            max_request,
             requests: AtomicU64::new(0),
             dropped: Dropped::default(),
         }
@@ -105,15 +111,15 @@ impl Queue {
         (waiting.jobs.len(), waiting.tokens)
     }
 
-    /// Whether not even a token more is taken.
+    /// Whether no request is taken.
     pub fn is_full(&self) -> bool {
-        self.lock().tokens >= self.max_tokens
+        self.lock().tokens >= self.max_waiting
     }
 
     /// Takes all rows of a request, or none.
     pub fn submit(self: &Arc<Self>, asked: Vec<Asked>, deadline: Instant) -> Result<Ticket, Refused> {
         let tokens: usize = asked.iter().map(|asked| asked.tokens.ids.len()).sum();
-        if tokens > self.max_tokens {
+        if tokens > self.max_request {
             return Err(Refused::TooMany);
         }
         let (answers, receiver) = unbounded_channel();
@@ -121,7 +127,7 @@ impl Queue {
         let came = Instant::now();
         let rows = asked.len();
         let mut waiting = self.lock();
-        if waiting.tokens + tokens > self.max_tokens {
+        if waiting.tokens >= self.max_waiting {
             return Err(Refused::Full);
         }
         waiting.tokens += tokens;

@@ -180,10 +180,15 @@ fn a_task_on_pairs_answers_pairs_beside_one_on_single_texts() {
     let place = Place::with_bank();
     place.train_into("alike", PAIRS, &[]).succeeded();
     place.write("texts.txt", "a good film\n");
-    let done = place.run(&["predict", "--bank=bank", "--input=texts.txt"]);
+    // Of a file of single texts those that can answer.
+    let all = place.run(&["predict", "--bank=bank", "--input=texts.txt"]).succeeded().json_lines();
+    assert_eq!(all[0].as_object().unwrap().keys().collect::<Vec<_>>(), ["reviews", "spam"]);
+    let done = place.run(&["predict", "--bank=bank", "--input=texts.txt", "--tasks=alike,reviews"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let answers = done.json_lines();
     assert_eq!(answers[0]["alike"]["error"], "line 1: expected a pair, found one text");
+    let twice = place.run(&["predict", "--bank=bank", "--input=texts.txt", "--tasks=spam,spam"]);
+    assert_eq!((twice.code, twice.stdout.as_str()), (Some(2), ""));
     assert!(answers[0]["reviews"]["label"].is_string());
     let only = place.run(&["predict", "--bank=bank", "--input=texts.txt", "--tasks=alike"]);
     assert_eq!(only.code, Some(2), "{}", only.stderr);

@@ -122,7 +122,7 @@ fn a_new_version_comes_in_between_and_no_answer_is_of_neither() {
 const HEAVY_ROWS: usize = 8000;
 /// Tokens of each.
 const ROW_TOKENS: usize = 3;
-/// What lets it in, computes each row alone, and has room for one such request and not for two.
+/// What lets it in, computes each row alone, and takes no other while two such requests wait.
 const HEAVY: [&str; 4] =
     ["--max-rows=8000", "--max-batch-tokens=1", "--threads=1", "--max-queue-tokens=30000"];
 
@@ -159,8 +159,14 @@ fn what_is_too_much_is_refused_and_everything_else_answered() {
     let statuses = statuses.into_inner().unwrap();
     assert!(statuses.keys().eq([200, 429].iter()), "{statuses:?}");
     assert_eq!(server.metric("grafter_queue_tokens"), 0.0);
+    // Two labels a row: fifty rows fit, and one more does not.
+    let few = Server::start(&["--max-answer-numbers=100"]);
+    let ask =
+        |rows: usize| few.post("/v1/predict", &json!({ "task": "reviews", "inputs": vec!["good"; rows] }));
+    assert_eq!(ask(50).status, 200);
+    assert_eq!((ask(51).status, ask(51).error_type().as_str()), (413, "TooLarge"));
     // What would never fit is told as such, and not asked to come again.
-    let small = Server::start(&["--max-queue-tokens=100"]);
+    let small = Server::start(&["--max-request-tokens=100"]);
     let answer = small.post("/v1/predict", &json!({ "task": "reviews", "inputs": vec!["a good film"; 50] }));
     assert_eq!((answer.status, answer.error_type().as_str()), (413, "TooLarge"));
     assert_eq!(
@@ -302,6 +308,6 @@ fn the_end_does_not_wait_for_ever() {
     let _silent = server.connect();
     server.until("it is accepted", |server| server.metric("grafter_connections") >= 2.0);
     server.signal("TERM");
-    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
     assert!(server.log().contains("not all requests were answered"), "{}", server.log());
 }

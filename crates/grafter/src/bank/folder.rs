@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::BankError;
-use super::name::{TaskName, TaskRef, Version};
+use super::name::{NameError, TaskName, TaskRef, Version};
 use super::probes::Probes;
 use crate::adapter::{
     Adapter, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
@@ -38,6 +38,8 @@ const PROBES_FILE: &str = "probes.json";
 const TASKS: &str = "tasks";
 const INCOMING: &str = "incoming";
 const LOCK_FILE: &str = "lock";
+/// How the names of temporary files and folders begin.
+const TEMPORARY: &str = ".grafter-";
 
 /// The content of `bank.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,16 +126,10 @@ impl Bank {
     /// If the folder is in use or cannot be written.
     pub fn init(path: &Path, model: &Model) -> Result<Self, BankError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
+        // Before anything is written into it, and again when no other process can.
+        check_empty(path)?;
         let lock = lock(path)?;
-        for entry in fs::read_dir(path).map_err(io_error("read", path))? {
-            let entry = entry.map_err(io_error("read", path))?;
-            // Beside the lock, what a process left that ended before the last step.
-            let is_left = [TASKS, INCOMING].iter().any(|folder| entry.file_name() == *folder)
-                && fs::read_dir(entry.path()).is_ok_and(|mut entries| entries.next().is_none());
-            if entry.file_name() != LOCK_FILE && !is_left {
-                return Err(BankError::Exists { path: path.to_owned() });
-            }
-        }
+        check_empty(path)?;
         let record = BankRecord {
             format_version: FORMAT_VERSION,
             tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
@@ -197,7 +193,15 @@ impl Bank {
         let mut tasks = Vec::new();
         for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
             let name = entry.map_err(io_error("read", &folder))?.file_name();
-            let name: TaskName = name.to_string_lossy().parse()?;
+            let name = name.to_string_lossy();
+            // What file managers leave; no name of a task begins so.
+            if name.starts_with('.') {
+                continue;
+            }
+            let name: TaskName = name.parse().map_err(|error: NameError| BankError::Record {
+                path: folder.join(&*name),
+                reason: error.to_string(),
+            })?;
             // Gone since the folder was read.
             tasks.extend(self.read_task(&name)?);
         }
@@ -234,7 +238,8 @@ impl Bank {
         Err(BankError::Record { path: file, reason })
     }
 
-    /// Puts an adapter into the bank. The same adapter a second time changes nothing but which version is the newest.
+    /// Puts an adapter into the bank. The same adapter a second time changes nothing but which version is the newest: its
+    /// files, its probes among them, stay.
     /// # Errors
     /// If the adapter is of another base, the name is taken, or something cannot be written.
     pub fn add(&self, name: &TaskName, incoming: &Incoming<'_>, add: Add) -> Result<Version, BankError> {
@@ -250,14 +255,19 @@ impl Bank {
         if known.is_some() && add == Add::New {
             return Err(BankError::TaskExists { name: name.clone() });
         }
-        let (scratch, target) = (self.scratch()?, self.folder_of(name));
+        let (version, target) = (Version::try_from(incoming.adapter.digest())?, self.folder_of(name));
+        let mut task = known.clone().unwrap_or(TaskEntry { name: name.clone(), versions: Vec::new() });
+        if let Some(place) = task.versions.iter().position(|entry| entry.version == version) {
+            // What is there stays as it is, with the answers that it came with; one file is replaced.
+            let entry = task.versions.remove(place);
+            task.versions.push(entry);
+            write(&target.join(TASK_FILE), &json(&task))?;
+            return Ok(version);
+        }
+        let scratch = self.scratch()?;
         let fresh = scratch.path().join(name.as_str());
         fs::create_dir(&fresh).map_err(io_error("create", &fresh))?;
-        let entry = write_version(&fresh, incoming)?;
-        let version = entry.version.clone();
-        let mut task = known.clone().unwrap_or(TaskEntry { name: name.clone(), versions: Vec::new() });
-        task.versions.retain(|other| other.version != version);
-        task.versions.push(entry);
+        task.versions.push(write_version(&fresh, incoming)?);
         if known.is_none() {
             write(&fresh.join(TASK_FILE), &json(&task))?;
             rename(&fresh, &target)?;
@@ -265,8 +275,8 @@ impl Bank {
         }
         let place = target.join(version.as_str());
         if place.exists() {
-            // The same adapter, perhaps with other probes, or left by a process that ended before it was counted.
-            rename(&place, &scratch.path().join("replaced"))?;
+            // Left by a process that ended before it was counted.
+            rename(&place, &scratch.path().join("left"))?;
         }
         rename(&fresh.join(version.as_str()), &place)?;
         write(&target.join(TASK_FILE), &json(&task))?;
@@ -278,10 +288,14 @@ impl Bank {
     /// If the bank does not have it, or something cannot be written.
     pub fn remove(&self, asked: &TaskRef) -> Result<(), BankError> {
         let _lock = self.lock()?;
-        let mut task = self.task(&asked.name)?;
         let (scratch, target) = (self.scratch()?, self.folder_of(&asked.name));
+        // A task whose list is broken can be taken out as a whole.
+        if asked.version.is_none() && target.is_dir() {
+            return rename(&target, &scratch.path().join("removed"));
+        }
+        let mut task = self.task(&asked.name)?;
         let version = task.find(asked)?.version.clone();
-        task.versions.retain(|entry| asked.version.is_some() && entry.version != version);
+        task.versions.retain(|entry| entry.version != version);
         if task.versions.is_empty() {
             return rename(&target, &scratch.path().join("removed"));
         }
@@ -328,9 +342,19 @@ impl Bank {
     /// Waits until no other process changes the bank, and clears what one left that did not end well.
     fn lock(&self) -> Result<File, BankError> {
         let lock = lock(&self.path)?;
+        for folder in [TASKS, INCOMING] {
+            let folder = self.path.join(folder);
+            // Through a link something else would be written to, and cleared.
+            if !fs::symlink_metadata(&folder).map_err(io_error("read", &folder))?.is_dir() {
+                let reason = "expected a folder of the bank's own".to_owned();
+                return Err(BankError::Record { path: folder, reason });
+            }
+        }
         let incoming = self.path.join(INCOMING);
         for left in fs::read_dir(&incoming).map_err(io_error("read", &incoming))?.flatten() {
-            fs::remove_dir_all(left.path()).map_err(io_error("remove", &left.path()))?;
+            if left.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_dir_all(left.path()).map_err(io_error("remove", &left.path()))?;
+            }
         }
         Ok(lock)
     }
@@ -338,8 +362,27 @@ impl Bank {
     /// A folder on the bank's file system that goes away by itself.
     fn scratch(&self) -> Result<tempfile::TempDir, BankError> {
         let incoming = self.path.join(INCOMING);
-        tempfile::tempdir_in(&incoming).map_err(io_error("create a folder in", &incoming))
+        tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempdir_in(&incoming)
+            .map_err(io_error("create a folder in", &incoming))
     }
+}
+
+/// Refuses a folder that holds something.
+fn check_empty(path: &Path) -> Result<(), BankError> {
+    for entry in fs::read_dir(path).map_err(io_error("read", path))? {
+        let entry = entry.map_err(io_error("read", path))?;
+        let name = entry.file_name();
+        // Beside the lock, what a process left that ended before the last step.
+        let is_left = name.to_string_lossy().starts_with(TEMPORARY)
+            || [TASKS, INCOMING].iter().any(|folder| name == *folder)
+                && fs::read_dir(entry.path()).is_ok_and(|mut entries| entries.next().is_none());
+        if name != LOCK_FILE && !is_left {
+            return Err(BankError::Exists { path: path.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Writes a version under its digest into `folder`.

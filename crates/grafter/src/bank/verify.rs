@@ -56,17 +56,23 @@ impl Bank {
         let mut all = Vec::new();
         for task in self.tasks()? {
             for entry in &task.versions {
-                let verified = Verified {
-                    name: task.name.clone(),
-                    version: entry.version.clone(),
-                    newest: entry == task.newest(),
-                    answered: self.ask_again(model, &task, entry),
-                };
+                let answered = self.ask_again(model, &task, entry);
+                if answered.is_err() && !self.has(&task.name, entry) {
+                    // Taken out while it was looked at.
+                    continue;
+                }
+                let newest = entry == task.newest();
+                let (name, version) = (task.name.clone(), entry.version.clone());
+                let verified = Verified { name, version, newest, answered };
                 done(&verified);
                 all.push(verified);
             }
         }
         Ok(all)
+    }
+
+    fn has(&self, name: &TaskName, entry: &VersionEntry) -> bool {
+        self.task(name).is_ok_and(|task| task.versions.contains(entry))
     }
 
     fn ask_again(

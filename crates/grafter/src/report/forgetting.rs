@@ -24,24 +24,29 @@ pub fn page(matrices: &[ForgettingMatrix], base: &str, rows: &str) -> Page {
     page
 }
 
-/// One sentence on what was lost.
+/// What was lost, in a sentence or two.
 pub fn summary(matrix: &ForgettingMatrix) -> String {
-    let earlier = matrix.tasks.len().saturating_sub(1);
-    let lost: Vec<Option<f64>> = (0..earlier).map(|task| matrix.lost(task)).collect();
-    if lost.iter().all(|lost| *lost == Some(0.0)) {
+    if matrix.earlier().all(|task| matrix.lost(task) == Some(0.0)) {
         return "Every task scores after the last training exactly what it scored after its own.".to_owned();
     }
-    let worst = (0..earlier).max_by(|a, b| lost[*a].unwrap_or(0.0).total_cmp(&lost[*b].unwrap_or(0.0)));
-    match (matrix.mean_lost(), worst) {
-        (Some(mean), Some(worst)) => format!(
+    let defined = matrix.earlier().filter_map(|task| Some((task, matrix.lost(task)?)));
+    let mut text = match (matrix.mean_lost(), defined.max_by(|a, b| a.1.total_cmp(&b.1))) {
+        (Some(mean), Some((worst, lost))) => format!(
             "After the last training the earlier tasks score {:.1} points less than after their own in the mean, `{}` {:.1} \
              points.",
             100.0 * mean,
             matrix.tasks[worst].0,
-            100.0 * lost[worst].unwrap_or(0.0)
+            100.0 * lost
         ),
-        _ => "A score is not defined, so that no loss can be told.".to_owned(),
+        _ => String::new(),
+    };
+    for task in matrix.earlier().filter(|task| matrix.lost(*task).is_none()) {
+        text += &format!(
+            " Of `{}` a score is not defined, as where every answer is the same.",
+            matrix.tasks[task].0
+        );
     }
+    text.trim_start().to_owned()
 }
 
 /// One scale for all, so that colours can be compared.

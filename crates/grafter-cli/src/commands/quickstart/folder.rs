@@ -111,10 +111,11 @@ impl OutFolder {
         if self.check_task(bank, task)? {
             bank.remove(&TaskRef { name: name.clone(), version: None })?;
         }
-        let version = bank.add(&name, incoming, Add::New)?;
-        self.record.written_by_quickstart.insert(task_key(&name), version.to_string());
+        // Before the task is there, so that a quickstart that ends in between knows it again.
+        let version = incoming.adapter.digest();
+        self.record.written_by_quickstart.insert(task_key(&name), version);
         self.write_record()?;
-        Ok(version)
+        Ok(bank.add(&name, incoming, Add::New)?)
     }
 
     fn check_data_file(&self, task: &Task, split: &str, content: &str) -> Result<(), Failure> {

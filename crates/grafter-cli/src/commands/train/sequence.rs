@@ -12,7 +12,7 @@ use grafter::data::{LabelScheme, LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::eval::{EvalError, evaluate};
 use grafter::forgetting::{ForgettingMatrix, SequentialFineTuning};
 use grafter::graft::{GraftError, GraftOptions, Grafted, graft_after};
-use grafter::metrics::{Metric, Scores};
+use grafter::metrics::{Metric, Scores, check_targets};
 use grafter::model::Model;
 use grafter::report;
 use grafter::report::train::{History, Texts, TrainReport};
@@ -79,21 +79,33 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let Some(kept) = sequence.adapters(&bank, &targets, &options)? else { return Err(Failure::Interrupted) };
     let mut matrices = vec![kept];
     print(&matrix_text(&matrices[0]))?;
+    // What follows takes long, and what is known now must not go with it.
+    write_report(&bank, &tasks, &matrices)?;
     if !arguments.no_fine_tuning {
         let Some(tuned) = sequence.fine_tuning(&options)? else { return Ok(Outcome::Interrupted) };
         print(&matrix_text(&tuned))?;
         matrices.push(tuned);
+        write_report(&bank, &tasks, &matrices)?;
     }
-    let rows =
-        if tasks.iter().all(|task| task.scored.file() == task.dev.1.file()) { "dev" } else { "test or dev" };
-    let page = report::forgetting::page(&matrices, &bank.base().name, rows).to_html();
-    let numbers = serde_json::to_string_pretty(&matrices).expect("matrices are plain data") + "\n";
-    for (end, content) in [(".forgetting.html", page), (".forgetting.json", numbers)] {
-        let path = beside(bank.path(), end);
-        std::fs::write(&path, content).map_err(|source| Failure::Write { path: path.clone(), source })?;
-        print(&format!("report   {}\n", path.display()))?;
+    for end in REPORT_ENDS {
+        print(&format!("report   {}\n", beside(bank.path(), end).display()))?;
     }
     Ok(Outcome::Done)
+}
+
+/// What follows the bank's name in those of the page and of its numbers.
+const REPORT_ENDS: [&str; 2] = [".forgetting.html", ".forgetting.json"];
+
+fn write_report(bank: &Bank, tasks: &[Task], matrices: &[ForgettingMatrix]) -> Result<(), Failure> {
+    let rows =
+        if tasks.iter().all(|task| task.scored.file() == task.dev.1.file()) { "dev" } else { "test or dev" };
+    let page = report::forgetting::page(matrices, &bank.base().name, rows).to_html();
+    let numbers = serde_json::to_string_pretty(matrices).expect("matrices are plain data") + "\n";
+    for (end, content) in REPORT_ENDS.into_iter().zip([page, numbers]) {
+        let path = beside(bank.path(), end);
+        std::fs::write(&path, content).map_err(|source| Failure::Write { path: path.clone(), source })?;
+    }
+    Ok(())
 }
 
 /// Reads the list and every file that it names, so that the last task's fault is not found after hours.
@@ -133,6 +145,9 @@ fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
                 LabelScheme::Scores => 0,
             };
             metric.check(entry.kind, classes).map_err(EvalError::from)?;
+            for rows in [&dev_file, &scored] {
+                check_targets(metric, rows.targets()).map_err(EvalError::from)?;
+            }
             Ok(Task { name: entry.name, metric, train: (train, train_file), dev: (dev, dev_file), scored })
         })
         .collect()

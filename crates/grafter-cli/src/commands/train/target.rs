@@ -115,10 +115,14 @@ impl Target {
                     task: Some(format!("{}@{}", place.task, version.short())),
                 }),
                 Err(failure) => {
-                    let kept = beside(place.bank.path(), &format!(".{}.adapter", place.task));
-                    adapter.save_or_keep(&kept, true)?;
-                    let hint = "`grafter bank add` puts it into the bank";
-                    tell(format_args!("the adapter was kept in `{}`: {hint}", kept.display()));
+                    let kept = free_place(place.bank.path(), &format!(".{}.adapter", place.task));
+                    adapter.save_with(&kept, false, companions)?;
+                    let (bank, task) = (place.bank.path().display(), &place.task);
+                    let hint = format!(
+                        "`grafter bank add {bank} {} --task {task}` puts it into the bank",
+                        kept.display()
+                    );
+                    tell(format_args!("the adapter was kept: {hint}"));
                     Err(failure)
                 }
             },
@@ -142,9 +146,22 @@ impl Place {
     }
 }
 
-/// A file or folder of the same name with something after it.
+/// A file or folder of the same name with something after it; `.` has the name of the folder that it is.
 pub fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let named = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    };
+    let mut name = named.file_name().unwrap_or_default().to_owned();
     name.push(end);
-    path.with_file_name(name)
+    named.with_file_name(name)
+}
+
+/// [`beside`], with a number where something is there already.
+fn free_place(path: &Path, end: &str) -> PathBuf {
+    let places = (1..).map(|number| match number {
+        1 => beside(path, end),
+        number => beside(path, &format!("{end}.{number}")),
+    });
+    places.into_iter().find(|place| place.symlink_metadata().is_err()).expect("there are enough numbers")
 }
