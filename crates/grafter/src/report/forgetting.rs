@@ -53,13 +53,18 @@ pub fn summary(matrix: &ForgettingMatrix) -> String {
 fn range(matrices: &[ForgettingMatrix]) -> Option<(f64, f64)> {
     let all = || matrices.iter().flat_map(|matrix| matrix.scores.iter().flatten().flatten().copied());
     let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    (lowest < highest).then_some((lowest, highest))
+    (lowest < highest).then_some((shown(lowest), shown(highest)))
+}
+
+/// A score in the unit and with the digits of the cells.
+fn shown(score: f64) -> f64 {
+    (1000.0 * score).round() / 10.0
 }
 
 fn heat_map(matrix: &ForgettingMatrix, range: Option<(f64, f64)>) -> HeatMap {
     let count = matrix.tasks.len();
     let cell = |after: usize, task: usize| match matrix.scores[after].get(task) {
-        Some(Some(score)) => Cell { value: *score, text: format!("{:.1}", 100.0 * score) },
+        Some(Some(score)) => Cell { value: shown(*score), text: format!("{:.1}", 100.0 * score) },
         Some(None) => Cell::of(f64::NAN),
         None => Cell { value: f64::NAN, text: String::new() },
     };
@@ -67,12 +72,12 @@ fn heat_map(matrix: &ForgettingMatrix, range: Option<(f64, f64)>) -> HeatMap {
     HeatMap {
         title: "Scores, times 100".to_owned(),
         rows: Labels {
-            name: "after the training of".to_owned(),
+            name: "the task trained last".to_owned(),
             labels: matrix.tasks.iter().map(|(name, _)| name.clone()).collect(),
         },
-        columns: Labels { name: "score of".to_owned(), labels: metrics.collect() },
+        columns: Labels { name: "the task that is scored".to_owned(), labels: metrics.collect() },
         cells: (0..count).map(|after| (0..count).map(|task| cell(after, task)).collect()).collect(),
         range,
-        scale: "score".to_owned(),
+        scale: "score, times 100".to_owned(),
     }
 }
