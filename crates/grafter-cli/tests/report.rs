@@ -6,6 +6,8 @@
 
 #[path = "report/browser.rs"]
 mod browser;
+#[path = "common/chromium.rs"]
+mod chromium;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

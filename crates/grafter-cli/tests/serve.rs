@@ -9,6 +9,8 @@
 mod bank;
 #[path = "serve/browser.rs"]
 mod browser;
+#[path = "common/chromium.rs"]
+mod chromium;
 #[path = "serve/client.rs"]
 mod client;
 #[path = "serve/hostile.rs"]

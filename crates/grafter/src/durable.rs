@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+/// How the names of temporary files and folders begin.
+pub(crate) const TEMPORARY: &str = ".grafter-";
+
 /// Writes a file whole or not at all: beside its place, synced, then renamed. It may be read by whom the process's mask
 /// lets read, as any other file.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -11,7 +14,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".grafter-").tempfile_in(folder)?;
+    let mut file = builder.prefix(TEMPORARY).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

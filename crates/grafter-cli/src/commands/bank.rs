@@ -11,12 +11,11 @@ use grafter::data::{LabelUse, Row};
 use grafter::metrics::Metric;
 use serde::Serialize;
 
-use super::compare::aligned;
 use super::{open_bank_model, open_model, percent, print, print_json, printable};
 use crate::Outcome;
 use crate::args::{self, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 use crate::failure::Failure;
-use crate::terminal::{bytes, counted, grouped, tell};
+use crate::terminal::{aligned, bytes, counted, grouped, tell};
 
 pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
     match command {

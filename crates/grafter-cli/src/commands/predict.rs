@@ -87,7 +87,7 @@ impl Answering {
         let (model, precision) = (arguments.model.model.as_deref(), arguments.base.base);
         if let Some(folder) = &arguments.adapter {
             let manifest = grafter::adapter::read_manifest(folder)?;
-            refuse_other_kind(rows, manifest.task.pair)?;
+            refuse_other_kind(rows, manifest.task.pair, "the adapter answers")?;
             let (model, adapter) =
                 open_adapter(folder, &manifest, model.unwrap_or(DEFAULT_MODEL), precision)?;
             return Ok(Self { model, adapters: vec![adapter], names: Vec::new() });
@@ -115,7 +115,7 @@ impl Answering {
             });
         };
         if versions.iter().all(|(_, _, pair)| pair == first) {
-            refuse_other_kind(rows, *first)?;
+            refuse_other_kind(rows, *first, "the tasks answer")?;
         } else if let (Some(found), true) = (rows.is_pair(), arguments.tasks.is_empty()) {
             // Nobody asked for those that cannot answer.
             versions.retain(|(_, _, pair)| *pair == found);
@@ -132,7 +132,7 @@ impl Answering {
 
 /// Where the format or the header says that every row is of the wrong kind, one refusal says more than as many lines of
 /// errors.
-fn refuse_other_kind(rows: &Rows, pair: bool) -> Result<(), Failure> {
+fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> {
     if rows.is_pair().is_none_or(|found| found == pair) {
         return Ok(());
     }
@@ -146,7 +146,7 @@ fn refuse_other_kind(rows: &Rows, pair: bool) -> Result<(), Failure> {
     } else {
         ("single texts", "pairs of texts", "choose the column with `--text-column <NAME>`")
     };
-    let message = format!("{}: the adapter answers {expected}, found {found}", rows.file());
+    let message = format!("{}: {who} {expected}, found {found}", rows.file());
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
 }
 

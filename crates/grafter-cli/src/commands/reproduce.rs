@@ -13,12 +13,12 @@ use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::hub::{KNOWN_DATA, fetch_data};
 use grafter::metrics::Metric;
 
-use super::compare::{Job, aligned, grid, run_job, tables};
+use super::compare::{Job, grid, run_job, tables};
 use crate::Outcome;
 use crate::args::{Glue, Reproduce};
 use crate::failure::Failure;
 use crate::progress::PullBar;
-use crate::terminal::tell;
+use crate::terminal::{aligned, tell};
 
 /// One task of GLUE.
 struct Task {

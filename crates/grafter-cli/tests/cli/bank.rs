@@ -192,11 +192,7 @@ fn a_task_on_pairs_answers_pairs_beside_one_on_single_texts() {
     assert!(answers[0]["reviews"]["label"].is_string());
     let only = place.run(&["predict", "--bank=bank", "--input=texts.txt", "--tasks=alike"]);
     assert_eq!(only.code, Some(2), "{}", only.stderr);
-    assert!(
-        only.stderr.contains("the adapter answers pairs of texts, found single texts"),
-        "{}",
-        only.stderr
-    );
+    assert!(only.stderr.contains("the tasks answer pairs of texts, found single texts"), "{}", only.stderr);
 }
 
 #[test]

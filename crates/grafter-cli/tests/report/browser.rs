@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::Place;
-
-/// Widths of windows in pixels: small and usual phones, a tablet, a desk.
-const WIDTHS: [u32; 4] = [320, 390, 820, 1280];
+use super::chromium::{WIDTHS, browser};
 
 /// Ratios of luminance below which text and marks cannot be told from what is behind them (WCAG 2.2, 1.4.3 and 1.4.11).
 const TEXT_CONTRAST: f64 = 4.5;
@@ -17,20 +15,6 @@ const MARK_CONTRAST: f64 = 3.0;
 
 /// Shows a page in a frame of each width and writes down what can be measured there.
 const MEASURE: &str = include_str!("measure.js");
-
-/// Chromium under one of its names; none where a test may be skipped for want of it.
-fn browser() -> Option<&'static str> {
-    let found = ["chromium", "chromium-browser", "google-chrome", "chrome"].into_iter().find(|name| {
-        let version =
-            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        assert_ne!(std::env::var("GRAFTER_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium was found");
-        eprintln!("skipped: no Chromium was found");
-    }
-    found
-}
 
 /// A page as a browser shows it: for each width what was measured, in a light and in a dark scheme.
 struct Shown {

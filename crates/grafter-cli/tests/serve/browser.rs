@@ -8,10 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::bank;
+use super::chromium::{WIDTHS, browser};
 use super::client::{API_KEY, Server};
-
-/// Widths of windows in pixels: small and usual phones, a tablet, a desk.
-const WIDTHS: [u32; 4] = [320, 390, 820, 1280];
 
 /// Labels that a page must not take for its own, and one that is wider than a phone.
 fn hostile_rows() -> String {
@@ -58,19 +56,6 @@ for (const frame of document.querySelectorAll("iframe")) {
 }
 document.getElementById("result").textContent = JSON.stringify(results);
 "##;
-
-fn browser() -> Option<&'static str> {
-    let found = ["chromium", "chromium-browser", "google-chrome", "chrome"].into_iter().find(|name| {
-        let version =
-            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        assert_ne!(std::env::var("GRAFTER_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium was found");
-        eprintln!("skipped: no Chromium was found");
-    }
-    found
-}
 
 /// What a browser makes of an address.
 fn dumped(browser: &str, profile: &Path, address: &str, scheme: u8) -> String {

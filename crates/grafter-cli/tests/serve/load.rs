@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 
@@ -131,6 +132,19 @@ fn heavy() -> &'static Value {
     BODY.get_or_init(|| json!({ "task": "reviews", "inputs": vec!["good"; HEAVY_ROWS] }))
 }
 
+/// Sends it on a connection of its own, and does not wait for the answer.
+fn send_heavy(server: &Server) -> TcpStream {
+    let body = heavy().to_string();
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
+}
+
 #[test]
 fn what_is_too_much_is_refused_and_everything_else_answered() {
     let server = Server::start(&HEAVY);
@@ -195,14 +209,7 @@ fn who_waits_too_long_is_told_and_the_rows_are_dropped() {
 fn who_goes_away_frees_the_place() {
     let server = Server::start(&HEAVY);
     let _ = server.admin("/v1/admin/tasks/reviews/load");
-    let body = heavy().to_string();
-    let mut stream = server.connect();
-    write!(
-        stream,
-        "POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
+    let stream = send_heavy(&server);
     server.until("the rows wait", |server| server.metric("grafter_queue_tokens") > 0.0);
     drop(stream);
     server.until("they do not", |server| server.metric("grafter_queue_tokens") == 0.0);
@@ -275,14 +282,7 @@ fn the_end_waits_for_what_was_accepted() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[&HEAVY[..], &["--drain-delay=1.5"]].concat());
         let _ = server.admin("/v1/admin/tasks/reviews/load");
-        let body = heavy().to_string();
-        let mut stream = server.connect();
-        write!(
-            stream,
-            "POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
+        let mut stream = send_heavy(&server);
         server.until("the rows wait", |server| server.metric("grafter_queue_tokens") > 0.0);
         server.signal(signal);
         // Whoever sends requests here is told, as long as connections are accepted.

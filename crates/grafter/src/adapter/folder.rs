@@ -18,7 +18,7 @@ use super::parameters::{TaskLayout, TaskParameters};
 use super::{AdapterConfig, Method, Pooling, UnfitLayers, card};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
-use crate::durable::sync_folder;
+use crate::durable::{TEMPORARY, sync_folder};
 use crate::encoder::EncoderConfig;
 use crate::model::Model;
 use crate::tensors::{self, TensorProblem};
@@ -294,7 +294,7 @@ fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
     let io =
         |action: &'static str| move |source| AdapterError::Io { action, path: parent.to_owned(), source };
     fs::create_dir_all(parent).map_err(io("create"))?;
-    tempfile::Builder::new().prefix(".grafter-").tempdir_in(parent).map_err(io("create a folder in"))
+    tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent).map_err(io("create a folder in"))
 }
 
 /// Reads and checks `adapter.json` alone.

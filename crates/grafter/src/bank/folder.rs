@@ -27,7 +27,7 @@ use crate::adapter::{
     Adapter, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
 };
 use crate::digest::{sha256_file, sha256_hex};
-use crate::durable::{sync_folder, write_file};
+use crate::durable::{TEMPORARY, sync_folder, write_file};
 use crate::model::Model;
 
 /// The version of the folder's layout that this program writes and reads.
@@ -38,8 +38,6 @@ const PROBES_FILE: &str = "probes.json";
 const TASKS: &str = "tasks";
 const INCOMING: &str = "incoming";
 const LOCK_FILE: &str = "lock";
-/// How the names of temporary files and folders begin.
-const TEMPORARY: &str = ".grafter-";
 
 /// The content of `bank.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -346,7 +344,7 @@ impl Bank {
             let folder = self.path.join(folder);
             // Through a link something else would be written to, and cleared.
             if !fs::symlink_metadata(&folder).map_err(io_error("read", &folder))?.is_dir() {
-                let reason = "expected a folder of the bank's own".to_owned();
+                let reason = "expected a folder, found something else, such as a link".to_owned();
                 return Err(BankError::Record { path: folder, reason });
             }
         }

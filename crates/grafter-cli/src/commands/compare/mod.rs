@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, tell};
 
-pub use text::{aligned, tables};
+pub use text::tables;
 
 /// The name of a task that was given by its files.
 pub const ONLY_TASK: &str = "task";

@@ -3,7 +3,7 @@
 use grafter::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
 use grafter::compare::{MethodResult, Results, TaskResult};
 
-use crate::terminal::{bytes, counted};
+use crate::terminal::{aligned, bytes, counted};
 
 /// A table for each task and one of the averages.
 pub fn tables(results: &Results) -> String {
@@ -110,20 +110,4 @@ fn average_table(results: &Results) -> String {
         ));
     }
     format!("average over the tasks\n{}", aligned(&rows))
-}
-
-/// Columns two spaces apart.
-pub fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }

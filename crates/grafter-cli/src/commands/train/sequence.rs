@@ -19,7 +19,6 @@ use grafter::report::train::{History, Texts, TrainReport};
 use grafter::train::{Ending, Observers, TrainError};
 use serde::Deserialize;
 
-use super::super::compare::aligned;
 use super::super::{open_bank_model, print};
 use super::target::{Target, beside};
 use crate::Outcome;
@@ -27,7 +26,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::TrainProgress;
-use crate::terminal::{counted, tell};
+use crate::terminal::{aligned, counted, tell};
 
 /// The file of `--sequence`.
 #[derive(Debug, Deserialize)]
