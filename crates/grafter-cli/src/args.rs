@@ -182,6 +182,10 @@ pub struct Train {
           conflicts_with_all = ["train", "dev", "out", "task", "kind", "metric", "log", "tensorboard", "json"])]
     pub sequence: Option<PathBuf>,
 
+    /// Go on with a sequence that was interrupted: the tasks that it trained into the bank stay. Fine-tuning begins anew
+    #[arg(long = "continue", requires = "sequence", conflicts_with = "new_version")]
+    pub go_on: bool,
+
     /// Leave out fine-tuning one model on the tasks of --sequence, which takes longer than the adapters
     #[arg(long, requires = "sequence")]
     pub no_fine_tuning: bool,

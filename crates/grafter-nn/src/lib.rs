@@ -16,6 +16,7 @@
 //! ```
 
 pub mod activation;
+pub mod adamw;
 pub mod adapter;
 pub mod attention;
 pub mod dropout;

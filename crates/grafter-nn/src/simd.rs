@@ -151,6 +151,7 @@ pub(crate) fn lane_max(values: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::activation::{Activation, tanh_in_place};
+    use crate::adamw;
     use crate::attention::{softmax_backward_rows, softmax_rows};
     use crate::dropout::{Dropout, DropoutKey};
     use crate::layer_norm::{self, LayerNormCache, LayerNormWeights};
@@ -213,6 +214,13 @@ mod tests {
         residual::add(&x, &mut added);
         Dropout::new(0.3).apply(DropoutKey::new(1), &mut dropped);
         results.extend([("column sums", sums), ("residual", added), ("dropout", dropped)]);
+
+        let update =
+            adamw::Update { beta1: 0.9, beta2: 0.999, step: 0.01, eps: 1e-6, decay: 1e-4, scale: 0.3 };
+        let (mut means, mut values) = (d.clone(), d.clone());
+        let mut squares: Vec<f32> = d.iter().map(|d| d * d).collect();
+        update.apply(&x, &mut means, &mut squares, &mut values);
+        results.extend([("mean", means), ("mean square", squares), ("updated", values)]);
 
         let matrix = QuantisedMatrix::new(&d, ROWS, COLUMNS);
         let mut product = vec![0.0; ROWS * ROWS];

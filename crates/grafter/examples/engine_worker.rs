@@ -25,7 +25,7 @@ use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder_in;
 use grafter::encoder::{BasePrecision, Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
-use grafter::optim::{AdamW, Moments, clip_to_norm};
+use grafter::optim::{AdamW, Moments, clipping, norm};
 use grafter::predict::{Query, logits};
 use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul_packed};
 use grafter_nn::packed::PackedMatrix;
@@ -151,10 +151,10 @@ impl Worker {
             };
             let (_, gradients) =
                 self.engine.compute(&self.encoder, &self.task, &batch.packed, &batch.targets, &dropout);
-            clip_to_norm(gradients, 1.0);
+            let scale = clipping(norm(gradients), 1.0);
             let (layout, values) = self.task.split_mut();
             // So small a rate that the numbers, and with them the work, stay what they are.
-            optimizer.update(layout.list().specs(), 1e-9, gradients, &mut self.moments, values);
+            optimizer.update(layout.list().specs(), 1e-9, (gradients, scale), &mut self.moments, values);
             self.steps += 1;
         }
     }

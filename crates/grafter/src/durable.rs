@@ -9,8 +9,10 @@ pub(crate) const TEMPORARY: &str = ".grafter-";
 
 /// Writes a file whole or not at all: beside its place, synced, then renamed. It may be read by whom the process's mask
 /// lets read, as any other file.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+/// # Errors
+/// What the system says; the file is then as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = parent_of(path);
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -19,6 +21,14 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// The folder that a file or folder lies in.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes the names in a folder durable. Only Unix can, and not on every file system: where it is not supported there is

@@ -87,7 +87,7 @@ impl GradientEngine {
         batch: &PackedBatch,
         targets: &[Target],
         dropout: &EncoderDropout,
-    ) -> (f64, &mut [f32]) {
+    ) -> (f64, &[f32]) {
         assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
         let chunks = batch.chunks();
         let dense = task.layout().dense_len();
@@ -96,8 +96,8 @@ impl GradientEngine {
         if self.chunk_gradients.len() < held {
             self.chunk_gradients.resize_with(held, ChunkGradients::default);
         }
-        self.total.clear();
         self.total.resize(task.values().len(), 0.0);
+        self.total.par_chunks_mut(SUM_BLOCK).for_each(|total| total.fill(0.0));
         let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
         let workspaces = &self.workspaces;
         let mut losses: Vec<f64> = Vec::with_capacity(chunks.len());
@@ -124,7 +124,7 @@ impl GradientEngine {
                 }
             }
         }
-        (losses.iter().sum::<f64>() / targets.len() as f64, &mut self.total)
+        (losses.iter().sum::<f64>() / targets.len() as f64, &self.total)
     }
 
     /// [`GradientEngine::compute`] for a task that trains the head alone, from what the head reads of each row.
@@ -138,7 +138,7 @@ impl GradientEngine {
         pooled: &[f32],
         targets: &[Target],
         dropout: &EncoderDropout,
-    ) -> (f64, &mut [f32]) {
+    ) -> (f64, &[f32]) {
         assert_eq!(task.layout().lowest_trained(), Lowest::Head, "nothing below the head is trained");
         let mut workspace = take(&self.workspaces);
         let head = &mut workspace.head;
@@ -150,7 +150,7 @@ impl GradientEngine {
         self.total.resize(task.values().len(), 0.0);
         head::backward_weights(task, head, &mut self.total);
         give(&self.workspaces, workspace);
-        (loss / targets.len() as f64, &mut self.total)
+        (loss / targets.len() as f64, &self.total)
     }
 }
 

@@ -200,11 +200,7 @@ pub fn graft_after(
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
     let review = Review::of(best.seen.clone(), dev_rows.targets(), &task)?;
     let training = TrainingRecord {
-        options: TrainOptions {
-            epochs: Some(options.train.epochs_for(train_rows.len())),
-            learning_rate: Some(options.train.learning_rate_for(options.method)),
-            ..options.train.clone()
-        },
+        options: options.recorded(train_rows.len()),
         train_rows: train_rows.len(),
         dev_rows: dev_rows.len(),
         ending,
@@ -319,6 +315,25 @@ impl GraftOptions {
             pooling: self.pooling,
             outputs,
         }
+    }
+
+    /// The settings of a run on so many rows, nothing left open.
+    fn recorded(&self, train_rows: usize) -> TrainOptions {
+        TrainOptions {
+            epochs: Some(self.train.epochs_for(train_rows)),
+            learning_rate: Some(self.train.learning_rate_for(self.method)),
+            ..self.train.clone()
+        }
+    }
+
+    /// Whether an adapter was trained with these options, as far as its manifest tells.
+    pub fn gave(&self, manifest: &Manifest) -> bool {
+        let recorded = &manifest.training.options;
+        // It is not recorded, and changes no result.
+        let budget = recorded.budget.clone();
+        manifest.adapter == self.config(manifest.task.outputs())
+            && manifest.max_length == self.max_length
+            && *recorded == TrainOptions { budget, ..self.recorded(manifest.training.train_rows) }
     }
 
     /// Checks every option that can be checked before training.

@@ -58,7 +58,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod data;
 pub mod digest;
-mod durable;
+pub mod durable;
 pub mod encoded;
 pub mod encoder;
 mod error;

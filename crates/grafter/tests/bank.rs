@@ -9,14 +9,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use grafter::adapter::Adapter;
+use grafter::adapter::{Adapter, Method};
 use grafter::bank::{
-    AdapterCache, Add, Answered, Bank, BankError, CacheError, Incoming, PROBES, Probes, TaskName, TaskRef,
-    Verdict, Verified, Version, generated_rows, rows_of,
+    AdapterCache, Add, Answered, Bank, BankError, BrokenTask, CacheError, Incoming, PROBES, Probes, TaskName,
+    TaskRef, Verdict, Verified, Version, generated_rows, rows_of,
 };
-use grafter::data::{Dataset, Source, TaskKind};
+use grafter::data::{Dataset, LabelledRows, Source, TaskKind};
 use grafter::encoder::BasePrecision;
-use grafter::graft::{GraftOptions, graft};
+use grafter::forgetting::SequentialFineTuning;
+use grafter::graft::{GraftOptions, graft, graft_after};
 use grafter::model::Model;
 use grafter::predict::row_logits;
 use tempfile::TempDir;
@@ -136,7 +137,7 @@ fn a_name_is_taken_once_and_a_new_version_becomes_the_newest() {
     assert_eq!(versions(&bank), std::slice::from_ref(&second));
     bank.remove(&asked(second.as_str())).unwrap();
     assert!(matches!(bank.task(&name("reviews")), Err(BankError::UnknownTask { .. })));
-    assert_eq!(bank.tasks().unwrap(), []);
+    assert_eq!(bank.list().unwrap().tasks, []);
 }
 
 /// Replaces the last occurrence in a file.
@@ -180,10 +181,14 @@ fn answers_that_changed_by_one_bit_are_found() {
     let difference = (f32::from_bits(bits) - f32::from_bits(bits ^ 1)).abs();
     let changed = Answered::Changed { probe: 5, largest_difference: difference };
     assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), changed);
+    let similar = |probes: &Probes| Answered::Similar {
+        answered_by: format!("{} on {}", probes.tool, probes.processor),
+        largest_difference: difference,
+    };
+    let earlier = Probes { tool: "grafter 0.0.1".to_owned(), ..other.clone() };
+    assert_eq!(earlier.ask_again(&MODEL, &GOOD).unwrap(), similar(&earlier));
     other.processor = "an abacus".to_owned();
-    let elsewhere =
-        Answered::OtherProcessor { processor: "an abacus".to_owned(), largest_difference: difference };
-    assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), elsewhere);
+    assert_eq!(other.ask_again(&MODEL, &GOOD).unwrap(), similar(&other));
     // Where the answers are the same, it does not matter who gave them.
     other.probes = probes.probes.clone();
     assert!(matches!(other.ask_again(&MODEL, &GOOD).unwrap(), Answered::Same { .. }));
@@ -259,21 +264,31 @@ fn what_a_process_left_that_ended_in_the_middle_counts_for_nothing() {
 fn what_is_no_task_is_told() {
     let (_folder, bank) = bank();
     add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    add(&bank, "spam", &SPAM, Add::New).unwrap();
     let file = bank.path().join("tasks/reviews/task.json");
     let good = fs::read_to_string(&file).unwrap();
     for bad in
         ["{}", "[]", &good.replace("\"reviews\"", "\"../reviews\""), &good.replace("\"reviews\"", "\"spam\"")]
     {
         fs::write(&file, bad).unwrap();
-        assert!(matches!(bank.tasks(), Err(BankError::Record { .. })), "{bad}");
+        let list = bank.list().unwrap();
+        assert_eq!(list.tasks.len(), 1, "the other task is there: {bad}");
+        let [BrokenTask { name, error: BankError::Record { .. } }] = &list.broken[..] else {
+            panic!("{bad}")
+        };
+        assert_eq!(name, "reviews");
+        let found = bank.verify(&MODEL, |_| {}).unwrap();
+        let [spam, reviews] = &found[..] else { panic!("{bad}") };
+        assert_eq!((spam.verdict(), reviews.verdict()), (Verdict::Same, Verdict::Changed));
+        assert_eq!(reviews.version, None);
     }
     fs::write(&file, "{\"name\": \"reviews\", \"versions\": []}").unwrap();
     assert!(matches!(bank.task(&name("reviews")), Err(BankError::Record { .. })));
     fs::write(&file, good).unwrap();
     fs::write(bank.path().join("tasks/.DS_Store"), "").unwrap();
-    assert_eq!(bank.tasks().unwrap().len(), 1);
+    assert_eq!((bank.list().unwrap().tasks.len(), bank.list().unwrap().broken.len()), (2, 0));
     fs::create_dir(bank.path().join("tasks/No Task")).unwrap();
-    assert!(matches!(bank.tasks(), Err(BankError::Record { .. })));
+    assert_eq!((bank.list().unwrap().tasks.len(), bank.list().unwrap().broken.len()), (2, 1));
     // A task whose list is broken can be taken out all the same.
     fs::write(&file, "{").unwrap();
     bank.remove(&"reviews".parse().unwrap()).unwrap();
@@ -321,6 +336,24 @@ fn probes_are_spread_over_the_rows_and_generated_ones_grow() {
     assert_eq!((words(0), words(15)), (1, 121));
 }
 
+/// What the bank is for: trained after another, an adapter leaves its answers as they are, and fine-tuning does not.
+#[test]
+fn fine_tuning_one_model_on_a_second_task_changes_the_first() {
+    let (first, second) = (rows(["good", "bad"]), rows(["win", "letter"]));
+    let mut options = GraftOptions { method: Method::Full, max_length: 16, ..GraftOptions::default() };
+    options.train.epochs = Some(2);
+    let mut tuning = SequentialFineTuning::default();
+    let mut answers = Vec::new();
+    for task in [&first, &second] {
+        let data: (&dyn LabelledRows, &dyn LabelledRows) = (task, task);
+        let trained = graft_after(tuning.current(), &MODEL, data, &options, &mut ()).unwrap();
+        tuning.push(trained.adapter);
+        let earliest = tuning.tasks(&MODEL.encoder().config).next().unwrap();
+        answers.push(row_logits(&MODEL, &earliest, &first.rows).unwrap());
+    }
+    assert_ne!(answers[0], answers[1]);
+}
+
 // ------------------------------------------------------------------------------------------------------ in memory
 
 /// Bytes of `GOOD` and `SPAM` in a cache, which have the same sizes.
@@ -358,6 +391,20 @@ fn adapters_in_memory_are_counted_until_the_last_holder_is_done() {
     let small = AdapterCache::new(one - 1);
     let refused = small.get(&bank, &name("reviews"), &reviews, &MODEL);
     assert!(matches!(refused, Err(CacheError::TooLarge { .. })));
+}
+
+#[test]
+fn no_adapter_goes_where_that_would_make_too_little_room() {
+    let (_folder, bank) = bank();
+    let reviews = add(&bank, "reviews", &GOOD, Add::New).unwrap();
+    let spam = add(&bank, "spam", &SPAM, Add::New).unwrap();
+    // The names of labels take room too.
+    let large = add(&bank, "large", &adapter(["good", &"bad".repeat(100)], 3), Add::New).unwrap();
+    let cache = AdapterCache::new(2 * resident_bytes(&bank, &reviews) + 100);
+    let _held = cache.get(&bank, &name("reviews"), &reviews, &MODEL).unwrap();
+    drop(cache.get(&bank, &name("spam"), &spam, &MODEL).unwrap());
+    assert!(matches!(cache.get(&bank, &name("large"), &large, &MODEL), Err(CacheError::Full { .. })));
+    assert_eq!((cache.has(&spam), cache.usage().evictions), (true, 0));
 }
 
 #[test]

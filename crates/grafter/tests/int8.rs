@@ -105,7 +105,7 @@ fn training_reduces_the_loss_and_leaves_the_numbers_alone() {
         let (loss, gradients) = engine.compute(&encoder, &task, &batch, &targets, &EncoderDropout::none());
         losses.push(loss);
         let (layout, values) = task.split_mut();
-        optimizer.update(layout.list().specs(), 5e-3, gradients, &mut moments, values);
+        optimizer.update(layout.list().specs(), 5e-3, (gradients, 1.0), &mut moments, values);
     }
     assert!(losses[119] < 0.5 * losses[0], "from {} to {}", losses[0], losses[119]);
     assert_eq!(encoder.digest_in_memory(), before);

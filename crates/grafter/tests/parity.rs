@@ -14,7 +14,7 @@ use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::head::{self, HeadActivations, HeadInput};
-use grafter::optim::{AdamW, LinearSchedule, Moments, clip_to_norm};
+use grafter::optim::{AdamW, LinearSchedule, Moments, clipping, norm};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
@@ -226,10 +226,10 @@ impl Fixture {
         for step in 0..self.case.steps {
             let none = EncoderDropout::none();
             let (_, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &self.targets, &none);
-            clip_to_norm(gradients, max_norm);
+            let scale = clipping(norm(gradients), max_norm);
             let rate = schedule.rate(step);
             let (layout, values) = self.task.split_mut();
-            optimizer.update(layout.list().specs(), rate, gradients, &mut moments, values);
+            optimizer.update(layout.list().specs(), rate, (gradients, scale), &mut moments, values);
         }
         for spec in self.task.layout().list().specs() {
             self.compare(&format!("after.{}", spec.name), &self.task.values()[spec.range.clone()], tolerance);

@@ -24,6 +24,11 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
+    /// Name that a server without API keys goes by, beside `localhost` and addresses, as behind a proxy; can be given several
+    /// times. Another is refused on 127.0.0.1: a page from anywhere could let its own name point there
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+
     /// Port to listen on; 0 takes a free one, which is printed
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub port: u16,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use grafter::adapter::Adapter;
 use grafter::bank::{
-    Add, Answered, Bank, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict, Verified, Version,
-    generated_rows,
+    Add, Answered, Bank, BankError, BrokenTask, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict,
+    Verified, Version, generated_rows,
 };
 use grafter::data::{LabelUse, Row};
 use grafter::metrics::Metric;
@@ -87,6 +87,14 @@ struct Listed {
     /// What base and newest versions have together, as a multiple of the base.
     total_times_base: f64,
     tasks: Vec<ListedTask>,
+    broken: Vec<ListedBroken>,
+}
+
+/// A task that cannot be read, and what lies in the place of one.
+#[derive(Serialize)]
+struct ListedBroken {
+    name: String,
+    error: String,
 }
 
 /// The newest version of a task.
@@ -107,24 +115,36 @@ struct ListedTask {
 fn list(arguments: &BankList) -> Result<Outcome, Failure> {
     let bank = Bank::open(&arguments.bank)?;
     let parameters = bank.base().parameters;
-    let tasks: Vec<ListedTask> =
-        bank.tasks()?.iter().map(|task| listed(&bank, task)).collect::<Result<_, _>>()?;
+    let found = bank.list()?;
+    let broken_task = |BrokenTask { name, error }| ListedBroken { name, error: error.to_string() };
+    let mut broken: Vec<ListedBroken> = found.broken.into_iter().map(broken_task).collect();
+    let mut tasks = Vec::with_capacity(found.tasks.len());
+    for task in &found.tasks {
+        match listed(&bank, task) {
+            Ok(task) => tasks.push(task),
+            Err(error) => broken.push(broken_task(BrokenTask { name: task.name.to_string(), error })),
+        }
+    }
     let added: usize = tasks.iter().map(|task| task.trained_parameters).sum();
     let list = Listed {
         base: bank.base().name.clone(),
         base_parameters: parameters,
         total_times_base: (parameters + added) as f64 / parameters as f64,
         tasks,
+        broken,
     };
     if arguments.json {
         print_json(&list)?
     } else {
-        print(&list_text(&list))?
+        print(&list_text(&list))?;
+        for ListedBroken { name, error } in &list.broken {
+            tell(format_args!("warning: `{}` cannot be read: {}", printable(name), printable(error)));
+        }
     }
     Ok(Outcome::Done)
 }
 
-fn listed(bank: &Bank, task: &TaskEntry) -> Result<ListedTask, Failure> {
+fn listed(bank: &Bank, task: &TaskEntry) -> Result<ListedTask, BankError> {
     let version = &task.newest().version;
     let manifest = bank.manifest(&task.name, version)?;
     let folder = bank.version_folder(&task.name, version);
@@ -172,8 +192,9 @@ fn list_text(list: &Listed) -> String {
 /// What `verify --json` prints of a version.
 #[derive(Serialize)]
 struct VerifiedLine<'a> {
-    task: &'a TaskName,
-    version: &'a Version,
+    task: &'a str,
+    /// None where the versions themselves cannot be read.
+    version: Option<&'a Version>,
     newest: bool,
     verdict: Verdict,
     #[serde(flatten)]
@@ -199,10 +220,10 @@ fn verify(arguments: &BankVerify) -> Result<Outcome, Failure> {
     } else {
         let base = printable(&bank.base().name);
         let digest = &bank.base().weights_sha256[..12];
-        let rough = all.iter().filter(|verified| verified.verdict() == Verdict::OtherProcessor).count();
+        let rough = all.iter().filter(|verified| verified.verdict() == Verdict::Similar).count();
         let of_tasks = match (changed, rough) {
             (0, 0) => "nothing was forgotten".to_owned(),
-            (0, rough) => format!("none changed, {rough} of them as far as this processor can tell"),
+            (0, rough) => format!("none changed, {rough} of them as far as can be told here"),
             (changed, _) => format!("{changed} changed"),
         };
         print(&format!(
@@ -216,7 +237,7 @@ fn verify(arguments: &BankVerify) -> Result<Outcome, Failure> {
 fn line(verified: &Verified) -> VerifiedLine<'_> {
     VerifiedLine {
         task: &verified.name,
-        version: &verified.version,
+        version: verified.version.as_ref(),
         newest: verified.newest,
         verdict: verified.verdict(),
         answered: verified.answered.as_ref().ok(),
@@ -227,9 +248,9 @@ fn line(verified: &Verified) -> VerifiedLine<'_> {
 fn verified_text(verified: &Verified) -> String {
     let found = match &verified.answered {
         Ok(Answered::Same { logits }) => format!("same     {} to the last bit", counted(*logits, "answer")),
-        Ok(Answered::OtherProcessor { processor, largest_difference }) => format!(
-            "similar  the files are the same; the answers were given on `{}` and differ here by at most {largest_difference:e}",
-            printable(processor)
+        Ok(Answered::Similar { answered_by, largest_difference }) => format!(
+            "similar  the files are the same; the answers were given by `{}` and differ here by at most {largest_difference:e}",
+            printable(answered_by)
         ),
         Ok(Answered::Changed { probe, largest_difference }) => {
             format!(
@@ -238,5 +259,6 @@ fn verified_text(verified: &Verified) -> String {
         }
         Err(error) => format!("CHANGED  {error}"),
     };
-    format!("{}@{}  {found}\n", verified.name, verified.version.short())
+    let version = verified.version.as_ref().map_or(String::new(), |version| format!("@{}", version.short()));
+    format!("{}{version}  {found}\n", printable(&verified.name))
 }

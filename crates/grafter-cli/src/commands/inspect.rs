@@ -9,6 +9,7 @@ mod model;
 use std::path::Path;
 
 use grafter::adapter::MANIFEST_FILE;
+use grafter::bank::Bank;
 use grafter::hub::KNOWN_MODELS;
 
 use crate::Outcome;
@@ -43,12 +44,15 @@ fn neither(what: &str, folder: &Path) -> Failure {
         folder if folder.exists() => format!("`{what}` is a file"),
         _ => format!("`{what}` does not exist"),
     };
+    let hint = Bank::open(folder)
+        .is_ok()
+        .then(|| format!("it is a bank: `grafter bank list {what}` tells of its tasks"));
     Failure::Usage {
         message: format!(
             "{found}: expected the folder of an adapter, the folder of a model, or a known model ({})",
             known.join(", ")
         ),
-        hint: None,
+        hint,
     }
 }
 

@@ -95,7 +95,7 @@ impl Answering {
         let bank =
             Bank::open(arguments.bank.as_deref().expect("clap asks for --bank where there is no --adapter"))?;
         let mut asked = match &arguments.tasks[..] {
-            [] => bank.tasks()?.into_iter().map(|task| TaskRef { name: task.name, version: None }).collect(),
+            [] => all_tasks(&bank)?,
             named => named.to_vec(),
         };
         if let Some(twice) = (1..asked.len()).find(|place| asked[..*place].contains(&asked[*place])) {
@@ -127,6 +127,15 @@ impl Answering {
             .map(|(name, version, _)| Ok(bank.load(name, version, &model)?))
             .collect::<Result<_, Failure>>()?;
         Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
+    }
+}
+
+/// The newest version of every task. That one of them is broken is told at once: its answers would be missing without a word.
+fn all_tasks(bank: &Bank) -> Result<Vec<TaskRef>, Failure> {
+    let mut list = bank.list()?;
+    match list.broken.pop() {
+        Some(broken) => Err(broken.error.into()),
+        None => Ok(list.tasks.into_iter().map(|task| TaskRef { name: task.name, version: None }).collect()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use grafter::bank::{Resident, TaskName, TaskRef, Version};
+use grafter::bank::{CacheError, Resident, TaskName, TaskRef, Version};
 use grafter::batch::TokenIds;
 use grafter::data::Row;
 use grafter::predict::{PredictError, Prediction, are_numbers, encode_for};
@@ -26,6 +26,8 @@ pub struct Question {
     /// Several questions may share a row.
     pub row: Arc<Row>,
     pub task: Resolved,
+    /// Whether a text that is too long is cut, or refused.
+    pub cut: bool,
 }
 
 /// What is known of an answered question.
@@ -34,8 +36,6 @@ pub struct Logits {
     pub adapter: Arc<Resident>,
     pub task: TaskName,
     pub logits: Vec<f32>,
-    /// Whether the text was cut.
-    pub truncated: bool,
 }
 
 /// An answer as it is told: what `grafter predict` prints, and what gave it.
@@ -100,7 +100,7 @@ pub async fn ask(
         match prepared {
             Ok(row) => {
                 call.counts.tokens += row.tokens.ids.len();
-                waiting.push((place, Arc::clone(&row.adapter), row.task.clone(), row.tokens.truncated));
+                waiting.push((place, Arc::clone(&row.adapter), row.task.clone()));
                 asked.push(row);
                 answers.push(None);
             }
@@ -115,9 +115,9 @@ pub async fn ask(
         return Err(HttpError::new(ErrorKind::TooLarge, message));
     }
     let logits = compute(server, asked, deadline).await?;
-    for ((place, adapter, task, truncated), logits) in waiting.into_iter().zip(logits) {
+    for ((place, adapter, task), logits) in waiting.into_iter().zip(logits) {
         answers[place] = Some(if are_numbers(&logits) {
-            Ok(Logits { adapter, task, logits, truncated })
+            Ok(Logits { adapter, task, logits })
         } else {
             server.metrics.row_error(&task);
             Err(HttpError::new(ErrorKind::NotANumber, PredictError::NotANumber.to_string()))
@@ -208,14 +208,22 @@ fn prepare_now(
     // Of a row that several tasks are asked for, by the length that it is cut to.
     let mut encoded: HashMap<(*const Row, usize), Arc<TokenIds>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
-    for Question { row, task } in &questions {
+    for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
             // Nobody reads this.
             prepared.push(Err(timeout(server)));
             continue;
         }
-        let adapter = adapters.entry(task.clone()).or_insert_with(|| load(server, task));
-        let asked = adapter.clone().and_then(|adapter| {
+        let adapter = match adapters.get(task) {
+            Some(adapter) => adapter.clone(),
+            None => {
+                let held = adapters.values().flatten().map(|adapter| adapter.bytes()).sum();
+                let adapter = load_beside(held, server, task);
+                adapters.insert(task.clone(), adapter.clone());
+                adapter
+            }
+        };
+        let asked = adapter.and_then(|adapter| {
             let manifest = adapter.manifest();
             let key = (Arc::as_ptr(row), manifest.max_length);
             let known = encoded.get(&key).filter(|_| row.text_b.is_some() == manifest.task.pair);
@@ -224,6 +232,11 @@ fn prepare_now(
                 None => Arc::new(encode_for(&server.model, &adapter, row).map_err(refused)?),
             };
             encoded.insert(key, Arc::clone(&tokens));
+            if tokens.truncated && !cut {
+                let message =
+                    format!("it has more than {} tokens, and is not to be cut", manifest.max_length);
+                return Err(HttpError::new(ErrorKind::TooLarge, message));
+            }
             Ok(Asked { tokens, adapter, task: task.task.clone() })
         });
         if asked.is_err() {
@@ -238,7 +251,22 @@ fn prepare_now(
 /// # Errors
 /// If it cannot be read, or there is no room for it.
 pub fn load(server: &Server, task: &Resolved) -> Result<Arc<Resident>, HttpError> {
-    Ok(server.cache.get(&server.bank, &task.task, &task.version, &server.model)?)
+    load_beside(0, server, task)
+}
+
+/// [`load`] for a request that holds adapters of some bytes already. Where there would be no room with nothing else in
+/// memory, asking again is of no use, and the answer says so.
+fn load_beside(held: u64, server: &Server, task: &Resolved) -> Result<Arc<Resident>, HttpError> {
+    let loaded = server.cache.get(&server.bank, &task.task, &task.version, &server.model);
+    loaded.map_err(|error| match error {
+        CacheError::Full { needed_bytes, max_bytes, .. } if held.saturating_add(needed_bytes) > max_bytes => {
+            let message = format!(
+                "the adapters of the request take more than the {max_bytes} bytes that there are for them"
+            );
+            HttpError::new(ErrorKind::TooLarge, message)
+        }
+        error => error.into(),
+    })
 }
 
 fn refused(error: PredictError) -> HttpError {

@@ -31,6 +31,9 @@ impl Keys {
         if admin.len() > 1 {
             return Err(usage("there are several admin keys, expected one".to_owned()));
         }
+        if admin.iter().any(|admin| api.contains(admin)) {
+            return Err(usage("the admin key is one of the API keys, expected another".to_owned()));
+        }
         let digests =
             |keys: Vec<String>| keys.iter().map(|key| sha256_hex(key.as_bytes())).collect::<Vec<_>>();
         Ok(Self { api: digests(api), admin: digests(admin).pop() })

@@ -1,9 +1,9 @@
 //! The bank's list of tasks as the server knows it: read at the start and on reload, replaced as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grafter::adapter::Manifest;
-use grafter::bank::{Bank, BankError, TaskEntry, TaskName, TaskRef, Version};
+use grafter::bank::{Bank, BankError, BrokenTask, TaskEntry, TaskName, TaskRef, Version};
 use grafter::metrics::Metric;
 use serde::Serialize;
 
@@ -19,6 +19,8 @@ pub struct CatalogTask {
 #[derive(Debug)]
 pub struct Catalog {
     pub tasks: BTreeMap<TaskName, CatalogTask>,
+    /// Tasks whose versions cannot be read.
+    broken: BTreeSet<TaskName>,
 }
 
 /// A task and one of its versions.
@@ -29,17 +31,24 @@ pub struct Resolved {
 }
 
 impl Catalog {
-    /// Reads the list; a task whose adapter is broken is in it. `broken` is told of each.
+    /// Reads the list; a task whose newest adapter is broken is in it. `tell_broken` is told of each that is, and of what lies
+    /// among the tasks and is none.
     /// # Errors
-    /// If the list itself cannot be read.
-    pub fn read(bank: &Bank, mut broken: impl FnMut(&TaskName, &BankError)) -> Result<Self, BankError> {
+    /// If the list as a whole cannot be read.
+    pub fn read(bank: &Bank, mut tell_broken: impl FnMut(&str, &BankError)) -> Result<Self, BankError> {
+        let list = bank.list()?;
         let mut tasks = BTreeMap::new();
-        for entry in bank.tasks()? {
+        for entry in list.tasks {
             let manifest = bank.manifest(&entry.name, &entry.newest().version);
-            let manifest = manifest.inspect_err(|error| broken(&entry.name, error)).ok();
+            let manifest = manifest.inspect_err(|error| tell_broken(entry.name.as_str(), error)).ok();
             tasks.insert(entry.name.clone(), CatalogTask { entry, manifest });
         }
-        Ok(Self { tasks })
+        let mut broken = BTreeSet::new();
+        for BrokenTask { name, error } in &list.broken {
+            tell_broken(name, error);
+            broken.extend(name.parse());
+        }
+        Ok(Self { tasks, broken })
     }
 
     /// Which version of which task is asked for.
@@ -52,11 +61,14 @@ impl Catalog {
 
     /// A task.
     /// # Errors
-    /// If the list does not have it.
+    /// If the list does not have it, or it is broken.
     pub fn task(&self, name: &TaskName) -> Result<&CatalogTask, BankError> {
-        self.tasks.get(name).ok_or_else(|| BankError::UnknownTask {
-            name: name.clone(),
-            known: self.tasks.keys().cloned().collect(),
+        self.tasks.get(name).ok_or_else(|| match self.broken.contains(name) {
+            true => BankError::BrokenTask { name: name.clone() },
+            false => {
+                let known = self.tasks.keys().cloned().collect();
+                BankError::UnknownTask { name: name.clone(), known }
+            }
         })
     }
 

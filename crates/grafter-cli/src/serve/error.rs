@@ -13,7 +13,7 @@ pub enum ErrorKind {
     Empty,
     /// No key, or a wrong one.
     Unauthorized,
-    /// A right key, but not the admin's.
+    /// A right key, but not the admin's; or a name that a server without keys does not go by.
     Forbidden,
     /// No such path.
     NotFound,

@@ -1,6 +1,7 @@
 //! The routes that tell of the bank and of the process, and those of its admin.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use grafter::bank::{TaskName, TaskRef, Version};
 use serde::Serialize;
@@ -28,8 +29,8 @@ pub struct Tasks {
 #[derive(Debug, Serialize)]
 pub struct Reloaded {
     pub tasks: usize,
-    /// Tasks of the list that cannot be read.
-    pub broken: Vec<TaskName>,
+    /// Tasks of the list that cannot be read, and what lies among them and is none.
+    pub broken: Vec<String>,
 }
 
 /// `/v1/admin/tasks/{name}/load`.
@@ -75,7 +76,7 @@ pub fn task(server: &Server, call: &Call) -> Result<TaskCard, HttpError> {
 pub async fn reload(server: &Arc<Server>, call: &mut Call) -> Result<Reloaded, HttpError> {
     call.nothing(&server.limits).await?;
     let here = Arc::clone(server);
-    let broken = blocking(move || here.reload()).await?.map_err(|error| {
+    let broken = blocking(server, call.deadline, move || here.reload()).await?.map_err(|error| {
         let message = format!("the list of tasks cannot be read, and the one before stays: {error}");
         HttpError::new(ErrorKind::BrokenTask, message).with_detail(error.to_string())
     })?;
@@ -87,7 +88,7 @@ pub async fn load(server: &Arc<Server>, call: &mut Call) -> Result<Loaded, HttpE
     call.nothing(&server.limits).await?;
     let task = resolved(server, call)?;
     let (here, asked) = (Arc::clone(server), task.clone());
-    let loaded = blocking(move || answers::load(&here, &asked)).await?;
+    let loaded = blocking(server, call.deadline, move || answers::load(&here, &asked)).await?;
     let loaded = loaded.map_err(|error| HttpError {
         message: error.detail.clone().unwrap_or_else(|| error.message.clone()),
         ..error
@@ -119,7 +120,14 @@ fn resolved(server: &Server, call: &Call) -> Result<Resolved, HttpError> {
     answers::resolve(&server.catalog(), &named(call)?)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HttpError> {
-    let failed = |_| HttpError::new(ErrorKind::Internal, "a fault of the server");
-    tokio::task::spawn_blocking(work).await.map_err(failed)
+/// Work that may block. It ends in any case; the call waits for it no longer than its deadline.
+async fn blocking<T: Send + 'static>(
+    server: &Server,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    match tokio::time::timeout_at(deadline.into(), tokio::task::spawn_blocking(work)).await {
+        Err(_) => Err(answers::timeout(server)),
+        Ok(done) => done.map_err(|_| HttpError::new(ErrorKind::Internal, "a fault of the server")),
+    }
 }

@@ -15,6 +15,7 @@ mod body;
 mod catalog;
 mod connection;
 mod error;
+mod hosts;
 mod info;
 mod limits;
 mod log;
@@ -32,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grafter::bank::{AdapterCache, Bank, BankError, TaskName, TaskRef, Version};
+use grafter::bank::{AdapterCache, Bank, BankError, TaskRef, Version};
 use grafter::model::Model;
 use tokio::net::TcpListener;
 
@@ -43,6 +44,7 @@ use crate::failure::Failure;
 use crate::terminal::counted;
 use auth::Keys;
 use catalog::Catalog;
+use hosts::Hosts;
 use limits::Limits;
 use log::{Log, Written};
 use metrics::Metrics;
@@ -64,6 +66,7 @@ pub struct Server {
     log: Log,
     limits: Limits,
     keys: Keys,
+    hosts: Hosts,
     default_task: Option<TaskRef>,
     draining: AtomicBool,
     /// Held while the list is read, so that an older one never comes after a newer.
@@ -76,6 +79,10 @@ impl Server {
     /// What needs no model comes first, so that a wrong flag is told at once.
     fn open(arguments: &Serve) -> Result<(Self, Written), Failure> {
         let keys = Keys::read(arguments)?;
+        let hosts = match arguments.host.is_loopback() && !keys.has_api_keys() {
+            true => Hosts::Local(arguments.allow_host.iter().map(|name| name.to_ascii_lowercase()).collect()),
+            false => Hosts::Any,
+        };
         let limits = Limits::of(arguments);
         let bank = Bank::open(&arguments.bank)?;
         let metrics = Arc::new(Metrics::new());
@@ -106,6 +113,7 @@ impl Server {
             log,
             limits,
             keys,
+            hosts,
         };
         Ok((server, written))
     }
@@ -116,12 +124,12 @@ impl Server {
     }
 
     /// Reads the list of tasks again; those of it that are broken. Adapters that no task has any more leave the memory.
-    fn reload(&self) -> Result<Vec<TaskName>, BankError> {
+    fn reload(&self) -> Result<Vec<String>, BankError> {
         let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let mut broken = Vec::new();
         let catalog = Catalog::read(&self.bank, |name, error| {
             self.log.event("broken_task", format_args!("`{name}`: {error}"));
-            broken.push(name.clone());
+            broken.push(name.to_owned());
         })?;
         self.metrics.set_tasks(catalog.tasks.keys());
         self.cache.retain(|version| catalog.has(version));

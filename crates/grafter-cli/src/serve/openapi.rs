@@ -110,12 +110,12 @@ fn kinds(route: &Route) -> Vec<ErrorKind> {
         Kind::NoRoom,
         Kind::Timeout,
     ];
-    let named = [Kind::Validation, Kind::UnknownTask];
+    let named = [Kind::Validation, Kind::UnknownTask, Kind::BrokenTask];
+    let of_version = [Kind::UnknownTask, Kind::UnknownVersion, Kind::BrokenTask];
     let mut kinds = vec![Kind::HeadersTooLarge, Kind::Internal];
     match route.access {
         Access::Open => {}
-        Access::Key => kinds.push(Kind::Unauthorized),
-        Access::Admin => kinds.extend([Kind::Unauthorized, Kind::Forbidden]),
+        Access::Key | Access::Admin => kinds.extend([Kind::Unauthorized, Kind::Forbidden]),
     }
     match route.id {
         RouteId::Predict | RouteId::PredictMany | RouteId::TeiPredict => {
@@ -123,12 +123,11 @@ fn kinds(route: &Route) -> Vec<ErrorKind> {
             kinds.extend(computing);
         }
         RouteId::Task => kinds.extend(named),
-        RouteId::Reload => kinds.extend([&reading[..], &[Kind::BrokenTask]].concat()),
+        RouteId::Reload => kinds.extend([&reading[..], &[Kind::BrokenTask, Kind::Timeout]].concat()),
         RouteId::Load => {
-            let more = [Kind::UnknownTask, Kind::UnknownVersion, Kind::BrokenTask, Kind::NoRoom];
-            kinds.extend([&reading[..], &more].concat());
+            kinds.extend([&reading[..], &of_version, &[Kind::NoRoom, Kind::Timeout]].concat());
         }
-        RouteId::Unload => kinds.extend([&reading[..], &[Kind::UnknownTask, Kind::UnknownVersion]].concat()),
+        RouteId::Unload => kinds.extend([&reading[..], &of_version].concat()),
         RouteId::Ready => kinds.push(Kind::Draining),
         RouteId::Tasks
         | RouteId::Live
@@ -344,7 +343,7 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ] }),
         ),
         ("Tasks", object(&[("tasks", list(&reference("Task")))])),
-        ("Reloaded", object(&[("tasks", count()), ("broken", list(&name))])),
+        ("Reloaded", object(&[("tasks", count()), ("broken", list(&text()))])),
         ("Loaded", object(&[("task", name.clone()), ("version", digest.clone()), ("bytes", count())])),
         ("Unloaded", object(&[("task", name), ("unloaded", list(&digest))])),
     ]

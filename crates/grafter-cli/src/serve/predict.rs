@@ -49,7 +49,8 @@ pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<To
                 at(HttpError::validation("it names no `task`, and neither does the request"))
             })?,
         };
-        questions.push(Question { row: Arc::new(input.texts.row(&server.limits).map_err(at)?), task });
+        let row = Arc::new(input.texts.row(&server.limits).map_err(at)?);
+        questions.push(Question { row, task, cut: true });
     }
     let answers = ask(server, questions, call, Partial::Refused).await?;
     Ok(Answers { answers: all(answers)?.into_iter().map(Logits::told).collect() })
@@ -64,12 +65,16 @@ pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answe
             check_rows(named.len(), "tasks", &server.limits)?;
             named.iter().map(|named| task_ref(named)).collect::<Result<_, _>>()?
         }
-        None => catalog.tasks.keys().map(|name| TaskRef { name: name.clone(), version: None }).collect(),
+        None => {
+            check_rows(catalog.tasks.len(), "tasks", &server.limits)?;
+            catalog.tasks.keys().map(|name| TaskRef { name: name.clone(), version: None }).collect()
+        }
     };
     let row = Arc::new(body.input.row(&server.limits).map_err(|error| error.at("`input`"))?);
     let tasks: Vec<Resolved> =
         asked.iter().map(|asked| resolve(&catalog, asked)).collect::<Result<_, _>>()?;
-    let questions = tasks.iter().map(|task| Question { row: Arc::clone(&row), task: task.clone() }).collect();
+    let question = |task: &Resolved| Question { row: Arc::clone(&row), task: task.clone(), cut: true };
+    let questions = tasks.iter().map(question).collect();
     let answers = ask(server, questions, call, Partial::Answered).await?;
     let told = answers.into_iter().zip(tasks).map(|(answer, asked)| match answer {
         Ok(logits) => ToldOrNot::Told(logits.told()),
@@ -118,15 +123,10 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     check_rows(rows.len(), "inputs", &server.limits)?;
     let question = |(place, texts): (usize, TextOrPair)| {
         let row = texts.row(&server.limits).map_err(|error| at_input(error, place))?;
-        Ok(Question { row: Arc::new(row), task: task.clone() })
+        Ok(Question { row: Arc::new(row), task: task.clone(), cut: body.truncate != Some(false) })
     };
     let questions = rows.into_iter().enumerate().map(question).collect::<Result<_, HttpError>>()?;
     let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
-    if let Some(place) = answers.iter().position(|answer| answer.truncated && body.truncate == Some(false)) {
-        let most = answers[place].adapter.manifest().max_length;
-        let message = format!("`inputs[{place}]` has more than {most} tokens, and `truncate` is false");
-        return Err(HttpError::new(ErrorKind::TooLarge, message));
-    }
     let mut scores = answers.iter().map(|answer| tei_scores(answer, body.raw_scores));
     match scores.next() {
         Some(one) if !is_batch => Ok(TeiAnswer::One(one)),

@@ -182,7 +182,11 @@ async fn handle(
     call: &mut Call,
 ) -> Result<Content, HttpError> {
     // A path that is none is told to those alone who may ask at all.
-    server.keys.check(route.map_or(Access::Key, |route| route.access), &call.headers)?;
+    let access = route.map_or(Access::Key, |route| route.access);
+    server.keys.check(access, &call.headers)?;
+    if access != Access::Open {
+        server.hosts.check(&call.headers)?;
+    }
     let route = route.ok_or_else(|| HttpError::new(ErrorKind::NotFound, "there is no such path"))?;
     if method != route.method && !(*method == Method::HEAD && route.method == "GET") {
         return Err(HttpError::new(ErrorKind::MethodNotAllowed, format!("expected {}", route.method)));

@@ -122,6 +122,24 @@ fn a_changed_task_is_found_and_named_and_the_others_are_not() {
     place.write("texts.txt", "a good film\n");
     let refused = place.run(&["predict", "--bank=bank", "--input=texts.txt"]);
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    // Nor by one whose versions cannot be read. It stands in no other's way.
+    place.write("bank/tasks/spam/task.json", "{");
+    let refused = place.run(&["predict", "--bank=bank", "--input=texts.txt"]);
+    assert!(refused.stderr.contains("spam/task.json"), "{}", refused.stderr);
+    place.run(&["predict", "--bank=bank", "--input=texts.txt", "--tasks=reviews"]).succeeded();
+    let list = place.run_bare(&["bank", "list", "bank"]).succeeded();
+    assert!(list.stdout.contains("reviews") && !list.stdout.contains("spam"), "{}", list.stdout);
+    assert!(list.stderr.contains("warning: `spam` cannot be read"), "{}", list.stderr);
+    let json = place.run_bare(&["bank", "list", "bank", "--json"]).succeeded().json();
+    assert_eq!(
+        (json["tasks"].as_array().unwrap().len(), &json["broken"][0]["name"]),
+        (1, &Value::from("spam"))
+    );
+    let verified = place.run(&["bank", "verify", "bank"]);
+    assert_eq!(verified.code, Some(1));
+    assert!(verified.stdout.contains("\nspam  CHANGED  "), "{}", verified.stdout);
+    let nested = place.run_bare(&["inspect", "bank"]);
+    assert!(nested.stderr.contains("hint: it is a bank"), "{}", nested.stderr);
 }
 
 #[test]
@@ -341,7 +359,7 @@ fn a_sequence_shows_what_is_left_of_each_task() {
     }
     let score =
         |matrix: usize, after: usize, task: usize| matrices[matrix]["scores"][after][task].as_f64().unwrap();
-    // With adapters to the last digit; with one model for all, the first task's answers have moved.
+    // To the last digit.
     for task in 0..2 {
         for after in task..3 {
             assert_eq!(score(0, after, task), score(0, task, task));
@@ -360,6 +378,56 @@ fn a_sequence_shows_what_is_left_of_each_task() {
     assert_eq!(again.code, Some(2));
     assert!(again.stderr.contains("the bank has a task `reviews`"), "{}", again.stderr);
     assert_eq!(again.stdout, "");
+}
+
+/// A bank in which the first two tasks of the sequence were trained before something ended it.
+#[test]
+fn a_sequence_that_was_interrupted_goes_on_where_it_was() {
+    let flags = ["train", "--bank=bank", "--no-fine-tuning", "--epochs=3", "--batch-size=4", "--sequence"];
+    let run = |place: &Place, more: &[&str]| place.run(&[&flags[..], more, &QUICK].concat());
+    let numbers = |place: &Place| std::fs::read_to_string(place.path("bank.forgetting.json")).unwrap();
+    let whole = with_sequence();
+    run(&whole, &["tasks.toml"]).succeeded();
+
+    let place = with_sequence();
+    let third = TASKS.find("[[task]]\nname = \"rating\"").unwrap();
+    place.write("begun.toml", &TASKS[..third]);
+    run(&place, &["begun.toml"]).succeeded();
+    let refused = run(&place, &["tasks.toml"]);
+    assert!(refused.stderr.contains("hint: `--continue` goes on"), "{}", refused.stderr);
+    let refused = run(&place, &["tasks.toml", "--continue", "--seed=7"]);
+    assert!(refused.stderr.contains("the bank's task `reviews` was trained otherwise"), "{}", refused.stderr);
+    // The second was trained and not scored yet.
+    let both = numbers(&place);
+    let mut matrices: Value = serde_json::from_str(&both).unwrap();
+    for field in ["tasks", "scores"] {
+        matrices[0][field].as_array_mut().unwrap().pop();
+    }
+    place.write("bank.forgetting.json", matrices.to_string());
+    run(&place, &["begun.toml", "--continue"]).succeeded();
+    assert_eq!(numbers(&place), both);
+
+    std::fs::remove_file(place.path("bank.forgetting.json")).unwrap();
+    let refused = run(&place, &["tasks.toml", "--continue"]);
+    assert!(refused.stderr.contains("lacks the scores of 2"), "{}", refused.stderr);
+    place.write("bank.forgetting.json", both.replace("\"reviews\"", "\"others\""));
+    let refused = run(&place, &["tasks.toml", "--continue"]);
+    assert!(refused.stderr.contains("is of other tasks"), "{}", refused.stderr);
+    place.write("bank.forgetting.json", "[]");
+    let refused = run(&place, &["tasks.toml", "--continue"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    assert!(refused.stderr.contains("holds no scores"), "{}", refused.stderr);
+
+    place.write("bank.forgetting.json", &both);
+    let done = run(&place, &["tasks.toml", "--continue"]).succeeded();
+    assert!(done.stdout.starts_with("3 of 3: rating"), "{}", done.stdout);
+    assert_eq!(numbers(&place), numbers(&whole));
+    let versions = |place: &Place| place.run_bare(&["bank", "list", "bank"]).succeeded().stdout;
+    assert_eq!(versions(&place), versions(&whole));
+    // All is done.
+    let again = run(&place, &["tasks.toml", "--continue"]).succeeded();
+    assert!(!again.stdout.contains("of 3: "), "{}", again.stdout);
+    assert_eq!(numbers(&place), numbers(&whole));
 }
 
 #[test]

@@ -118,9 +118,10 @@ impl Server {
 
     /// A request whose answer is held against the document.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let host = if headers.iter().any(|(name, _)| *name == "Host") { "" } else { "Host: localhost\r\n" };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         let answer = self.raw(&[head.as_bytes(), body].concat());
@@ -146,7 +147,7 @@ impl Server {
     pub fn document(&self) -> &Value {
         self.document.get_or_init(|| {
             let head = format!(
-                "GET /openapi.json HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n"
+                "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n"
             );
             self.raw(head.as_bytes()).json()
         })

@@ -94,7 +94,7 @@ fn requests_that_are_wrong_are_refused_with_a_reason() {
     assert_eq!(server.get(&target).status, 431);
     // A body in chunks is counted as it comes.
     let mut chunked =
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n\
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
                         Transfer-Encoding: chunked\r\n\r\n"
             .to_vec();
     for _ in 0..20 {
@@ -108,10 +108,10 @@ fn requests_that_are_wrong_are_refused_with_a_reason() {
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-        b"GET / HTTP/1.1\r\nHost: a\r\nBad\x00Header: x\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nBad\x00Header: x\r\n\r\n",
         b"\r\n\r\n\r\n\r\n",
     ] {
         let mut stream = server.connect();
@@ -125,7 +125,7 @@ fn requests_that_are_wrong_are_refused_with_a_reason() {
             String::from_utf8_lossy(&answer)
         );
     }
-    let mut huge = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    let mut huge = b"GET / HTTP/1.1\r\nHost: localhost\r\n".to_vec();
     huge.extend(format!("X: {}\r\n\r\n", "y".repeat(200_000)).bytes());
     let mut stream = server.connect();
     let _ = stream.write_all(&huge);
@@ -165,13 +165,13 @@ fn clients_that_are_slow_are_cut() {
     assert!(began.elapsed().as_secs() < 30);
     let mut stream = server.connect();
     stream
-        .write_all(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        .write_all(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
         .unwrap();
     let answer = super::client::read_answer(&mut stream).unwrap();
     assert_eq!((answer.status, answer.error_type().as_str()), (408, "SlowRequest"));
     // A connection that asks for nothing more is closed too.
     let mut idle = server.connect();
-    idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let answer = super::client::read_answer(&mut idle).unwrap();
     assert_eq!(answer.status, 200);
 }
@@ -218,5 +218,11 @@ fn a_broken_adapter_is_the_concern_of_its_task_alone() {
     let tasks: Value = server.get("/v1/tasks").json();
     assert_eq!(tasks["tasks"].as_array().unwrap().len(), 4);
     assert_eq!(ask("stars").status, 500);
+    assert_eq!(ask("reviews").status, 200);
+    // And one whose versions cannot be read is told from one that does not exist.
+    std::fs::write(server.path().join("bank/tasks/spam/task.json"), "{").unwrap();
+    assert_eq!(server.admin("/v1/admin/reload").json()["broken"], json!(["stars", "spam"]));
+    assert_eq!((ask("spam").status, ask("spam").error_type().as_str()), (500, "BrokenTask"));
+    assert_eq!(server.get("/v1/tasks/spam").status, 500);
     assert_eq!(ask("reviews").status, 200);
 }

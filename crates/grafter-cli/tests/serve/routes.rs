@@ -126,6 +126,7 @@ fn clients_of_text_embeddings_inference_are_answered() {
     assert_eq!(server.post("/predict", &json!({ "inputs": long })).status, 200);
     let uncut = server.post("/predict", &json!({ "inputs": long, "truncate": false }));
     assert_eq!((uncut.status, uncut.error_type().as_str()), (413, "TooLarge"));
+    assert_eq!(uncut.json()["error"], "`inputs[0]`: it has more than 32 tokens, and is not to be cut");
     for inputs in
         [json!([]), json!([[]]), json!([["a", "b", "c"]]), json!(["a", "b", "c"]), json!(7), json!(null)]
     {
@@ -196,13 +197,18 @@ fn an_admin_reloads_loads_and_unloads() {
     let answers = server.post("/v1/predict", &body).json()["answers"].clone();
     assert_eq!((&answers[0]["version"], &answers[1]["version"]), (&json!(second), &json!(first)));
     assert_eq!(server.admin(&format!("/v1/admin/tasks/{old}/unload")).json()["unloaded"], json!([first]));
-    // A list that cannot be read changes nothing.
+    // What is no task is told, and stands in no other's way.
     std::fs::create_dir(server.path().join("bank/tasks/No Task")).unwrap();
+    assert_eq!(server.admin("/v1/admin/reload").json(), json!({ "tasks": 4, "broken": ["No Task"] }));
+    std::fs::remove_dir(server.path().join("bank/tasks/No Task")).unwrap();
+    // A list that cannot be read changes nothing.
+    let (tasks, aside) = (server.path().join("bank/tasks"), server.path().join("aside"));
+    std::fs::rename(&tasks, &aside).unwrap();
     let failed = server.admin("/v1/admin/reload");
-    assert!(failed.status >= 400, "{}", failed.text());
+    assert_eq!((failed.status, failed.error_type().as_str()), (500, "BrokenTask"));
+    std::fs::rename(&aside, &tasks).unwrap();
     assert_eq!(version(&server, "reviews"), second);
     assert_eq!(server.post("/v1/predict", &body).json()["answers"], answers);
-    std::fs::remove_dir(server.path().join("bank/tasks/No Task")).unwrap();
     // What left the bank is gone after a reload.
     std::fs::rename(server.path().join("bank/tasks/spam"), server.path().join("spam")).unwrap();
     assert_eq!(server.admin("/v1/admin/reload").json()["tasks"], 3);
@@ -290,12 +296,16 @@ fn keys_come_from_files_and_a_server_that_should_have_some_has_some() {
     let server = Server::start_in(folder, &["--api-key-file=keys"], &[]);
     let status = |key| asked_with(&server, "/v1/tasks", "GET", key).status;
     assert_eq!([None, Some("first-key"), Some(API_KEY), Some("first-ke")].map(status), [401, 200, 200, 401]);
-    for (content, told) in
-        [("\n \n", "holds no key"), ("a key\n", "key 1 has a character"), ("ok\nk\u{e9}y", "key 2")]
-    {
+    for (content, told) in [
+        ("\n \n", "holds no key"),
+        ("a key\n", "key 1 has a character"),
+        ("ok\nk\u{e9}y", "key 2"),
+        ("ok\nchief", "the admin key is one of the API keys"),
+    ] {
         std::fs::write(server.path().join("keys"), content).unwrap();
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_grafter"))
             .args(["serve", "--bank=bank", "--port=0", "--api-key-file=keys"])
+            .env("GRAFTER_ADMIN_KEY", "chief")
             .current_dir(server.path())
             .output()
             .unwrap();
@@ -303,6 +313,32 @@ fn keys_come_from_files_and_a_server_that_should_have_some_has_some() {
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.contains(told), "{stderr}");
     }
+}
+
+/// A page that lets its own name point at this machine is not let in by the browser of who runs the server.
+#[test]
+fn a_server_without_keys_goes_by_names_of_its_machine() {
+    let server = Server::start(&["--allow-host=Model.example"]);
+    let status =
+        |server: &Server, host: &str, path: &str| server.request("GET", path, &[("Host", host)], b"").status;
+    for (host, expected) in [
+        ("localhost:8080", 200),
+        ("127.0.0.1", 200),
+        ("model.example", 200),
+        ("rebound.example", 403),
+        ("localhost.rebound.example:80", 403),
+    ] {
+        assert_eq!(status(&server, host, "/v1/tasks"), expected, "{host}");
+        assert_eq!(status(&server, host, "/health/live"), 200, "{host}");
+    }
+    let refused = server.request("GET", "/v1/tasks", &[("Host", "rebound.example")], b"");
+    assert_eq!(refused.error_type(), "Forbidden");
+    // A key is something that no other page has.
+    let keys = [("GRAFTER_API_KEYS", API_KEY)];
+    let server = Server::start_in(bank::folder(), &[], &keys);
+    let value = format!("Bearer {API_KEY}");
+    let headers = [("Host", "model.example"), ("Authorization", value.as_str())];
+    assert_eq!(server.request("GET", "/v1/tasks", &headers, b"").status, 200);
 }
 
 #[test]
@@ -352,7 +388,7 @@ fn pages_and_documents_tell_of_every_route() {
             assert!(!page.text().contains(outside), "{path}: {outside}");
         }
     }
-    let head = server.raw(b"HEAD /v1/tasks HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let head = server.raw(b"HEAD /v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert_eq!((head.status, head.body.len()), (200, 0));
     let id = server.request("GET", "/health/live", &[("X-Request-Id", "my-id.7")], b"");
     assert_eq!(id.headers["x-request-id"], "my-id.7");

@@ -18,7 +18,7 @@ use super::parameters::{TaskLayout, TaskParameters};
 use super::{AdapterConfig, Method, Pooling, UnfitLayers, card};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
-use crate::durable::{TEMPORARY, sync_folder};
+use crate::durable::{TEMPORARY, parent_of, sync_folder};
 use crate::encoder::EncoderConfig;
 use crate::model::Model;
 use crate::tensors::{self, TensorProblem};
@@ -264,14 +264,6 @@ pub fn check_target(folder: &Path, overwrite: bool) -> Result<(), AdapterError> 
     match names.into_iter().find(|name| !belongs(name)) {
         Some(name) => Err(AdapterError::ForeignFile { path, name }),
         None => writable_parent(folder),
-    }
-}
-
-/// The folder that a target lies in.
-pub fn parent_of(folder: &Path) -> &Path {
-    match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -12,9 +12,7 @@ mod parameters;
 pub use config::{AdapterActivation, AdapterConfig, Pooling, UnfitLayers};
 pub use error::AdapterError;
 pub(crate) use folder::weights_digest;
-pub use folder::{
-    Adapter, CARD_FILE, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target, parent_of, read_manifest,
-};
+pub use folder::{Adapter, CARD_FILE, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest};
 pub use list::{Lowest, ParameterList, ParameterSpec, Place, Projection, Role, Site};
 pub use manifest::{
     BaseDifference, BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord,

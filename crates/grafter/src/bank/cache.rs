@@ -111,6 +111,11 @@ impl Entry {
     fn is_read(&self) -> bool {
         matches!(self.slot.read.get(), Some(Ok(_)))
     }
+
+    /// The adapter, where nobody uses it.
+    fn idle(&self) -> Option<&Arc<Resident>> {
+        self.slot.read.get()?.as_ref().ok().filter(|resident| Arc::strong_count(resident) == 1)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -228,12 +233,12 @@ impl AdapterCache {
         if bytes > self.max_bytes {
             return Err(CacheError::TooLarge { needed_bytes: bytes, max_bytes: self.max_bytes });
         }
-        while self.used.load(Ordering::SeqCst).saturating_add(bytes) > self.max_bytes {
-            if !entries.evict() {
-                let used_bytes = self.used.load(Ordering::SeqCst);
-                return Err(CacheError::Full { needed_bytes: bytes, used_bytes, max_bytes: self.max_bytes });
-            }
+        let used_bytes = self.used.load(Ordering::SeqCst);
+        // Nothing goes where all that may go would not be enough.
+        if used_bytes.saturating_sub(entries.idle_bytes()).saturating_add(bytes) > self.max_bytes {
+            return Err(CacheError::Full { needed_bytes: bytes, used_bytes, max_bytes: self.max_bytes });
         }
+        while self.used.load(Ordering::SeqCst).saturating_add(bytes) > self.max_bytes && entries.evict() {}
         let charge = Mutex::new(Some(Charge::new(bytes, &self.used)));
         let slot = Arc::new(Slot { charge, read: OnceLock::new() });
         let entry = Entry { slot: Arc::clone(&slot), asked: entries.questions };
@@ -248,11 +253,15 @@ impl AdapterCache {
 }
 
 impl Entries {
+    /// Bytes of those that nobody uses.
+    fn idle_bytes(&self) -> u64 {
+        self.by_version.values().filter_map(Entry::idle).map(|resident| resident.bytes()).sum()
+    }
+
     /// Takes out what was asked for longest ago of those that nobody uses: the others would free nothing.
     fn evict(&mut self) -> bool {
-        let idle = |entry: &Entry| matches!(entry.slot.read.get(), Some(Ok(resident)) if Arc::strong_count(resident) == 1);
-        let oldest =
-            self.by_version.iter().filter(|(_, entry)| idle(entry)).min_by_key(|(_, entry)| entry.asked);
+        let idle = self.by_version.iter().filter(|(_, entry)| entry.idle().is_some());
+        let oldest = idle.min_by_key(|(_, entry)| entry.asked);
         let Some(version) = oldest.map(|(version, _)| version.clone()) else { return false };
         self.by_version.remove(&version);
         self.evictions += 1;

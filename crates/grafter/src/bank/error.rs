@@ -30,6 +30,12 @@ pub enum BankError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process has changed the bank for as long as this one waited.
+    #[error("`{}` is in use by another process", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The place of a new bank is taken.
     #[error("`{}` exists and is not empty", path.display())]
     Exists {
@@ -100,6 +106,12 @@ pub enum BankError {
         /// The tasks that it has.
         known: Vec<TaskName>,
     },
+    /// The list of the task's versions could not be read when the bank was.
+    #[error("the bank's task `{name}` cannot be read")]
+    BrokenTask {
+        /// The task.
+        name: TaskName,
+    },
     /// The task has no such version, or the digits fit several.
     #[error("{} version of the bank's task is `{asked}`", if *several { "more than one" } else { "no" })]
     UnknownVersion {
@@ -126,6 +138,10 @@ impl BankError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotABank { path } => Some(format!("`grafter bank init {}` makes one", path.display())),
+            Self::InUse { path } => Some(format!(
+                "no change of a bank takes long: find the process that holds `{}`",
+                path.join("lock").display()
+            )),
             Self::TaskExists { name } => Some(format!(
                 "`--new-version` adds a version, which becomes what `{name}` means; the earlier one stays"
             )),

@@ -13,9 +13,11 @@
 //! which a process or the machine ends, each task is there as it was or not at all. Nothing that belongs to one task is
 //! written for another. Readers take no lock.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,9 @@ const PROBES_FILE: &str = "probes.json";
 const TASKS: &str = "tasks";
 const INCOMING: &str = "incoming";
 const LOCK_FILE: &str = "lock";
+/// How long another process may change the bank before one that waits gives up: far longer than writing an adapter takes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The content of `bank.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +94,24 @@ impl TaskEntry {
             }),
         }
     }
+}
+
+/// What a bank holds.
+#[derive(Debug, Default)]
+pub struct TaskList {
+    /// The tasks, by their names.
+    pub tasks: Vec<TaskEntry>,
+    /// Tasks whose `task.json` cannot be read, and what lies among the tasks and is none; by their names.
+    pub broken: Vec<BrokenTask>,
+}
+
+/// A task that cannot be read, or what lies in the place of one.
+#[derive(Debug)]
+pub struct BrokenTask {
+    /// The name of the folder or file.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: BankError,
 }
 
 /// Whether a task may have come before.
@@ -183,12 +206,12 @@ impl Bank {
         Err(BankError::OtherBase { path: self.path.clone(), base, part, expected, found })
     }
 
-    /// All tasks, by their names.
+    /// All tasks.
     /// # Errors
-    /// If the folder cannot be read, or something in it is no task.
-    pub fn tasks(&self) -> Result<Vec<TaskEntry>, BankError> {
+    /// If their folder cannot be read. What is wrong with one of them is no error but stands in the list.
+    pub fn list(&self) -> Result<TaskList, BankError> {
         let folder = self.path.join(TASKS);
-        let mut tasks = Vec::new();
+        let mut list = TaskList::default();
         for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
             let name = entry.map_err(io_error("read", &folder))?.file_name();
             let name = name.to_string_lossy();
@@ -196,31 +219,38 @@ impl Bank {
             if name.starts_with('.') {
                 continue;
             }
-            let name: TaskName = name.parse().map_err(|error: NameError| BankError::Record {
+            let parsed = name.parse().map_err(|error: NameError| BankError::Record {
                 path: folder.join(&*name),
                 reason: error.to_string(),
-            })?;
-            // Gone since the folder was read.
-            tasks.extend(self.read_task(&name)?);
+            });
+            match parsed.and_then(|name| self.find_task(&name)) {
+                // None is gone since the folder was read.
+                Ok(task) => list.tasks.extend(task),
+                Err(error) => list.broken.push(BrokenTask { name: name.into_owned(), error }),
+            }
         }
-        tasks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(tasks)
+        list.tasks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        list.broken.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
     }
 
     /// A task.
     /// # Errors
     /// If the bank does not have it.
     pub fn task(&self, name: &TaskName) -> Result<TaskEntry, BankError> {
-        match self.read_task(name)? {
+        match self.find_task(name)? {
             Some(task) => Ok(task),
             None => {
-                let known = self.tasks()?.into_iter().map(|task| task.name).collect();
+                let known = self.list()?.tasks.into_iter().map(|task| task.name).collect();
                 Err(BankError::UnknownTask { name: name.clone(), known })
             }
         }
     }
 
-    fn read_task(&self, name: &TaskName) -> Result<Option<TaskEntry>, BankError> {
+    /// A task, if the bank has it.
+    /// # Errors
+    /// If its `task.json` cannot be read.
+    pub fn find_task(&self, name: &TaskName) -> Result<Option<TaskEntry>, BankError> {
         let file = self.folder_of(name).join(TASK_FILE);
         let task: TaskEntry = match read(&file) {
             Err(BankError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -249,7 +279,7 @@ impl Bank {
             });
         }
         let _lock = self.lock()?;
-        let known = self.read_task(name)?;
+        let known = self.find_task(name)?;
         if known.is_some() && add == Add::New {
             return Err(BankError::TaskExists { name: name.clone() });
         }
@@ -337,7 +367,7 @@ impl Bank {
         self.path.join(TASKS).join(name.as_str())
     }
 
-    /// Waits until no other process changes the bank, and clears what one left that did not end well.
+    /// Waits until no other process changes the bank, though not without end, and clears what one left that did not end well.
     fn lock(&self) -> Result<File, BankError> {
         let lock = lock(&self.path)?;
         for folder in [TASKS, INCOMING] {
@@ -397,8 +427,15 @@ fn lock(path: &Path) -> Result<File, BankError> {
     let file = path.join(LOCK_FILE);
     let open = File::options().create(true).truncate(false).write(true).open(&file);
     let lock = open.map_err(io_error("write", &file))?;
-    lock.lock().map_err(io_error("lock", &file))?;
-    Ok(lock)
+    let ends = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < ends => sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(BankError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &file)(source)),
+        }
+    }
 }
 
 fn check_digest(file: &Path, expected: &str) -> Result<(), BankError> {

@@ -12,7 +12,7 @@ mod verify;
 
 pub use cache::{AdapterCache, CacheError, CacheUsage, Resident};
 pub use error::BankError;
-pub use folder::{Add, Bank, BankRecord, Incoming, TaskEntry, VersionEntry};
+pub use folder::{Add, Bank, BankRecord, BrokenTask, Incoming, TaskEntry, TaskList, VersionEntry};
 pub use name::{MAX_NAME, MIN_DIGITS, NameError, TaskName, TaskRef, Version};
 pub use probes::{Answered, PROBES, Probe, Probes, generated_rows, rows_of};
 pub use verify::{Verdict, Verified};

@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::predict::{PredictError, row_logits};
 use crate::random::Random;
 
-/// Logits that differ by more are not those of another processor that rounds in another way: the sums of a dozen layers in
+/// Logits that differ by more are not those of a processor, or a version of the program, that rounds in another way: the sums of a dozen layers in
 /// single precision stay far below it.
 const ROUNDING: f32 = 1e-3;
 
@@ -23,6 +23,9 @@ pub const PROBES: usize = 16;
 /// The content of `probes.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probes {
+    /// The program and its version that answered.
+    #[serde(default)]
+    pub tool: String,
     /// The processor that answered, as far as it decides bits.
     pub processor: String,
     /// The texts with their answers.
@@ -50,11 +53,11 @@ pub enum Answered {
         /// How many numbers were compared.
         logits: usize,
     },
-    /// They were made on a kind of processor that rounds in another way, and differ from what this one answers by no more
-    /// than that explains.
-    OtherProcessor {
-        /// That processor.
-        processor: String,
+    /// They were made by another version of the program, or on a kind of processor that rounds in another way, and differ
+    /// from what is answered here by no more than that explains.
+    Similar {
+        /// That program and that processor.
+        answered_by: String,
         /// The largest difference of two numbers.
         largest_difference: f32,
     },
@@ -82,7 +85,8 @@ impl Probes {
             text_b: row.borrow().text_b.clone(),
             logits: logits.iter().map(|logit| format!("{:08x}", logit.to_bits())).collect(),
         };
-        Ok(Self { processor: processor(), probes: rows.iter().zip(&answers).map(probe).collect() })
+        let tool = format!("grafter {}", env!("CARGO_PKG_VERSION"));
+        Ok(Self { tool, processor: processor(), probes: rows.iter().zip(&answers).map(probe).collect() })
     }
 
     /// Asks the task again.
@@ -95,8 +99,10 @@ impl Probes {
             return Ok(Answered::Same { logits: self.probes.iter().map(|probe| probe.logits.len()).sum() });
         };
         let largest_difference = largest_difference(self, &now);
-        Ok(if self.processor != now.processor && largest_difference <= ROUNDING {
-            Answered::OtherProcessor { processor: self.processor.clone(), largest_difference }
+        let elsewhere = self.processor != now.processor || self.tool != now.tool;
+        Ok(if elsewhere && largest_difference <= ROUNDING {
+            let answered_by = format!("{} on {}", self.tool, self.processor);
+            Answered::Similar { answered_by, largest_difference }
         } else {
             Answered::Changed { probe, largest_difference }
         })

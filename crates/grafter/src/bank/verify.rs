@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::error::BankError;
-use super::folder::{Bank, TaskEntry, VersionEntry};
+use super::folder::{Bank, BrokenTask, TaskEntry, VersionEntry};
 use super::name::{TaskName, Version};
 use super::probes::Answered;
 use crate::model::Model;
@@ -12,10 +12,10 @@ use crate::model::Model;
 /// What was found of one version.
 #[derive(Debug)]
 pub struct Verified {
-    /// The task.
-    pub name: TaskName,
-    /// The version.
-    pub version: Version,
+    /// The task, or what lies in the place of one.
+    pub name: String,
+    /// The version; none where the versions themselves cannot be read.
+    pub version: Option<Version>,
     /// Whether the bare name means it.
     pub newest: bool,
     /// What the probes gave, or why they could not be asked: a file that is missing or another one.
@@ -28,8 +28,8 @@ pub struct Verified {
 pub enum Verdict {
     /// Nothing has changed.
     Same,
-    /// The files are the same; bits cannot be compared on this processor.
-    OtherProcessor,
+    /// The files are the same; bits cannot be compared on this processor, or by this version of the program.
+    Similar,
     /// The task has changed, or is broken.
     Changed,
 }
@@ -39,7 +39,7 @@ impl Verified {
     pub fn verdict(&self) -> Verdict {
         match &self.answered {
             Ok(Answered::Same { .. }) => Verdict::Same,
-            Ok(Answered::OtherProcessor { .. }) => Verdict::OtherProcessor,
+            Ok(Answered::Similar { .. }) => Verdict::Similar,
             Ok(Answered::Changed { .. }) | Err(_) => Verdict::Changed,
         }
     }
@@ -53,8 +53,13 @@ impl Bank {
     /// result.
     pub fn verify(&self, model: &Model, mut done: impl FnMut(&Verified)) -> Result<Vec<Verified>, BankError> {
         self.check_model(model)?;
+        let list = self.list()?;
         let mut all = Vec::new();
-        for task in self.tasks()? {
+        let mut tell = |verified: Verified| {
+            done(&verified);
+            all.push(verified);
+        };
+        for task in list.tasks {
             for entry in &task.versions {
                 let answered = self.ask_again(model, &task, entry);
                 if answered.is_err() && !self.has(&task.name, entry) {
@@ -62,11 +67,12 @@ impl Bank {
                     continue;
                 }
                 let newest = entry == task.newest();
-                let (name, version) = (task.name.clone(), entry.version.clone());
-                let verified = Verified { name, version, newest, answered };
-                done(&verified);
-                all.push(verified);
+                let (name, version) = (task.name.to_string(), Some(entry.version.clone()));
+                tell(Verified { name, version, newest, answered });
             }
+        }
+        for BrokenTask { name, error } in list.broken {
+            tell(Verified { name, version: None, newest: true, answered: Err(error) });
         }
         Ok(all)
     }

@@ -1,5 +1,6 @@
 //! AdamW (Kingma & Ba 2014; Loshchilov & Hutter 2017) over the flat vector of trained parameters.
 
+use grafter_nn::adamw::Update;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +46,11 @@ impl Moments {
     }
 }
 
+/// Numbers that one thread updates, or sums the squares of, at a time.
+const BLOCK: usize = 1 << 14;
+
 impl AdamW {
-    /// One update, in place:
+    /// One update, in place, with the gradients times `scale`:
     /// `m = β1 m + (1 - β1) g`, `v = β2 v + (1 - β2) g²`, `p -= rate · (m̂ / (√v̂ + eps) + decay · p)`.
     /// # Panics
     /// If values, gradients and moments differ in length.
@@ -54,7 +58,7 @@ impl AdamW {
         &self,
         specs: &[ParameterSpec],
         rate: f64,
-        gradients: &[f32],
+        (gradients, scale): (&[f32], f64),
         moments: &mut Moments,
         values: &mut [f32],
     ) {
@@ -68,51 +72,65 @@ impl AdamW {
             (1.0, 1.0)
         };
         // p -= step · m / (√v + eps'), with both corrections drawn out of the loop.
-        let step = (rate * correct2 / correct1) as f32;
-        let eps = (self.eps * correct2) as f32;
-        let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
-        let mut work = Vec::with_capacity(specs.len());
-        let (mut values, mut gradients) = (values, gradients);
-        let (mut means, mut squares) = (&mut moments.mean[..], &mut moments.square[..]);
+        let of_vectors = Update {
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            step: (rate * correct2 / correct1) as f32,
+            eps: (self.eps * correct2) as f32,
+            decay: 0.0,
+            scale: scale as f32,
+        };
+        let of_matrices = Update { decay: (rate * self.weight_decay) as f32, ..of_vectors };
         for spec in specs {
-            let decay = if spec.role.decays() { (rate * self.weight_decay) as f32 } else { 0.0 };
-            let count = spec.range.len();
-            let whole = "the specs cover the values in order";
-            let tensor = values.split_off_mut(..count).expect(whole);
-            let moments =
-                (means.split_off_mut(..count).expect(whole), squares.split_off_mut(..count).expect(whole));
-            work.push((tensor, gradients.split_off(..count).expect(whole), moments, decay));
+            let update = if spec.role.decays() { of_matrices } else { of_vectors };
+            let range = spec.range.clone();
+            let moments = moments.mean[range.clone()]
+                .par_chunks_mut(BLOCK)
+                .zip(moments.square[range.clone()].par_chunks_mut(BLOCK));
+            values[range.clone()]
+                .par_chunks_mut(BLOCK)
+                .zip(gradients[range].par_chunks(BLOCK))
+                .zip(moments)
+                .for_each(|((values, gradients), (means, squares))| {
+                    update.apply(gradients, means, squares, values);
+                });
         }
-        work.into_par_iter().for_each(|(values, gradients, (means, squares), decay)| {
-            let moments = means.iter_mut().zip(squares);
-            for ((value, gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
-                *mean = beta1 * *mean + (1.0 - beta1) * gradient;
-                *square = beta2 * *square + (1.0 - beta2) * gradient * gradient;
-                *value -= step * *mean / (square.sqrt() + eps) + decay * *value;
-            }
-        });
     }
 }
 
-/// Gradients whose squares are summed by one thread; the sums are added in order.
-const NORM_BLOCK: usize = 1 << 14;
+/// Blocks whose squares are summed side by side: each sum waits for its own last addition alone.
+const SIDE_BY_SIDE: usize = 8;
 
-/// Scales the gradients so that their norm is at most `max_norm`; returns the norm before.
-///
-/// The factor is `max_norm / (norm + 1e-6)`, as in PyTorch's `clip_grad_norm_`.
-pub fn clip_to_norm(gradients: &mut [f32], max_norm: f64) -> f64 {
-    let squares: Vec<f64> = gradients
-        .par_chunks(NORM_BLOCK)
-        .map(|block| block.iter().map(|gradient| f64::from(*gradient).powi(2)).sum())
+/// Norm of the gradients. The squares are summed block by block, and then the sums in their order.
+pub fn norm(gradients: &[f32]) -> f64 {
+    let square = |gradient: f32| f64::from(gradient).powi(2);
+    let sums: Vec<[f64; SIDE_BY_SIDE]> = gradients
+        .par_chunks(SIDE_BY_SIDE * BLOCK)
+        .map(|numbers| {
+            let mut sums = [0.0; SIDE_BY_SIDE];
+            if numbers.len() == SIDE_BY_SIDE * BLOCK {
+                let blocks: [&[f32]; SIDE_BY_SIDE] =
+                    std::array::from_fn(|block| &numbers[block * BLOCK..][..BLOCK]);
+                for index in 0..BLOCK {
+                    for (sum, block) in sums.iter_mut().zip(blocks) {
+                        *sum += square(block[index]);
+                    }
+                }
+            } else {
+                for (sum, block) in sums.iter_mut().zip(numbers.chunks(BLOCK)) {
+                    *sum = block.iter().map(|gradient| square(*gradient)).sum();
+                }
+            }
+            sums
+        })
         .collect();
-    let norm = squares.iter().sum::<f64>().sqrt();
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        gradients.par_chunks_mut(NORM_BLOCK).for_each(|block| {
-            block.iter_mut().for_each(|gradient| *gradient *= factor as f32);
-        });
-    }
-    norm
+    sums.as_flattened().iter().sum::<f64>().sqrt()
+}
+
+/// What gradients of a norm are multiplied by so that it is at most `max_norm`: `max_norm / (norm + 1e-6)`, as in PyTorch's
+/// `clip_grad_norm_`, or 1.
+pub fn clipping(norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
 }
 
 #[cfg(test)]
@@ -135,7 +153,7 @@ mod tests {
         let optimizer = AdamW { eps: 0.0, weight_decay: 0.5, ..AdamW::default() };
         let mut moments = Moments::zero(2);
         let mut values = [2.0, 2.0];
-        optimizer.update(&specs(), 0.1, &[3.0, -7.0], &mut moments, &mut values);
+        optimizer.update(&specs(), 0.1, (&[3.0, -7.0], 1.0), &mut moments, &mut values);
         assert!((values[0] - (2.0 - 0.1 - 0.1 * 0.5 * 2.0)).abs() < 1e-6, "{values:?}");
         assert!((values[1] - 2.1).abs() < 1e-6, "{values:?}");
     }
@@ -144,18 +162,25 @@ mod tests {
     fn without_correction_the_first_step_is_larger() {
         let optimizer = AdamW { eps: 0.0, weight_decay: 0.0, bias_correction: false, ..AdamW::default() };
         let mut values = [0.0, 0.0];
-        optimizer.update(&specs(), 0.1, &[5.0, 5.0], &mut Moments::zero(2), &mut values);
+        optimizer.update(&specs(), 0.1, (&[10.0, 10.0], 0.5), &mut Moments::zero(2), &mut values);
         let expected = -0.1 * 0.1 / 0.001f32.sqrt();
         assert!((values[0] - expected).abs() < 1e-5, "{values:?} {expected}");
     }
 
     #[test]
     fn clipping_scales_to_the_norm_and_leaves_small_gradients() {
-        let mut gradients = [3.0, 4.0];
-        assert_eq!(clip_to_norm(&mut gradients, 1.0), 5.0);
-        assert!((gradients[0] - 0.6).abs() < 1e-6 && (gradients[1] - 0.8).abs() < 1e-6);
-        let mut gradients = [0.3, 0.4];
-        clip_to_norm(&mut gradients, 1.0);
-        assert_eq!(gradients, [0.3, 0.4]);
+        let norm = norm(&[3.0, 4.0]);
+        assert_eq!(norm, 5.0);
+        assert!((clipping(norm, 1.0) - 0.2).abs() < 1e-6);
+        assert_eq!(clipping(norm, 6.0), 1.0);
+    }
+
+    #[test]
+    fn the_norm_of_many_gradients_is_that_of_one_sum() {
+        for count in [0, 1, BLOCK, BLOCK * SIDE_BY_SIDE - 1, BLOCK * SIDE_BY_SIDE * 2 + 3 * BLOCK + 5] {
+            let gradients: Vec<f32> = (0..count).map(|index| (index % 17) as f32 - 8.0).collect();
+            let squares: f64 = gradients.iter().map(|gradient| f64::from(*gradient).powi(2)).sum();
+            assert_eq!(norm(&gradients), squares.sqrt(), "whole numbers are summed exactly");
+        }
     }
 }

@@ -3,5 +3,5 @@
 mod adamw;
 mod schedule;
 
-pub use adamw::{AdamW, Moments, clip_to_norm};
+pub use adamw::{AdamW, Moments, clipping, norm};
 pub use schedule::LinearSchedule;

@@ -23,7 +23,7 @@ use crate::encoder::{Encoder, EncoderDropout};
 use crate::eval::Answers;
 use crate::gradient::{GradientEngine, Target};
 use crate::head;
-use crate::optim::{AdamW, LinearSchedule, clip_to_norm};
+use crate::optim::{AdamW, LinearSchedule, clipping, norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
 use crate::review::Reviewer;
@@ -420,14 +420,14 @@ impl Run<'_> {
             }
             None => self.engine.compute(encoder, task, &batch, &targets, &dropout),
         };
-        let grad_norm = clip_to_norm(gradients, options.max_grad_norm);
+        let grad_norm = norm(gradients);
         let learning_rate = schedule.rate(state.step);
         if loss.is_finite() && grad_norm.is_finite() {
             let (layout, values) = state.parameters.split_mut();
             options.optimizer.update(
                 layout.list().specs(),
                 learning_rate,
-                gradients,
+                (gradients, clipping(grad_norm, options.max_grad_norm)),
                 &mut state.moments,
                 values,
             );

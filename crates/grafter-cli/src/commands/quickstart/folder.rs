@@ -134,9 +134,7 @@ impl OutFolder {
     /// Whether an earlier quickstart made the task.
     fn check_task(&self, bank: &Bank, task: &Task) -> Result<bool, Failure> {
         let name = task.task_name();
-        let Some(found) = bank.tasks()?.into_iter().find(|found| found.name == name) else {
-            return Ok(false);
-        };
+        let Some(found) = bank.find_task(&name)? else { return Ok(false) };
         let recorded = self.record.written_by_quickstart.get(&task_key(&name));
         if found
             .versions

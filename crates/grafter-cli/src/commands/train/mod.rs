@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use grafter::adapter::{self, Companion, MANIFEST_FILE, WEIGHTS_FILE};
+use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::data::{LabelledFile, LabelledRows, Source};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
@@ -89,7 +89,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let dev = LabelledFile::read_eval(&dev_source, train.task())?;
     let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
-    options.train.budget.folder = Some(adapter::parent_of(target.path()).to_owned());
+    options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;
     super::refuse_output(&log, "--log", &[&train_source.path, &dev_source.path])?;

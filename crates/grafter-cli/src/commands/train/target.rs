@@ -47,7 +47,7 @@ impl Target {
     /// A task of a bank, whose name must be free unless the flags say otherwise.
     pub fn in_bank(bank: Bank, task: &TaskName, arguments: &Train) -> Result<Self, Failure> {
         let add = if arguments.new_version { Add::NewVersion } else { Add::New };
-        if add == Add::New && bank.tasks()?.iter().any(|known| known.name == *task) {
+        if add == Add::New && bank.find_task(task)?.is_some() {
             return Err(BankError::TaskExists { name: task.clone() }.into());
         }
         let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);

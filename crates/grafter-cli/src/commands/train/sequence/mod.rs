@@ -4,21 +4,24 @@
 //! After each training every task so far is read from the bank and scored anew, so that the matrix is measured and not
 //! concluded.
 
-use std::path::{Path, PathBuf};
+mod list;
+
+use std::path::Path;
 
 use grafter::adapter::{self, Method};
-use grafter::bank::{Bank, TaskName};
-use grafter::data::{LabelScheme, LabelledFile, LabelledRows, Source, TaskKind};
-use grafter::eval::{EvalError, evaluate};
+use grafter::bank::{Bank, BankError};
+use grafter::data::LabelledRows;
+use grafter::durable::{parent_of, write_file};
+use grafter::eval::evaluate;
 use grafter::forgetting::{ForgettingMatrix, SequentialFineTuning};
 use grafter::graft::{GraftError, GraftOptions, Grafted, graft_after};
-use grafter::metrics::{Metric, Scores, check_targets};
+use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::report;
 use grafter::report::train::{History, Texts, TrainReport};
 use grafter::train::{Ending, Observers, TrainError};
-use serde::Deserialize;
 
+use self::list::Task;
 use super::super::{open_bank_model, print};
 use super::target::{Target, beside};
 use crate::Outcome;
@@ -28,63 +31,25 @@ use crate::interrupt;
 use crate::progress::TrainProgress;
 use crate::terminal::{aligned, counted, tell};
 
-/// The file of `--sequence`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    task: Vec<Entry>,
-}
-
-/// A task of the list; files are relative to the list's folder.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: TaskName,
-    train: PathBuf,
-    dev: PathBuf,
-    /// What is scored after each training; the dev rows if absent.
-    test: Option<PathBuf>,
-    #[serde(default = "classification")]
-    kind: TaskKind,
-    metric: Option<Metric>,
-}
-
-fn classification() -> TaskKind {
-    TaskKind::Classification
-}
-
-/// A task whose files were read through.
-struct Task {
-    name: TaskName,
-    metric: Metric,
-    train: (Source, LabelledFile),
-    dev: (Source, LabelledFile),
-    scored: LabelledFile,
-}
-
 pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let bank = Bank::open(arguments.bank.as_deref().expect("clap asks for --bank beside --sequence"))?;
-    let tasks = read(arguments, list)?;
-    let targets: Vec<Target> = tasks
-        .iter()
-        .map(|task| Target::in_bank(bank.clone(), &task.name, arguments))
-        .collect::<Result<_, _>>()?;
+    let tasks = list::read(arguments, list)?;
+    let done = if arguments.go_on { tasks_done(&bank, &tasks)? } else { 0 };
+    let targets = tasks[done..].iter().map(|task| Target::in_bank(bank.clone(), &task.name, arguments));
+    let targets: Vec<Target> = targets.collect::<Result<_, Failure>>().map_err(with_hint)?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
-    options.train.budget.folder = Some(adapter::parent_of(bank.path()).to_owned());
+    options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
+    let sequence = Sequence { arguments, bank: &bank, model: &model, tasks: &tasks };
+    let matrix = sequence.scored_so_far(done, &options)?;
     interrupt::listen();
-    let sequence = Sequence { arguments, model: &model, tasks: &tasks };
-    let Some(kept) = sequence.adapters(&bank, &targets, &options)? else { return Err(Failure::Interrupted) };
-    let mut matrices = vec![kept];
-    print(&matrix_text(&matrices[0]))?;
-    // What follows takes long, and what is known now must not go with it.
-    write_report(&bank, &tasks, &matrices)?;
+    let Some(kept) = sequence.adapters(&targets, &options, matrix)? else { return Err(Failure::Interrupted) };
+    print(&matrix_text(&kept))?;
     if !arguments.no_fine_tuning {
         let Some(tuned) = sequence.fine_tuning(&options)? else { return Ok(Outcome::Interrupted) };
         print(&matrix_text(&tuned))?;
-        matrices.push(tuned);
-        write_report(&bank, &tasks, &matrices)?;
+        write_report(&bank, &tasks, &[kept, tuned])?;
     }
     for end in REPORT_ENDS {
         print(&format!("report   {}\n", beside(bank.path(), end).display()))?;
@@ -92,8 +57,29 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
+/// How many of the first tasks the bank has.
+fn tasks_done(bank: &Bank, tasks: &[Task]) -> Result<usize, Failure> {
+    let mut done = 0;
+    while done < tasks.len() && bank.find_task(&tasks[done].name)?.is_some() {
+        done += 1;
+    }
+    Ok(done)
+}
+
+/// A task that is there may have been trained by this very sequence.
+fn with_hint(failure: Failure) -> Failure {
+    match failure {
+        Failure::Library(grafter::Error::Bank(error @ BankError::TaskExists { .. })) => {
+            let hint = "`--continue` goes on with a sequence that was interrupted".to_owned();
+            Failure::Usage { message: error.to_string(), hint: Some(hint) }
+        }
+        failure => failure,
+    }
+}
+
 /// What follows the bank's name in those of the page and of its numbers.
-const REPORT_ENDS: [&str; 2] = [".forgetting.html", ".forgetting.json"];
+const REPORT_ENDS: [&str; 2] = [".forgetting.html", NUMBERS_END];
+const NUMBERS_END: &str = ".forgetting.json";
 
 fn write_report(bank: &Bank, tasks: &[Task], matrices: &[ForgettingMatrix]) -> Result<(), Failure> {
     let rows =
@@ -102,73 +88,76 @@ fn write_report(bank: &Bank, tasks: &[Task], matrices: &[ForgettingMatrix]) -> R
     let numbers = serde_json::to_string_pretty(matrices).expect("matrices are plain data") + "\n";
     for (end, content) in REPORT_ENDS.into_iter().zip([page, numbers]) {
         let path = beside(bank.path(), end);
-        std::fs::write(&path, content).map_err(|source| Failure::Write { path: path.clone(), source })?;
+        write_file(&path, content.as_bytes())
+            .map_err(|source| Failure::Write { path: path.clone(), source })?;
     }
     Ok(())
 }
 
-/// Reads the list and every file that it names, so that the last task's fault is not found after hours.
-fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
-    let text =
-        std::fs::read_to_string(list).map_err(|source| Failure::Read { path: list.to_owned(), source })?;
-    let wrong = |message: String| Failure::Usage {
-        message: format!("`{}`: {message}", list.display()),
-        hint: Some(
-            "a task is `[[task]]` with `name`, `train`, `dev`, and perhaps `test`, `kind`, `metric`"
-                .to_owned(),
-        ),
-    };
-    let parsed: List = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    for (place, task) in parsed.task.iter().enumerate() {
-        if parsed.task[..place].iter().any(|earlier| earlier.name == task.name) {
-            return Err(wrong(format!("two tasks are called `{}`", task.name)));
-        }
-    }
-    if parsed.task.is_empty() {
-        return Err(wrong("no task".to_owned()));
-    }
-    let folder = list.parent().unwrap_or(Path::new("."));
-    let source = |file: &Path| arguments.rows.source(&folder.join(file));
-    parsed
-        .task
-        .into_iter()
-        .map(|entry| {
-            let (train, dev) = (source(&entry.train), source(&entry.dev));
-            let train_file = LabelledFile::read_train(&train, entry.kind)?;
-            let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
-            let dev_file = of_task(&dev)?;
-            let scored = of_task(&entry.test.as_deref().map_or(dev.clone(), source))?;
-            let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
-            let classes = match &train_file.task().scheme {
-                LabelScheme::Classes(labels) => labels.names().len(),
-                LabelScheme::Scores => 0,
-            };
-            metric.check(entry.kind, classes).map_err(EvalError::from)?;
-            for rows in [&dev_file, &scored] {
-                check_targets(metric, rows.targets()).map_err(EvalError::from)?;
-            }
-            Ok(Task { name: entry.name, metric, train: (train, train_file), dev: (dev, dev_file), scored })
-        })
-        .collect()
-}
-
 struct Sequence<'a> {
     arguments: &'a Train,
+    bank: &'a Bank,
     model: &'a Model,
     tasks: &'a [Task],
 }
 
 impl Sequence<'_> {
-    /// Trains every task into the bank; `None` if Ctrl-C ended it. What came into the bank before stays there.
+    /// The matrix of the tasks that an earlier process trained into the bank: as it wrote it, and of a task that it did not
+    /// come to score, scored now, since nothing was trained in between.
+    fn scored_so_far(&self, done: usize, options: &GraftOptions) -> Result<ForgettingMatrix, Failure> {
+        let method = format!("{}, each task with its own adapter", options.method);
+        let mut matrix = ForgettingMatrix::new(&method);
+        if done == 0 {
+            return Ok(matrix);
+        }
+        for task in &self.tasks[..done] {
+            let version = self.bank.task(&task.name)?.newest().version.clone();
+            if !options.gave(&self.bank.manifest(&task.name, &version)?) {
+                return Err(other_sequence(format!("the bank's task `{}` was trained otherwise", task.name)));
+            }
+        }
+        let file = beside(self.bank.path(), NUMBERS_END);
+        match std::fs::read(&file) {
+            Ok(bytes) => {
+                let read: Result<Vec<ForgettingMatrix>, _> = serde_json::from_slice(&bytes);
+                let first = read
+                    .ok()
+                    .and_then(|mut matrices| (!matrices.is_empty()).then(|| matrices.swap_remove(0)));
+                matrix =
+                    first.ok_or_else(|| other_sequence(format!("`{}` holds no scores", file.display())))?;
+            }
+            // It was interrupted before the first was scored.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Failure::Read { path: file, source }),
+        }
+        let expected = self.tasks[..done].iter().map(|task| (task.name.to_string(), task.metric));
+        let scored = matrix.tasks.len();
+        if matrix.method != method || !expected.take(scored).eq(matrix.tasks.iter().cloned()) || scored > done
+        {
+            return Err(other_sequence(format!("`{}` is of other tasks", file.display())));
+        }
+        match done - scored {
+            0 => {}
+            1 => self.score(&mut matrix)?,
+            missing => {
+                let message =
+                    format!("`{}` lacks the scores of {missing} of the bank's tasks", file.display());
+                return Err(other_sequence(message));
+            }
+        }
+        Ok(matrix)
+    }
+
+    /// Trains every task that `matrix` does not have into the bank; `None` if Ctrl-C ended it. What came into the bank before
+    /// stays there.
     fn adapters(
         &self,
-        bank: &Bank,
         targets: &[Target],
         options: &GraftOptions,
+        mut matrix: ForgettingMatrix,
     ) -> Result<Option<ForgettingMatrix>, Failure> {
-        let mut matrix =
-            ForgettingMatrix::new(&format!("{}, each task with its own adapter", options.method));
-        for (place, task) in self.tasks.iter().enumerate() {
+        let done = matrix.tasks.len();
+        for (place, task) in self.tasks.iter().enumerate().skip(done) {
             self.heading(place, options.method)?;
             let mut history = History::default();
             let Some(grafted) = self.train(task, options, None, &mut history)? else { return Ok(None) };
@@ -179,17 +168,26 @@ impl Sequence<'_> {
             let (train, dev) = (&task.train.0, &task.dev.0);
             let report = TrainReport { grafted: &grafted, history: &history, train, dev, texts };
             let companions = if self.arguments.no_report { Vec::new() } else { report.files() };
-            let saved = targets[place].save(&grafted.adapter, &companions, (self.model, &task.dev.1))?;
+            let target = &targets[place - done];
+            let saved = target.save(&grafted.adapter, &companions, (self.model, &task.dev.1))?;
             print(&format!("task     {}\n\n", saved.task.unwrap_or_default()))?;
-            let mut scores = Vec::new();
-            for earlier in &self.tasks[..=place] {
-                let entry = bank.task(&earlier.name)?;
-                let adapter = bank.load(&earlier.name, &entry.newest().version, self.model)?;
-                scores.push(score(&evaluate(self.model, &adapter, &earlier.scored)?, earlier.metric));
-            }
-            matrix.push(task.name.as_str(), task.metric, scores);
+            self.score(&mut matrix)?;
         }
         Ok(Some(matrix))
+    }
+
+    /// Adds the scores of all tasks up to the next that `matrix` lacks, each read from the bank, and writes what is known by
+    /// now: what follows takes long.
+    fn score(&self, matrix: &mut ForgettingMatrix) -> Result<(), Failure> {
+        let place = matrix.tasks.len();
+        let mut scores = Vec::with_capacity(place + 1);
+        for earlier in &self.tasks[..=place] {
+            let entry = self.bank.task(&earlier.name)?;
+            let adapter = self.bank.load(&earlier.name, &entry.newest().version, self.model)?;
+            scores.push(score(&evaluate(self.model, &adapter, &earlier.scored)?, earlier.metric));
+        }
+        matrix.push(self.tasks[place].name.as_str(), self.tasks[place].metric, scores);
+        write_report(self.bank, self.tasks, std::slice::from_ref(matrix))
     }
 
     /// Fine-tunes one model on every task in turn; nothing of it is kept.
@@ -243,6 +241,12 @@ impl Sequence<'_> {
         }
         Ok(grafted)
     }
+}
+
+/// A sequence that cannot be continued.
+fn other_sequence(message: String) -> Failure {
+    let hint = "`--continue` goes on with the same list and the same flags; another sequence begins in a bank of its own";
+    Failure::Usage { message, hint: Some(hint.to_owned()) }
 }
 
 fn score(scores: &Scores, metric: Metric) -> Option<f64> {

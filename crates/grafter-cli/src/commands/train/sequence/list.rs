@@ -1,0 +1,91 @@
+//! The file of `--sequence`: which tasks, in which order, on which files.
+
+use std::path::{Path, PathBuf};
+
+use grafter::bank::TaskName;
+use grafter::data::{LabelScheme, LabelledFile, LabelledRows, Source, TaskKind};
+use grafter::eval::EvalError;
+use grafter::metrics::{Metric, check_targets};
+use serde::Deserialize;
+
+use crate::args::Train;
+use crate::failure::Failure;
+
+/// The file of `--sequence`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    task: Vec<Entry>,
+}
+
+/// A task of the list; files are relative to the list's folder.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: TaskName,
+    train: PathBuf,
+    dev: PathBuf,
+    /// What is scored after each training; the dev rows if absent.
+    test: Option<PathBuf>,
+    #[serde(default = "classification")]
+    kind: TaskKind,
+    metric: Option<Metric>,
+}
+
+fn classification() -> TaskKind {
+    TaskKind::Classification
+}
+
+/// A task whose files were read through.
+pub struct Task {
+    pub name: TaskName,
+    pub metric: Metric,
+    pub train: (Source, LabelledFile),
+    pub dev: (Source, LabelledFile),
+    pub scored: LabelledFile,
+}
+
+/// Reads the list and every file that it names, so that the last task's fault is not found after hours.
+pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
+    let text =
+        std::fs::read_to_string(list).map_err(|source| Failure::Read { path: list.to_owned(), source })?;
+    let wrong = |message: String| Failure::Usage {
+        message: format!("`{}`: {message}", list.display()),
+        hint: Some(
+            "a task is `[[task]]` with `name`, `train`, `dev`, and perhaps `test`, `kind`, `metric`"
+                .to_owned(),
+        ),
+    };
+    let parsed: List = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    for (place, task) in parsed.task.iter().enumerate() {
+        if parsed.task[..place].iter().any(|earlier| earlier.name == task.name) {
+            return Err(wrong(format!("two tasks are called `{}`", task.name)));
+        }
+    }
+    if parsed.task.is_empty() {
+        return Err(wrong("no task".to_owned()));
+    }
+    let folder = list.parent().unwrap_or(Path::new("."));
+    let source = |file: &Path| arguments.rows.source(&folder.join(file));
+    parsed
+        .task
+        .into_iter()
+        .map(|entry| {
+            let (train, dev) = (source(&entry.train), source(&entry.dev));
+            let train_file = LabelledFile::read_train(&train, entry.kind)?;
+            let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
+            let dev_file = of_task(&dev)?;
+            let scored = of_task(&entry.test.as_deref().map_or(dev.clone(), source))?;
+            let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
+            let classes = match &train_file.task().scheme {
+                LabelScheme::Classes(labels) => labels.names().len(),
+                LabelScheme::Scores => 0,
+            };
+            metric.check(entry.kind, classes).map_err(EvalError::from)?;
+            for rows in [&dev_file, &scored] {
+                check_targets(metric, rows.targets()).map_err(EvalError::from)?;
+            }
+            Ok(Task { name: entry.name, metric, train: (train, train_file), dev: (dev, dev_file), scored })
+        })
+        .collect()
+}
