@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use grafter_nn::adapter::{AdapterGradients, AdapterWeights};
 use grafter_nn::embedding::{EmbeddingGradients, EmbeddingTables};
@@ -290,7 +291,7 @@ impl TaskLayout {
 /// The trained numbers of one task: a layout and one flat vector.
 #[derive(Clone, Debug)]
 pub struct TaskParameters {
-    layout: TaskLayout,
+    layout: Arc<TaskLayout>,
     values: Vec<f32>,
 }
 
@@ -314,13 +315,14 @@ impl TaskParameters {
             values[spec.range.clone()].iter_mut().for_each(|value| *value = random.truncated_normal() * std);
         }
         copy_encoder(&layout, encoder, &mut values);
-        Self { layout, values }
+        Self { layout: Arc::new(layout), values }
     }
 
     /// Parameters with given numbers.
     /// # Panics
     /// If there are not as many as the layout has.
-    pub fn from_values(layout: TaskLayout, values: Vec<f32>) -> Self {
+    pub fn from_values(layout: impl Into<Arc<TaskLayout>>, values: Vec<f32>) -> Self {
+        let layout = layout.into();
         assert_eq!(values.len(), layout.list.len(), "numbers of a task");
         Self { layout, values }
     }
@@ -328,6 +330,15 @@ impl TaskParameters {
     /// Names, shapes and places.
     pub fn layout(&self) -> &TaskLayout {
         &self.layout
+    }
+
+    /// Lets two tasks of one encoder hold their names and places once, if they were configured alike; says whether.
+    pub(crate) fn share_layout(&mut self, other: &Self) -> bool {
+        let alike = self.layout.config == other.layout.config;
+        if alike {
+            self.layout = Arc::clone(&other.layout);
+        }
+        alike
     }
 
     /// Takes over what another task made of the encoder: every tensor that both have, but for the head.

@@ -175,8 +175,12 @@ impl AdapterCache {
             let charge = slot.charge.lock().unwrap_or_else(PoisonError::into_inner).take();
             // It is gone only where an earlier reader panicked.
             let charge = charge.unwrap_or_else(|| Charge::new(bytes, &self.used));
-            let adapter = bank.load(name, version, model).map_err(failed)?;
-            self.lock().loads += 1;
+            let mut adapter = bank.load(name, version, model).map_err(failed)?;
+            let mut entries = self.lock();
+            entries.loads += 1;
+            // One that was configured alike is found soon, or there are few that were.
+            let _ = entries.read().any(|resident| adapter.parameters.share_layout(resident.parameters()));
+            drop(entries);
             Ok(Arc::new(Resident { adapter, version: version.clone(), charge }))
         });
         if read.is_err() {
@@ -253,6 +257,11 @@ impl AdapterCache {
 }
 
 impl Entries {
+    /// Those that are in memory.
+    fn read(&self) -> impl Iterator<Item = &Arc<Resident>> {
+        self.by_version.values().filter_map(|entry| entry.slot.read.get()?.as_ref().ok())
+    }
+
     /// Bytes of those that nobody uses.
     fn idle_bytes(&self) -> u64 {
         self.by_version.values().filter_map(Entry::idle).map(|resident| resident.bytes()).sum()
