@@ -6,7 +6,7 @@ mod serve;
 
 pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
-pub use serve::{LogForm, Serve};
+pub use serve::{HostName, LogForm, Serve};
 
 use std::path::PathBuf;
 

@@ -11,13 +11,24 @@ use crate::adapter::{Adapter, Manifest, TaskLayout, TaskParameters};
 use crate::encoder::EncoderConfig;
 use crate::metrics::Metric;
 
+/// A task of a sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceTask {
+    /// What it is called.
+    pub name: String,
+    /// What is scored.
+    pub metric: Metric,
+    /// SHA-256 of the digests of the files with its training, dev and scored rows; empty where the rows are of no file.
+    pub data_sha256: String,
+}
+
 /// The score of each task after each training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForgettingMatrix {
     /// How the tasks were trained.
     pub method: String,
-    /// The tasks, in the order of their training, with what is scored.
-    pub tasks: Vec<(String, Metric)>,
+    /// The tasks, in the order of their training.
+    pub tasks: Vec<SequenceTask>,
     /// `scores[j][i]` is that of task `i` after the training of task `j`; `i <= j`. Absent where it is not defined.
     pub scores: Vec<Vec<Option<f64>>>,
 }
@@ -31,10 +42,16 @@ impl ForgettingMatrix {
     /// Notes the scores of all tasks so far, the one that was just trained last.
     /// # Panics
     /// If there is not one score for each of them.
-    pub fn push(&mut self, task: &str, metric: Metric, scores: Vec<Option<f64>>) {
-        self.tasks.push((task.to_owned(), metric));
+    pub fn push(&mut self, task: SequenceTask, scores: Vec<Option<f64>>) {
+        self.tasks.push(task);
         assert_eq!(scores.len(), self.tasks.len(), "a score of each task so far");
         self.scores.push(scores);
+    }
+
+    /// Whether there is a row for each task, and in it a score of each task so far: a matrix that was read may be anything.
+    pub fn is_whole(&self) -> bool {
+        self.scores.len() == self.tasks.len()
+            && self.scores.iter().enumerate().all(|(task, scores)| scores.len() == task + 1)
     }
 
     /// How much less a task scores after the last training than after its own; absent where a score is.
@@ -98,15 +115,21 @@ mod tests {
     #[test]
     fn what_was_lost_is_the_own_score_less_the_last() {
         let mut matrix = ForgettingMatrix::new("full");
+        let task =
+            |name: &str, metric| SequenceTask { name: name.to_owned(), metric, data_sha256: String::new() };
         assert_eq!((matrix.lost(0), matrix.mean_lost()), (None, None));
-        matrix.push("a", Metric::Accuracy, vec![Some(0.75)]);
+        matrix.push(task("a", Metric::Accuracy), vec![Some(0.75)]);
         assert_eq!((matrix.lost(0), matrix.mean_lost()), (Some(0.0), None));
-        matrix.push("b", Metric::F1, vec![Some(0.5), Some(1.0)]);
-        matrix.push("c", Metric::Pearson, vec![Some(0.25), Some(0.75), None]);
+        matrix.push(task("b", Metric::F1), vec![Some(0.5), Some(1.0)]);
+        matrix.push(task("c", Metric::Pearson), vec![Some(0.25), Some(0.75), None]);
         assert_eq!((matrix.lost(0), matrix.lost(1), matrix.lost(2)), (Some(0.5), Some(0.25), None));
         assert_eq!(matrix.mean_lost(), Some(0.375));
         // A task that answers with a constant has no correlation any more.
-        matrix.push("d", Metric::F1, vec![None, Some(0.5), None, Some(1.0)]);
+        matrix.push(task("d", Metric::F1), vec![None, Some(0.5), None, Some(1.0)]);
         assert_eq!((matrix.lost(0), matrix.mean_lost()), (None, Some(0.5)));
+        assert!(matrix.is_whole());
+        let short = ForgettingMatrix { scores: matrix.scores[..3].to_vec(), ..matrix.clone() };
+        matrix.scores[2].pop();
+        assert!(!short.is_whole() && !matrix.is_whole());
     }
 }

@@ -135,6 +135,8 @@ fn a_name_is_taken_once_and_a_new_version_becomes_the_newest() {
     assert!(matches!(none, Err(BankError::UnknownVersion { several: false, .. })));
     bank.remove(&asked(first.as_str())).unwrap();
     assert_eq!(versions(&bank), std::slice::from_ref(&second));
+    // One whose folder is gone leaves the list too.
+    fs::remove_dir_all(bank.version_folder(&name("reviews"), &second)).unwrap();
     bank.remove(&asked(second.as_str())).unwrap();
     assert!(matches!(bank.task(&name("reviews")), Err(BankError::UnknownTask { .. })));
     assert_eq!(bank.list().unwrap().tasks, []);
@@ -287,10 +289,14 @@ fn what_is_no_task_is_told() {
     fs::write(&file, good).unwrap();
     fs::write(bank.path().join("tasks/.DS_Store"), "").unwrap();
     assert_eq!((bank.list().unwrap().tasks.len(), bank.list().unwrap().broken.len()), (2, 0));
+    fs::write(bank.path().join("tasks/Thumbs.db"), "").unwrap();
+    assert_eq!((bank.list().unwrap().tasks.len(), bank.list().unwrap().broken.len()), (2, 0));
     fs::create_dir(bank.path().join("tasks/No Task")).unwrap();
     assert_eq!((bank.list().unwrap().tasks.len(), bank.list().unwrap().broken.len()), (2, 1));
-    // A task whose list is broken can be taken out all the same.
-    fs::write(&file, "{").unwrap();
+    // A task without its list has not gone unnoticed, and can be taken out all the same.
+    fs::remove_file(&file).unwrap();
+    assert!(bank.list().unwrap().broken.iter().any(|broken| broken.name == "reviews"));
+    assert!(matches!(bank.task(&name("reviews")), Err(BankError::Io { .. })));
     bank.remove(&"reviews".parse().unwrap()).unwrap();
     assert!(!file.exists());
 }

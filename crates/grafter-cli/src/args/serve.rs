@@ -24,10 +24,11 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
-    /// Name that a server without API keys goes by, beside `localhost` and addresses, as behind a proxy; can be given several
-    /// times. Another is refused on 127.0.0.1: a page from anywhere could let its own name point there
+    /// Name that the server goes by, beside `localhost` and addresses, as behind a proxy; can be given several times. Requests
+    /// to others are then refused, as they are without it on 127.0.0.1 where there are no API keys: a page from
+    /// anywhere could let its own name point there
     #[arg(long, value_name = "NAME")]
-    pub allow_host: Vec<String>,
+    pub allow_host: Vec<HostName>,
 
     /// Port to listen on; 0 takes a free one, which is printed
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
@@ -77,6 +78,10 @@ pub struct ServeLimits {
     /// Numbers in an answer, rows times labels; 413 above them
     #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = positive())]
     pub max_answer_numbers: u32,
+
+    /// Bytes of answers that their clients have not taken yet; what comes beyond them is refused with 429 and `Retry-After`
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, value_parser = positive())]
+    pub max_unsent_bytes: u32,
 
     /// Bytes of adapters in memory; they are read when they are asked for, and the longest unused goes first
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
@@ -132,6 +137,22 @@ pub enum LogForm {
     Text,
     /// Nothing
     Off,
+}
+
+/// The name of a machine, in small letters, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(pub String);
+
+impl FromStr for HostName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if text.is_empty() || !text.bytes().all(of_name) {
+            return Err("expected a name such as `models.example.org`, without a port".to_owned());
+        }
+        Ok(Self(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
+    }
 }
 
 /// A length of time, given in seconds, whole or not.

@@ -9,6 +9,7 @@ use grafter::bank::{
 };
 use grafter::data::{LabelUse, Row};
 use grafter::metrics::Metric;
+use grafter::text::escape;
 use serde::Serialize;
 
 use super::{open_bank_model, open_model, percent, print, print_json, printable};
@@ -138,7 +139,7 @@ fn list(arguments: &BankList) -> Result<Outcome, Failure> {
     } else {
         print(&list_text(&list))?;
         for ListedBroken { name, error } in &list.broken {
-            tell(format_args!("warning: `{}` cannot be read: {}", printable(name), printable(error)));
+            tell(format_args!("warning: `{}` cannot be read: {}", printable(name), reason(error)));
         }
     }
     Ok(Outcome::Done)
@@ -162,6 +163,11 @@ fn listed(bank: &Bank, task: &TaskEntry) -> Result<ListedTask, BankError> {
         metric: training.metric,
         dev_score: training.dev_scores.get(training.metric).ok().flatten(),
     })
+}
+
+/// Why something cannot be read; it quotes names of files, which may hold anything.
+fn reason(error: &str) -> String {
+    escape(error, 1000)
 }
 
 fn list_text(list: &Listed) -> String {
@@ -257,7 +263,7 @@ fn verified_text(verified: &Verified) -> String {
                 "CHANGED  probe {probe} is answered otherwise; the largest difference is {largest_difference:e}"
             )
         }
-        Err(error) => format!("CHANGED  {error}"),
+        Err(error) => format!("CHANGED  {}", reason(&error.to_string())),
     };
     let version = verified.version.as_ref().map_or(String::new(), |version| format!("@{}", version.short()));
     format!("{}{version}  {found}\n", printable(&verified.name))

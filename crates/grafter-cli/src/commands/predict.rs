@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use grafter::adapter::Adapter;
-use grafter::bank::{Bank, TaskRef};
+use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
     FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, temporary_copy,
 };
@@ -19,7 +19,7 @@ use grafter::panel::{Answer, Panel};
 use grafter::predict::PredictError;
 use serde::Serialize;
 
-use super::{DEFAULT_MODEL, open_adapter, open_bank_model};
+use super::{DEFAULT_MODEL, open_adapter, open_bank_model, printable};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
@@ -134,7 +134,10 @@ impl Answering {
 fn all_tasks(bank: &Bank) -> Result<Vec<TaskRef>, Failure> {
     let mut list = bank.list()?;
     match list.broken.pop() {
-        Some(broken) => Err(broken.error.into()),
+        Some(BrokenTask { name, error }) => Err(Failure::Usage {
+            message: format!("task `{}` cannot be read: {error}", printable(&name)),
+            hint: Some("`--tasks` names those that are to answer".to_owned()),
+        }),
         None => Ok(list.tasks.into_iter().map(|task| TaskRef { name: task.name, version: None }).collect()),
     }
 }

@@ -204,7 +204,8 @@ fn prepare_now(
     deadline: Instant,
     wanted: &Weak<()>,
 ) -> Vec<Prepared> {
-    let mut adapters: HashMap<Resolved, Result<Arc<Resident>, HttpError>> = HashMap::new();
+    // By version: tasks that share one share its place in memory.
+    let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
     // Of a row that several tasks are asked for, by the length that it is cut to.
     let mut encoded: HashMap<(*const Row, usize), Arc<TokenIds>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
@@ -214,12 +215,12 @@ fn prepare_now(
             prepared.push(Err(timeout(server)));
             continue;
         }
-        let adapter = match adapters.get(task) {
+        let adapter = match adapters.get(&task.version) {
             Some(adapter) => adapter.clone(),
             None => {
                 let held = adapters.values().flatten().map(|adapter| adapter.bytes()).sum();
                 let adapter = load_beside(held, server, task);
-                adapters.insert(task.clone(), adapter.clone());
+                adapters.insert(task.version.clone(), adapter.clone());
                 adapter
             }
         };

@@ -1,6 +1,6 @@
 //! The bank's list of tasks as the server knows it: read at the start and on reload, replaced as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use grafter::adapter::Manifest;
 use grafter::bank::{Bank, BankError, BrokenTask, TaskEntry, TaskName, TaskRef, Version};
@@ -19,8 +19,8 @@ pub struct CatalogTask {
 #[derive(Debug)]
 pub struct Catalog {
     pub tasks: BTreeMap<TaskName, CatalogTask>,
-    /// Tasks whose versions cannot be read.
-    broken: BTreeSet<TaskName>,
+    /// Tasks whose versions cannot be read, and why.
+    pub broken: BTreeMap<TaskName, String>,
 }
 
 /// A task and one of its versions.
@@ -43,10 +43,10 @@ impl Catalog {
             let manifest = manifest.inspect_err(|error| tell_broken(entry.name.as_str(), error)).ok();
             tasks.insert(entry.name.clone(), CatalogTask { entry, manifest });
         }
-        let mut broken = BTreeSet::new();
+        let mut broken = BTreeMap::new();
         for BrokenTask { name, error } in &list.broken {
             tell_broken(name, error);
-            broken.extend(name.parse());
+            broken.extend(name.parse().map(|name| (name, error.to_string())));
         }
         Ok(Self { tasks, broken })
     }
@@ -63,9 +63,9 @@ impl Catalog {
     /// # Errors
     /// If the list does not have it, or it is broken.
     pub fn task(&self, name: &TaskName) -> Result<&CatalogTask, BankError> {
-        self.tasks.get(name).ok_or_else(|| match self.broken.contains(name) {
-            true => BankError::BrokenTask { name: name.clone() },
-            false => {
+        self.tasks.get(name).ok_or_else(|| match self.broken.get(name) {
+            Some(reason) => BankError::BrokenTask { name: name.clone(), reason: reason.clone() },
+            None => {
                 let known = self.tasks.keys().cloned().collect();
                 BankError::UnknownTask { name: name.clone(), known }
             }

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Server;
-use super::limits::{MAX_HEADER_BYTES_HARD, MAX_HEADERS_HARD, WRITE_TIMEOUT};
+use super::limits::{MAX_HEADER_BYTES_HARD, MAX_HEADERS_HARD, WRITE_LEAST, WRITE_TIMEOUT};
 
 /// How long to wait where the system has no connection to give, as when a process has too many files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -63,7 +63,7 @@ pub async fn serve(
 async fn connection(server: &Server, stream: TcpStream, router: Router, mut ending: watch::Receiver<bool>) {
     // It fails where the client is gone already.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteLimited { stream, stalled: None });
+    let io = TokioIo::new(WriteLimited { stream, waiting: None, taken: 0 });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.limits.header_timeout)
@@ -79,25 +79,38 @@ async fn connection(server: &Server, stream: TcpStream, router: Router, mut endi
     let _ = connection.await;
 }
 
-/// A stream that fails where the other side takes nothing for [`WRITE_TIMEOUT`].
+/// A stream that fails where the other side takes less than [`WRITE_LEAST`] bytes in [`WRITE_TIMEOUT`], and not all there is.
 struct WriteLimited {
     stream: TcpStream,
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Since the other side was first waited for.
+    waiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes that it took since then.
+    taken: usize,
 }
 
 impl WriteLimited {
-    fn limit<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
+    /// Notes what came of writing, and of waiting for it.
+    fn wrote(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = polled {
+            self.taken += written.as_ref().copied().unwrap_or(0);
+            if self.taken >= WRITE_LEAST {
+                self.took_enough();
+            }
+            return Poll::Ready(written);
         }
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT)));
-        match stalled.as_mut().poll(context) {
+        let end = || Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT));
+        match self.waiting.get_or_insert_with(end).as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn took_enough(&mut self) {
+        (self.waiting, self.taken) = (None, 0);
     }
 }
 
@@ -118,10 +131,12 @@ impl AsyncWrite for WriteLimited {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.limit(context, polled)
+        self.wrote(context, polled)
     }
 
+    /// hyper flushes where it has written all that there is.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.took_enough();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

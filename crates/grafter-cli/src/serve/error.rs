@@ -115,7 +115,7 @@ pub struct HttpError {
 }
 
 /// The body of an error.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ErrorBody {
     /// The message.
     pub error: String,
@@ -176,7 +176,7 @@ impl From<CacheError> for HttpError {
                 Self::new(ErrorKind::BrokenTask, "the task cannot be read").with_detail(error.to_string())
             }
             CacheError::Full { .. } => Self::new(ErrorKind::NoRoom, error.to_string()).with_retry_after(1),
-            CacheError::TooLarge { .. } => Self::new(ErrorKind::NoRoom, error.to_string()),
+            CacheError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, error.to_string()),
         }
     }
 }

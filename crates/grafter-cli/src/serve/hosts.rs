@@ -17,16 +17,18 @@ pub enum Hosts {
     /// All: the server asks for a key, or is meant for everyone who reaches it.
     Any,
     /// Addresses, `localhost`, and these, in small letters.
-    Local(Vec<String>),
+    Known(Vec<String>),
 }
 
 impl Hosts {
     /// # Errors
     /// If the name is none of this machine's.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), HttpError> {
-        let Self::Local(more) = self else { return Ok(()) };
+        let Self::Known(more) = self else { return Ok(()) };
         let known = |host: &str| {
             let name = name_of(host).to_ascii_lowercase();
+            // A name may end with the dot of the root.
+            let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
             name == "localhost" || is_address(&name) || more.contains(&name)
         };
         // A browser always tells one.
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_taken_and_no_others() {
-        let local = Hosts::Local(vec!["model.example".to_owned()]);
+        let local = Hosts::Known(vec!["model.example".to_owned()]);
         for (host, known) in [
             ("127.0.0.1", true),
             ("127.0.0.1:8080", true),
@@ -68,6 +70,7 @@ mod tests {
             ("[::1]", true),
             ("localhost:1", true),
             ("LocalHost", true),
+            ("localhost.:8080", true),
             ("Model.Example:443", true),
             ("rebound.example:8080", false),
             ("localhost.rebound.example", false),

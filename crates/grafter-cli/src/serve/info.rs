@@ -23,6 +23,8 @@ pub struct Health {
 #[derive(Debug, Serialize)]
 pub struct Tasks {
     pub tasks: Vec<TaskCard>,
+    /// Tasks whose versions cannot be read.
+    pub broken: Vec<TaskName>,
 }
 
 /// `/v1/admin/reload`.
@@ -59,7 +61,10 @@ pub fn ready(server: &Server) -> Result<Health, HttpError> {
 pub fn tasks(server: &Server) -> Tasks {
     let catalog = server.catalog();
     let tasks = catalog.tasks.values();
-    Tasks { tasks: tasks.map(|task| task.card(server.is_loaded(&task.entry.newest().version))).collect() }
+    Tasks {
+        tasks: tasks.map(|task| task.card(server.is_loaded(&task.entry.newest().version))).collect(),
+        broken: catalog.broken.keys().cloned().collect(),
+    }
 }
 
 pub fn task(server: &Server, call: &Call) -> Result<TaskCard, HttpError> {
@@ -86,13 +91,14 @@ pub async fn reload(server: &Arc<Server>, call: &mut Call) -> Result<Reloaded, H
 /// An admin is told why a task is broken.
 pub async fn load(server: &Arc<Server>, call: &mut Call) -> Result<Loaded, HttpError> {
     call.nothing(&server.limits).await?;
-    let task = resolved(server, call)?;
-    let (here, asked) = (Arc::clone(server), task.clone());
-    let loaded = blocking(server, call.deadline, move || answers::load(&here, &asked)).await?;
-    let loaded = loaded.map_err(|error| HttpError {
+    let told = |error: HttpError| HttpError {
         message: error.detail.clone().unwrap_or_else(|| error.message.clone()),
         ..error
-    })?;
+    };
+    let task = resolved(server, call).map_err(told)?;
+    let (here, asked) = (Arc::clone(server), task.clone());
+    let loaded = blocking(server, call.deadline, move || answers::load(&here, &asked)).await?;
+    let loaded = loaded.map_err(told)?;
     Ok(Loaded { task: task.task, version: task.version, bytes: loaded.bytes() })
 }
 

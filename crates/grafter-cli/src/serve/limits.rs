@@ -12,8 +12,9 @@ pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_HEADER_BYTES_HARD: usize = 64 << 10;
 /// Characters of a message that quotes a request.
 pub const MAX_QUOTED: usize = 300;
-/// How long an answer that nobody reads is kept, and with it the connection.
+/// How long an answer is kept of which less than [`WRITE_LEAST`] bytes are taken, and with it the connection.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WRITE_LEAST: usize = 1 << 20;
 
 /// Limits of one server.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Limits {
     pub max_request_tokens: usize,
     /// A request of a few bytes may ask for many labels.
     pub max_answer_numbers: usize,
+    /// Of answers that their clients have not taken yet.
+    pub max_unsent_bytes: usize,
     pub max_adapters_bytes: u64,
     pub max_body_bytes: usize,
     pub max_rows: usize,
@@ -45,6 +48,7 @@ impl Limits {
             max_queue_tokens: limits.max_queue_tokens as usize,
             max_request_tokens: limits.max_request_tokens as usize,
             max_answer_numbers: limits.max_answer_numbers as usize,
+            max_unsent_bytes: limits.max_unsent_bytes as usize,
             max_adapters_bytes: limits.max_adapters_bytes,
             max_body_bytes: limits.max_body_bytes as usize,
             max_rows: limits.max_rows as usize,

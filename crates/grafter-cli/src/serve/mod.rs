@@ -27,6 +27,7 @@ mod queue;
 mod routes;
 mod shutdown;
 mod table;
+mod unsent;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,7 +39,7 @@ use grafter::model::Model;
 use tokio::net::TcpListener;
 
 use crate::Outcome;
-use crate::args::Serve;
+use crate::args::{HostName, Serve};
 use crate::commands::{open_bank_model, print, printable};
 use crate::failure::Failure;
 use crate::terminal::counted;
@@ -49,6 +50,7 @@ use limits::Limits;
 use log::{Log, Written};
 use metrics::Metrics;
 use queue::Queue;
+use unsent::Unsent;
 
 /// Threads that speak HTTP: there is little to do, the rest is left to the computation.
 const HTTP_THREADS: usize = 2;
@@ -67,6 +69,7 @@ pub struct Server {
     limits: Limits,
     keys: Keys,
     hosts: Hosts,
+    unsent: Unsent,
     default_task: Option<TaskRef>,
     draining: AtomicBool,
     /// Held while the list is read, so that an older one never comes after a newer.
@@ -79,9 +82,10 @@ impl Server {
     /// What needs no model comes first, so that a wrong flag is told at once.
     fn open(arguments: &Serve) -> Result<(Self, Written), Failure> {
         let keys = Keys::read(arguments)?;
-        let hosts = match arguments.host.is_loopback() && !keys.has_api_keys() {
-            true => Hosts::Local(arguments.allow_host.iter().map(|name| name.to_ascii_lowercase()).collect()),
-            false => Hosts::Any,
+        let local = arguments.host.is_loopback() && !keys.has_api_keys();
+        let hosts = match &arguments.allow_host[..] {
+            [] if !local => Hosts::Any,
+            names => Hosts::Known(names.iter().map(|HostName(name)| name.clone()).collect()),
         };
         let limits = Limits::of(arguments);
         let bank = Bank::open(&arguments.bank)?;
@@ -107,6 +111,7 @@ impl Server {
             draining: AtomicBool::new(false),
             reloading: Mutex::default(),
             request_ids: (now ^ u64::from(std::process::id()), AtomicU64::new(0)),
+            unsent: Unsent::new(limits.max_unsent_bytes),
             bank,
             model,
             metrics,

@@ -290,7 +290,7 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
             "TaskError",
             object(&[
                 ("task", name),
-                ("version", digest),
+                ("version?", digest),
                 ("error", text()),
                 ("error_type", json!({ "enum": ErrorKind::ALL.map(|kind| kind.told().1) })),
             ]),
@@ -342,7 +342,7 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
             object(&[&named[..], &[("error", text())]].concat()),
         ] }),
         ),
-        ("Tasks", object(&[("tasks", list(&reference("Task")))])),
+        ("Tasks", object(&[("tasks", list(&reference("Task"))), ("broken", list(&name))])),
         ("Reloaded", object(&[("tasks", count()), ("broken", list(&text()))])),
         ("Loaded", object(&[("task", name.clone()), ("version", digest.clone()), ("bytes", count())])),
         ("Unloaded", object(&[("task", name), ("unloaded", list(&digest))])),

@@ -33,12 +33,7 @@ fn build(template: &str, script: &str) -> Content {
         source(&script),
         source(STYLE)
     );
-    Content {
-        content_type: CONTENT_TYPE,
-        body: html.into_bytes(),
-        policy: Some(policy),
-        status: StatusCode::OK,
-    }
+    Content { content_type: CONTENT_TYPE, body: html.into(), policy: Some(policy), status: StatusCode::OK }
 }
 
 /// A source expression of a content security policy: CSP level 3, section 2.3.1.

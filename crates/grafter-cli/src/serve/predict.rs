@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grafter::bank::TaskRef;
+use grafter::bank::{TaskName, TaskRef, Version};
 use grafter::predict::probabilities;
 use serde::Serialize;
 
@@ -26,8 +26,10 @@ pub struct Answers<T> {
 pub enum ToldOrNot {
     Told(Told),
     Not {
-        task: grafter::bank::TaskName,
-        version: grafter::bank::Version,
+        task: TaskName,
+        /// None where the versions themselves cannot be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<Version>,
         #[serde(flatten)]
         error: ErrorBody,
     },
@@ -60,6 +62,7 @@ pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<To
 pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answers<ToldOrNot>, HttpError> {
     let body: PredictManyBody = call.json(&server.limits).await?;
     let catalog = server.catalog();
+    let all = body.tasks.is_none();
     let asked: Vec<TaskRef> = match body.tasks {
         Some(named) => {
             check_rows(named.len(), "tasks", &server.limits)?;
@@ -80,10 +83,26 @@ pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answe
         Ok(logits) => ToldOrNot::Told(logits.told()),
         Err(error) => {
             call.details.extend(error.detail.clone());
-            ToldOrNot::Not { task: asked.task, version: asked.version, error: error.body() }
+            ToldOrNot::Not { task: asked.task, version: Some(asked.version), error: error.body() }
         }
     });
-    Ok(Answers { answers: told.collect() })
+    let mut answers: Vec<ToldOrNot> = told.collect();
+    if all {
+        let broken = HttpError::new(ErrorKind::BrokenTask, "the task cannot be read").body();
+        let broken =
+            |task: &TaskName| ToldOrNot::Not { task: task.clone(), version: None, error: broken.clone() };
+        answers.extend(catalog.broken.keys().map(broken));
+        answers.sort_by(|a, b| a.task().cmp(b.task()));
+    }
+    Ok(Answers { answers })
+}
+
+impl ToldOrNot {
+    fn task(&self) -> &TaskName {
+        match self {
+            Self::Told(Told { task, .. }) | Self::Not { task, .. } => task,
+        }
+    }
 }
 
 /// A label and its score, as text-embeddings-inference tells them.

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
@@ -75,7 +75,7 @@ impl Call {
 #[derive(Debug)]
 pub struct Content {
     pub content_type: &'static str,
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// For pages: what they may load and do.
     pub policy: Option<String>,
     pub status: StatusCode,
@@ -83,9 +83,21 @@ pub struct Content {
 
 impl Content {
     pub fn json(value: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(value).expect("answers are plain data");
+        Self::of_json(serialised(value).into())
+    }
+
+    /// Answers to rows, which may be large: they are counted until they are sent.
+    fn answers(server: &Server, value: &impl Serialize) -> Result<Self, HttpError> {
+        Ok(Self::of_json(server.unsent.hold(serialised(value))?))
+    }
+
+    fn of_json(body: Bytes) -> Self {
         Self { content_type: "application/json", body, policy: None, status: StatusCode::OK }
     }
+}
+
+fn serialised(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers are plain data")
 }
 
 /// The router of the table.
@@ -192,9 +204,9 @@ async fn handle(
         return Err(HttpError::new(ErrorKind::MethodNotAllowed, format!("expected {}", route.method)));
     }
     Ok(match route.id {
-        RouteId::Predict => Content::json(&predict::predict(server, call).await?),
-        RouteId::PredictMany => Content::json(&predict::predict_many(server, call).await?),
-        RouteId::TeiPredict => Content::json(&predict::tei(server, call).await?),
+        RouteId::Predict => Content::answers(server, &predict::predict(server, call).await?)?,
+        RouteId::PredictMany => Content::answers(server, &predict::predict_many(server, call).await?)?,
+        RouteId::TeiPredict => Content::answers(server, &predict::tei(server, call).await?)?,
         RouteId::Tasks => Content::json(&info::tasks(server)),
         RouteId::Task => Content::json(&info::task(server, call)?),
         RouteId::Reload => Content::json(&info::reload(server, call).await?),
@@ -204,7 +216,7 @@ async fn handle(
         RouteId::Ready => Content::json(&info::ready(server)?),
         RouteId::Metrics => Content {
             content_type: metrics::CONTENT_TYPE,
-            body: metrics::text(server).into_bytes(),
+            body: metrics::text(server).into(),
             policy: None,
             status: StatusCode::OK,
         },

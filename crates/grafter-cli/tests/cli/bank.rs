@@ -349,10 +349,9 @@ fn a_sequence_shows_what_is_left_of_each_task() {
         serde_json::from_slice(&std::fs::read(place.path("bank.forgetting.json")).unwrap()).unwrap();
     assert_eq!(matrices.as_array().unwrap().len(), 2);
     for matrix in matrices.as_array().unwrap() {
-        assert_eq!(
-            matrix["tasks"],
-            serde_json::json!([["reviews", "accuracy"], ["spam", "f1"], ["rating", "pearson"]])
-        );
+        let task = |task: &Value| format!("{} {}", task["name"], task["metric"]).replace('"', "");
+        let tasks: Vec<String> = matrix["tasks"].as_array().unwrap().iter().map(task).collect();
+        assert_eq!(tasks, ["reviews accuracy", "spam f1", "rating pearson"]);
         let lengths: Vec<usize> =
             matrix["scores"].as_array().unwrap().iter().map(|row| row.as_array().unwrap().len()).collect();
         assert_eq!(lengths, [1, 2, 3]);
@@ -407,17 +406,32 @@ fn a_sequence_that_was_interrupted_goes_on_where_it_was() {
     run(&place, &["begun.toml", "--continue"]).succeeded();
     assert_eq!(numbers(&place), both);
 
+    let refused = |told: &str| {
+        let refused = run(&place, &["tasks.toml", "--continue"]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    };
     std::fs::remove_file(place.path("bank.forgetting.json")).unwrap();
-    let refused = run(&place, &["tasks.toml", "--continue"]);
-    assert!(refused.stderr.contains("lacks the scores of 2"), "{}", refused.stderr);
-    place.write("bank.forgetting.json", both.replace("\"reviews\"", "\"others\""));
-    let refused = run(&place, &["tasks.toml", "--continue"]);
-    assert!(refused.stderr.contains("is of other tasks"), "{}", refused.stderr);
+    refused("lacks the scores of 2");
     place.write("bank.forgetting.json", "[]");
-    let refused = run(&place, &["tasks.toml", "--continue"]);
-    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
-    assert!(refused.stderr.contains("holds no scores"), "{}", refused.stderr);
-
+    refused("lacks the scores of 2");
+    place.write("bank.forgetting.json", "{");
+    refused("holds no scores");
+    matrices[0]["tasks"] = serde_json::from_str::<Value>(&both).unwrap()[0]["tasks"].clone();
+    place.write("bank.forgetting.json", matrices.to_string());
+    refused("is of other tasks");
+    place.write("bank.forgetting.json", &both);
+    // Other rows under the same names.
+    place.write("data/test.csv", SPAM.replace("win money", "win a house"));
+    refused("is of other tasks, or of other rows");
+    place.write("data/test.csv", SPAM);
+    place.write("data/spam.csv", format!("{SPAM}one more,spam\n"));
+    refused("the bank's task `spam` was trained on other rows");
+    place.write("data/spam.csv", SPAM);
+    // Another sequence would take the report's place.
+    place.write("third.toml", &TASKS[third..]);
+    let other = run(&place, &["third.toml"]);
+    assert!(other.stderr.contains("is the report of another sequence"), "{}", other.stderr);
     place.write("bank.forgetting.json", &both);
     let done = run(&place, &["tasks.toml", "--continue"]).succeeded();
     assert!(done.stdout.starts_with("3 of 3: rating"), "{}", done.stdout);

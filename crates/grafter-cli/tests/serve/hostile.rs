@@ -224,5 +224,12 @@ fn a_broken_adapter_is_the_concern_of_its_task_alone() {
     assert_eq!(server.admin("/v1/admin/reload").json()["broken"], json!(["stars", "spam"]));
     assert_eq!((ask("spam").status, ask("spam").error_type().as_str()), (500, "BrokenTask"));
     assert_eq!(server.get("/v1/tasks/spam").status, 500);
+    assert_eq!(server.get("/v1/tasks").json()["broken"], json!(["spam"]));
+    let many = server.post("/v1/predict_many", &json!({ "input": "a good film" })).json();
+    let told = |place: usize| many["answers"][place].clone();
+    assert_eq!((&told(2)["task"], &told(2)["error_type"]), (&json!("spam"), &json!("BrokenTask")));
+    assert!(told(1)["label"].is_string() && told(2)["version"].is_null());
+    let told = server.admin("/v1/admin/tasks/spam/load");
+    assert!(told.status == 500 && told.text().contains("task.json"), "an admin is told why: {}", told.text());
     assert_eq!(ask("reviews").status, 200);
 }

@@ -275,7 +275,7 @@ fn adapters_stay_within_their_limit() {
     assert_eq!(cold.metric("grafter_adapter_loads_total"), 1.0);
     let none = Server::start(&["--max-adapters-bytes=1000"]);
     let refused = none.post("/v1/predict", &json!({ "task": "reviews", "inputs": ["a"] }));
-    assert_eq!((refused.status, refused.error_type().as_str()), (503, "NoRoom"));
+    assert_eq!((refused.status, refused.error_type().as_str()), (413, "TooLarge"));
 }
 
 #[test]

@@ -333,6 +333,10 @@ fn a_server_without_keys_goes_by_names_of_its_machine() {
     }
     let refused = server.request("GET", "/v1/tasks", &[("Host", "rebound.example")], b"");
     assert_eq!(refused.error_type(), "Forbidden");
+    // A server that was given names goes by no other, wherever it listens.
+    let named = Server::start(&["--host=0.0.0.0", "--allow-host=model.example"]);
+    let found = ["model.example:80", "rebound.example"].map(|host| status(&named, host, "/v1/tasks"));
+    assert_eq!(found, [200, 403]);
     // A key is something that no other page has.
     let keys = [("GRAFTER_API_KEYS", API_KEY)];
     let server = Server::start_in(bank::folder(), &[], &keys);

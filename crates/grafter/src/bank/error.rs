@@ -107,10 +107,12 @@ pub enum BankError {
         known: Vec<TaskName>,
     },
     /// The list of the task's versions could not be read when the bank was.
-    #[error("the bank's task `{name}` cannot be read")]
+    #[error("the bank's task `{name}` cannot be read: {reason}")]
     BrokenTask {
         /// The task.
         name: TaskName,
+        /// What was wrong.
+        reason: String,
     },
     /// The task has no such version, or the digits fit several.
     #[error("{} version of the bank's task is `{asked}`", if *several { "more than one" } else { "no" })]

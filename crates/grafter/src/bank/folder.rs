@@ -213,10 +213,11 @@ impl Bank {
         let folder = self.path.join(TASKS);
         let mut list = TaskList::default();
         for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
-            let name = entry.map_err(io_error("read", &folder))?.file_name();
+            let entry = entry.map_err(io_error("read", &folder))?;
+            let name = entry.file_name();
             let name = name.to_string_lossy();
-            // What file managers leave; no name of a task begins so.
-            if name.starts_with('.') {
+            // What file managers leave: no task is a file, or begins so.
+            if name.starts_with('.') || entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 continue;
             }
             let parsed = name.parse().map_err(|error: NameError| BankError::Record {
@@ -253,7 +254,12 @@ impl Bank {
     pub fn find_task(&self, name: &TaskName) -> Result<Option<TaskEntry>, BankError> {
         let file = self.folder_of(name).join(TASK_FILE);
         let task: TaskEntry = match read(&file) {
-            Err(BankError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Without its list a task is broken; without its folder it is not there, perhaps taken out by now.
+            Err(BankError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !self.folder_of(name).exists() =>
+            {
+                return Ok(None);
+            }
             read => read?,
         };
         let reason = if task.name != *name {
@@ -328,7 +334,11 @@ impl Bank {
             return rename(&target, &scratch.path().join("removed"));
         }
         write(&target.join(TASK_FILE), &json(&task))?;
-        rename(&target.join(version.as_str()), &scratch.path().join("removed"))
+        match rename(&target.join(version.as_str()), &scratch.path().join("removed")) {
+            // It was gone before, and is now out of the list too.
+            Err(BankError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
     }
 
     /// What a version's `adapter.json` says; its digest is checked.

@@ -35,7 +35,7 @@ pub fn summary(matrix: &ForgettingMatrix) -> String {
             "After the last training the earlier tasks score {:.1} points less than after their own in the mean, `{}` {:.1} \
              points.",
             100.0 * mean,
-            matrix.tasks[worst].0,
+            matrix.tasks[worst].name,
             100.0 * lost
         ),
         _ => String::new(),
@@ -43,7 +43,7 @@ pub fn summary(matrix: &ForgettingMatrix) -> String {
     for task in matrix.earlier().filter(|task| matrix.lost(*task).is_none()) {
         text += &format!(
             " Of `{}` a score is not defined, as where every answer is the same.",
-            matrix.tasks[task].0
+            matrix.tasks[task].name
         );
     }
     text.trim_start().to_owned()
@@ -68,12 +68,12 @@ fn heat_map(matrix: &ForgettingMatrix, range: Option<(f64, f64)>) -> HeatMap {
         Some(None) => Cell::of(f64::NAN),
         None => Cell { value: f64::NAN, text: String::new() },
     };
-    let metrics = matrix.tasks.iter().map(|(name, metric)| format!("{name} ({metric})"));
+    let metrics = matrix.tasks.iter().map(|task| format!("{} ({})", task.name, task.metric));
     HeatMap {
         title: "Scores, times 100".to_owned(),
         rows: Labels {
             name: "the task trained last".to_owned(),
-            labels: matrix.tasks.iter().map(|(name, _)| name.clone()).collect(),
+            labels: matrix.tasks.iter().map(|task| task.name.clone()).collect(),
         },
         columns: Labels { name: "the task that is scored".to_owned(), labels: metrics.collect() },
         cells: (0..count).map(|after| (0..count).map(|task| cell(after, task)).collect()).collect(),

@@ -80,12 +80,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
     }
     let train = LabelledFile::read_train(&train_source, arguments.kind)?;
-    for warning in train.warnings() {
-        tell(format_args!("warning: {warning}"));
-        if let Some(hint) = warning.hint() {
-            tell(format_args!("hint: {hint}: pass `--kind regression`"));
-        }
-    }
+    tell_warnings(&train, "pass `--kind regression`");
     let dev = LabelledFile::read_eval(&dev_source, train.task())?;
     let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
@@ -121,7 +116,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         }
         result => result?,
     };
-    let companions = companions(arguments, &grafted, &history, &dev);
+    let companions = companions(arguments, (&grafted, &history), &train_source, (&dev_source, &dev));
     let saved = target.save(&grafted.adapter, &companions, (&model, &dev))?;
     log_failure.and_then(|()| progress.replace_earlier_log())?;
     events.map_or(Ok(()), EventFiles::finish)?;
@@ -133,25 +128,34 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
+/// What is odd about the training rows, and what to do where they are meant to be scores.
+fn tell_warnings(train: &LabelledFile, if_scores: &str) {
+    for warning in train.warnings() {
+        tell(format_args!("warning: {warning}"));
+        if let Some(hint) = warning.hint() {
+            tell(format_args!("hint: {hint}: {if_scores}"));
+        }
+    }
+}
+
 /// The report of the run as files beside the adapter; none if it is not wanted.
 fn companions(
     arguments: &Train,
-    grafted: &Grafted,
-    history: &History,
-    dev: &LabelledFile,
+    (grafted, history): (&Grafted, &History),
+    train: &Source,
+    (dev, dev_rows): (&Source, &LabelledFile),
 ) -> Vec<(Companion, Vec<u8>)> {
     if arguments.no_report {
         return Vec::new();
     }
     let texts = match arguments.no_report_texts {
         true => Texts::LeftOut,
-        false => Texts::of(&grafted.review, dev),
+        false => Texts::of(&grafted.review, dev_rows),
     };
     if let Texts::Unreadable(error) = &texts {
         tell(format_args!("warning: the report has no texts: {error}"));
     }
-    let [train, dev] = sources(arguments);
-    TrainReport { grafted, history, train: &train, dev: &dev, texts }.files()
+    TrainReport { grafted, history, train, dev, texts }.files()
 }
 
 /// A file that exists under the log's name is replaced only if it is the log of an earlier run.

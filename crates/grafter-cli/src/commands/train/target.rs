@@ -23,6 +23,8 @@ pub struct Place {
     task: TaskName,
     add: Add,
     made_up_probes: bool,
+    /// The model that was named, for a hint.
+    model: Option<String>,
 }
 
 /// Where the adapter is.
@@ -51,7 +53,8 @@ impl Target {
             return Err(BankError::TaskExists { name: task.clone() }.into());
         }
         let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);
-        Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes })))
+        let model = arguments.model.model.clone();
+        Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes, model })))
     }
 
     /// What nothing else may be written into.
@@ -118,11 +121,16 @@ impl Target {
                     let kept = free_place(place.bank.path(), &format!(".{}.adapter", place.task));
                     adapter.save_with(&kept, false, companions)?;
                     let (bank, task) = (place.bank.path().display(), &place.task);
-                    let hint = format!(
-                        "`grafter bank add {bank} {} --task {task}` puts it into the bank",
-                        kept.display()
+                    let taken = matches!(
+                        &failure,
+                        Failure::Library(grafter::Error::Bank(BankError::TaskExists { .. }))
                     );
-                    tell(format_args!("the adapter was kept: {hint}"));
+                    tell(format_args!(
+                        "the adapter was kept: `grafter bank add {bank} {} --task {task}{}{}` puts it into the bank",
+                        kept.display(),
+                        if taken { " --new-version" } else { "" },
+                        place.model.as_ref().map_or(String::new(), |model| format!(" --model {model}")),
+                    ));
                     Err(failure)
                 }
             },

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use grafter::bank::TaskName;
 use grafter::data::{LabelScheme, LabelledFile, LabelledRows, Source, TaskKind};
+use grafter::digest::{sha256_file, sha256_hex};
 use grafter::eval::EvalError;
+use grafter::forgetting::SequenceTask;
 use grafter::metrics::{Metric, check_targets};
 use serde::Deserialize;
 
+use super::super::tell_warnings;
 use crate::args::Train;
 use crate::failure::Failure;
 
@@ -43,6 +46,18 @@ pub struct Task {
     pub train: (Source, LabelledFile),
     pub dev: (Source, LabelledFile),
     pub scored: LabelledFile,
+    /// As [`SequenceTask::data_sha256`] has it.
+    pub data_sha256: String,
+}
+
+impl Task {
+    pub fn described(&self) -> SequenceTask {
+        SequenceTask {
+            name: self.name.to_string(),
+            metric: self.metric,
+            data_sha256: self.data_sha256.clone(),
+        }
+    }
 }
 
 /// Reads the list and every file that it names, so that the last task's fault is not found after hours.
@@ -73,9 +88,11 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
         .map(|entry| {
             let (train, dev) = (source(&entry.train), source(&entry.dev));
             let train_file = LabelledFile::read_train(&train, entry.kind)?;
+            tell_warnings(&train_file, "say `kind = \"regression\"`");
             let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
             let dev_file = of_task(&dev)?;
-            let scored = of_task(&entry.test.as_deref().map_or(dev.clone(), source))?;
+            let scored_source = entry.test.as_deref().map_or(dev.clone(), source);
+            let scored = of_task(&scored_source)?;
             let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
             let classes = match &train_file.task().scheme {
                 LabelScheme::Classes(labels) => labels.names().len(),
@@ -85,7 +102,19 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
             for rows in [&dev_file, &scored] {
                 check_targets(metric, rows.targets()).map_err(EvalError::from)?;
             }
-            Ok(Task { name: entry.name, metric, train: (train, train_file), dev: (dev, dev_file), scored })
+            let mut digests = String::new();
+            for Source { path, .. } in [&train, &dev, &scored_source] {
+                digests +=
+                    &sha256_file(path).map_err(|source| Failure::Read { path: path.clone(), source })?;
+            }
+            Ok(Task {
+                name: entry.name,
+                metric,
+                train: (train, train_file),
+                dev: (dev, dev_file),
+                scored,
+                data_sha256: sha256_hex(digests.as_bytes()),
+            })
         })
         .collect()
 }

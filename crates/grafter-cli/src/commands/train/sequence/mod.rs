@@ -4,6 +4,7 @@
 //! After each training every task so far is read from the bank and scored anew, so that the matrix is measured and not
 //! concluded.
 
+mod earlier;
 mod list;
 
 use std::path::Path;
@@ -18,11 +19,13 @@ use grafter::graft::{GraftError, GraftOptions, Grafted, graft_after};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::report;
-use grafter::report::train::{History, Texts, TrainReport};
+use grafter::report::train::History;
 use grafter::train::{Ending, Observers, TrainError};
 
+use self::earlier::Earlier;
 use self::list::Task;
 use super::super::{open_bank_model, print};
+use super::companions;
 use super::target::{Target, beside};
 use crate::Outcome;
 use crate::args::Train;
@@ -34,20 +37,35 @@ use crate::terminal::{aligned, counted, tell};
 pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let bank = Bank::open(arguments.bank.as_deref().expect("clap asks for --bank beside --sequence"))?;
     let tasks = list::read(arguments, list)?;
-    let done = if arguments.go_on { tasks_done(&bank, &tasks)? } else { 0 };
-    let targets = tasks[done..].iter().map(|task| Target::in_bank(bank.clone(), &task.name, arguments));
-    let targets: Vec<Target> = targets.collect::<Result<_, Failure>>().map_err(with_hint)?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
     let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
     options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
+    let earlier = match arguments.go_on {
+        true => Earlier::read(&bank, &tasks, &options)?,
+        false => Earlier::none(&bank, &tasks)?,
+    };
+    let new = &tasks[earlier.tasks..];
+    let targets = new.iter().map(|task| Target::in_bank(bank.clone(), &task.name, arguments));
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>().map_err(with_hint)?;
     let sequence = Sequence { arguments, bank: &bank, model: &model, tasks: &tasks };
-    let matrix = sequence.scored_so_far(done, &options)?;
+    let kept_method = kept_method(options.method);
+    let mut kept = earlier.kept.unwrap_or_else(|| ForgettingMatrix::new(&kept_method));
     interrupt::listen();
-    let Some(kept) = sequence.adapters(&targets, &options, matrix)? else { return Err(Failure::Interrupted) };
+    if kept.tasks.len() < earlier.tasks {
+        // It was trained, and not scored yet; nothing was trained since.
+        sequence.score(&mut kept)?;
+    }
+    let Some(kept) = sequence.adapters(&targets, &options, kept)? else { return Err(Failure::Interrupted) };
     print(&matrix_text(&kept))?;
     if !arguments.no_fine_tuning {
-        let Some(tuned) = sequence.fine_tuning(&options)? else { return Ok(Outcome::Interrupted) };
+        let tuned = match earlier.tuned {
+            Some(tuned) => tuned,
+            None => match sequence.fine_tuning(&options)? {
+                Some(tuned) => tuned,
+                None => return Ok(Outcome::Interrupted),
+            },
+        };
         print(&matrix_text(&tuned))?;
         write_report(&bank, &tasks, &[kept, tuned])?;
     }
@@ -57,24 +75,23 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// How many of the first tasks the bank has.
-fn tasks_done(bank: &Bank, tasks: &[Task]) -> Result<usize, Failure> {
-    let mut done = 0;
-    while done < tasks.len() && bank.find_task(&tasks[done].name)?.is_some() {
-        done += 1;
-    }
-    Ok(done)
-}
-
 /// A task that is there may have been trained by this very sequence.
 fn with_hint(failure: Failure) -> Failure {
     match failure {
-        Failure::Library(grafter::Error::Bank(error @ BankError::TaskExists { .. })) => {
-            let hint = "`--continue` goes on with a sequence that was interrupted".to_owned();
-            Failure::Usage { message: error.to_string(), hint: Some(hint) }
-        }
+        Failure::Library(grafter::Error::Bank(error @ BankError::TaskExists { .. })) => Failure::Usage {
+            message: error.to_string(),
+            hint: Some("`--continue` goes on with a sequence that was interrupted".to_owned()),
+        },
         failure => failure,
     }
+}
+
+/// What the matrix of the one model is called.
+const TUNED_METHOD: &str = "full, one model fine-tuned on each task in turn";
+
+/// What the matrix of the tasks that are kept is called.
+fn kept_method(method: Method) -> String {
+    format!("{method}, each task with its own adapter")
 }
 
 /// What follows the bank's name in those of the page and of its numbers.
@@ -102,52 +119,6 @@ struct Sequence<'a> {
 }
 
 impl Sequence<'_> {
-    /// The matrix of the tasks that an earlier process trained into the bank: as it wrote it, and of a task that it did not
-    /// come to score, scored now, since nothing was trained in between.
-    fn scored_so_far(&self, done: usize, options: &GraftOptions) -> Result<ForgettingMatrix, Failure> {
-        let method = format!("{}, each task with its own adapter", options.method);
-        let mut matrix = ForgettingMatrix::new(&method);
-        if done == 0 {
-            return Ok(matrix);
-        }
-        for task in &self.tasks[..done] {
-            let version = self.bank.task(&task.name)?.newest().version.clone();
-            if !options.gave(&self.bank.manifest(&task.name, &version)?) {
-                return Err(other_sequence(format!("the bank's task `{}` was trained otherwise", task.name)));
-            }
-        }
-        let file = beside(self.bank.path(), NUMBERS_END);
-        match std::fs::read(&file) {
-            Ok(bytes) => {
-                let read: Result<Vec<ForgettingMatrix>, _> = serde_json::from_slice(&bytes);
-                let first = read
-                    .ok()
-                    .and_then(|mut matrices| (!matrices.is_empty()).then(|| matrices.swap_remove(0)));
-                matrix =
-                    first.ok_or_else(|| other_sequence(format!("`{}` holds no scores", file.display())))?;
-            }
-            // It was interrupted before the first was scored.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Failure::Read { path: file, source }),
-        }
-        let expected = self.tasks[..done].iter().map(|task| (task.name.to_string(), task.metric));
-        let scored = matrix.tasks.len();
-        if matrix.method != method || !expected.take(scored).eq(matrix.tasks.iter().cloned()) || scored > done
-        {
-            return Err(other_sequence(format!("`{}` is of other tasks", file.display())));
-        }
-        match done - scored {
-            0 => {}
-            1 => self.score(&mut matrix)?,
-            missing => {
-                let message =
-                    format!("`{}` lacks the scores of {missing} of the bank's tasks", file.display());
-                return Err(other_sequence(message));
-            }
-        }
-        Ok(matrix)
-    }
-
     /// Trains every task that `matrix` does not have into the bank; `None` if Ctrl-C ended it. What came into the bank before
     /// stays there.
     fn adapters(
@@ -161,13 +132,8 @@ impl Sequence<'_> {
             self.heading(place, options.method)?;
             let mut history = History::default();
             let Some(grafted) = self.train(task, options, None, &mut history)? else { return Ok(None) };
-            let texts = match self.arguments.no_report_texts {
-                true => Texts::LeftOut,
-                false => Texts::of(&grafted.review, &task.dev.1),
-            };
-            let (train, dev) = (&task.train.0, &task.dev.0);
-            let report = TrainReport { grafted: &grafted, history: &history, train, dev, texts };
-            let companions = if self.arguments.no_report { Vec::new() } else { report.files() };
+            let (train, (dev, dev_rows)) = (&task.train.0, &task.dev);
+            let companions = companions(self.arguments, (&grafted, &history), train, (dev, dev_rows));
             let target = &targets[place - done];
             let saved = target.save(&grafted.adapter, &companions, (self.model, &task.dev.1))?;
             print(&format!("task     {}\n\n", saved.task.unwrap_or_default()))?;
@@ -186,7 +152,7 @@ impl Sequence<'_> {
             let adapter = self.bank.load(&earlier.name, &entry.newest().version, self.model)?;
             scores.push(score(&evaluate(self.model, &adapter, &earlier.scored)?, earlier.metric));
         }
-        matrix.push(self.tasks[place].name.as_str(), self.tasks[place].metric, scores);
+        matrix.push(self.tasks[place].described(), scores);
         write_report(self.bank, self.tasks, std::slice::from_ref(matrix))
     }
 
@@ -195,7 +161,7 @@ impl Sequence<'_> {
         let mut options = GraftOptions { method: Method::Full, adapt_from_layer: 0, ..options.clone() };
         // The rate that was named is one for adapters.
         options.train.learning_rate = None;
-        let mut matrix = ForgettingMatrix::new("full, one model fine-tuned on each task in turn");
+        let mut matrix = ForgettingMatrix::new(TUNED_METHOD);
         let mut tuning = SequentialFineTuning::default();
         for (place, task) in self.tasks.iter().enumerate() {
             self.heading(place, options.method)?;
@@ -206,7 +172,7 @@ impl Sequence<'_> {
             for (earlier, adapter) in self.tasks.iter().zip(tuning.tasks(&self.model.encoder().config)) {
                 scores.push(score(&evaluate(self.model, &adapter, &earlier.scored)?, earlier.metric));
             }
-            matrix.push(task.name.as_str(), task.metric, scores);
+            matrix.push(task.described(), scores);
             print("\n")?;
         }
         Ok(Some(matrix))
@@ -243,12 +209,6 @@ impl Sequence<'_> {
     }
 }
 
-/// A sequence that cannot be continued.
-fn other_sequence(message: String) -> Failure {
-    let hint = "`--continue` goes on with the same list and the same flags; another sequence begins in a bank of its own";
-    Failure::Usage { message, hint: Some(hint.to_owned()) }
-}
-
 fn score(scores: &Scores, metric: Metric) -> Option<f64> {
     scores.get(metric).ok().flatten()
 }
@@ -257,10 +217,10 @@ fn score(scores: &Scores, metric: Metric) -> Option<f64> {
 fn matrix_text(matrix: &ForgettingMatrix) -> String {
     let shown = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{:.1}", 100.0 * score));
     let mut header = vec!["score of".to_owned()];
-    header.extend(matrix.tasks.iter().map(|(name, _)| name.clone()));
+    header.extend(matrix.tasks.iter().map(|task| task.name.clone()));
     let mut rows = vec![header];
     for (after, scores) in matrix.scores.iter().enumerate() {
-        let mut row = vec![format!("after {}", matrix.tasks[after].0)];
+        let mut row = vec![format!("after {}", matrix.tasks[after].name)];
         row.extend(scores.iter().map(|score| shown(*score)));
         rows.push(row);
     }
