@@ -21,9 +21,10 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertTokenizerFast
 
 import parity_check
+from parity_family import FAMILIES
 from parity_model import Optimizer, ReferenceModel, make_batch, run, trained_names
 
 OUT = Path(__file__).resolve().parent.parent / "crates/grafter/tests/fixtures/parity"
@@ -52,6 +53,7 @@ class Case:
     adapter_std: float = 0.2
     prefix: str = ""
     method: str = "houlsby"
+    family: str = "bert"
 
 
 def optimizer(**changes) -> Optimizer:
@@ -144,6 +146,43 @@ CASES = [
             max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
         ),
     ),
+    # The other families.
+    Case(
+        name="roberta_gelu", seed=1111, family="roberta", bottleneck=4, adapter_activation="gelu", task="classification",
+        pooling="mean", num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2], prefix="roberta.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+            max_position_embeddings=18, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
+    Case(
+        name="roberta_full", seed=1212, family="roberta", method="full", bottleneck=1, adapter_activation="relu",
+        task="regression", pooling="mean", lengths=[3, 11, 1, 6], targets=[0.5, 3.25, 5.0, 1.75],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.1),
+        config=dict(
+            vocab_size=40, hidden_size=15, num_attention_heads=3, num_hidden_layers=2, intermediate_size=37,
+            max_position_embeddings=20, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
+    Case(
+        name="distilbert_relu", seed=1313, family="distilbert", bottleneck=5, adapter_activation="relu", task="classification",
+        pooling="mean", num_labels=2, lengths=[7, 12, 2], targets=[1, 0, 1], prefix="distilbert.",
+        optimizer=optimizer(weight_decay=0.05),
+        config=dict(
+            vocab_size=37, hidden_size=24, num_attention_heads=4, num_hidden_layers=3, intermediate_size=48,
+            max_position_embeddings=16, hidden_act="gelu",
+        ),
+    ),
+    Case(
+        name="distilbert_full", seed=1414, family="distilbert", method="full", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="mean", num_labels=4, lengths=[8, 4, 15], targets=[3, 0, 2],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=dict(
+            vocab_size=40, hidden_size=16, num_attention_heads=4, num_hidden_layers=2, intermediate_size=40,
+            max_position_embeddings=16, hidden_act="gelu",
+        ),
+    ),
     Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
@@ -181,15 +220,15 @@ def write_case(case: Case, directory: Path, minilm: Path | None):
     else:
         config, weights = random_base(case, generator)
         sequences = random_sequences(case, generator)
-        BertConfig(**case.config, initializer_range=0.2, architectures=["BertModel"]).save_pretrained(directory)
+        config.save_pretrained(directory)
         base_file = directory / "model.safetensors"
         save_file({case.prefix + n: t for n, t in weights.items()}, base_file, metadata={"format": "pt"})
     task_tensors = random_task(case, config, weights, generator)
-    batch = make_batch(sequences, case.targets)
+    batch = make_batch(sequences, case.targets, FAMILIES[case.family].padding)
 
     def make_model():
         return ReferenceModel(
-            copy.deepcopy(config), weights, task_tensors, method=case.method, bottleneck=case.bottleneck,
+            FAMILIES[case.family], copy.deepcopy(config), weights, task_tensors, method=case.method, bottleneck=case.bottleneck,
             activation=case.adapter_activation, task=case.task, pooling=case.pooling,
         )  # fmt: skip
 
@@ -207,11 +246,13 @@ def write_case(case: Case, directory: Path, minilm: Path | None):
 
 def random_base(case: Case, generator):
     """A base whose every tensor is random: biases and LayerNorms too, so that none may be forgotten or mixed up."""
-    config = BertConfig(**case.config, initializer_range=0.2)
+    family = FAMILIES[case.family]
+    config = family.configure(case.config)
+    config.architectures = [family.model.__name__]
     weights = {}
-    for name, like in sorted(BertModel(config).state_dict().items()):
+    for name, like in sorted(family.make(config).state_dict().items()):
         noise = torch.randn(like.shape, generator=generator)
-        scale = name.endswith("LayerNorm.weight")
+        scale = name.lower().replace("_", "").endswith("layernorm.weight")
         weights[name] = 1.0 + 0.1 * noise if scale else config.initializer_range * noise
     return config, weights
 
@@ -220,13 +261,14 @@ def random_sequences(case: Case, generator):
     """Random ids; the second half of a sequence is of type 1 where it has more than two tokens.
 
     Hugging Face keeps the row of `[PAD]`, id 0, from being trained. No text has that token, so where the rows train it is left
-    out here.
+    out here; and always in a family whose positions do not count it.
     """
-    least = 1 if case.method == "full" else 0
+    padding = FAMILIES[case.family].padding
+    least = padding + 1 if case.method == "full" or padding else 0
     sequences = []
     for length in case.lengths:
         ids = torch.randint(least, case.config["vocab_size"], (length,), generator=generator).tolist()
-        first = length - length // 2 if length > 2 else length
+        first = length - length // 2 if length > 2 and case.config.get("type_vocab_size", 1) > 1 else length
         sequences.append({"ids": ids, "type_ids": [0] * first + [1] * (length - first)})
     return sequences
 
@@ -249,8 +291,8 @@ def random_task(case: Case, config, weights, generator) -> dict:
         "down.weight": (m, d), "down.bias": (m,), "up.weight": (d, m), "up.bias": (d,),
     }  # fmt: skip
     tensors = {}
-    for name, path in sorted(trained_names(case.method, config.num_hidden_layers, case.pooling).items()):
-        base = weights.get(path.removeprefix("bert."))
+    for name, path in sorted(trained_names(FAMILIES[case.family], case.method, config.num_hidden_layers, case.pooling).items()):
+        base = weights.get(path.removeprefix("encoder."))
         if base is not None:
             tensors[name] = base + 0.1 * torch.randn(base.shape, generator=generator)
         elif ".adapter." in name:

@@ -9,9 +9,7 @@ import math
 
 import torch
 
-from transformers.models.bert.modeling_bert import BertSelfOutput
-
-from parity_model import ADAPTER, bare_bert, run
+from parity_model import ADAPTER, bare_encoder, run
 
 # Written out from the formulas, not looked up by name: a wrong entry in `NON_LINEARITY` shows here.
 ACTIVATION = {
@@ -27,32 +25,42 @@ def check_formula(model, batch, method: str, activation: str) -> float:
 
     Returns the least magnitude that a ReLU of this model reads on a real token (infinity without a ReLU).
     """
-    seen, handles, kinks = [], [], []
+    seen, handles, kinks = {}, [], []
     real = batch.mask.bool()
-    for layer in model.bert.encoder.layer:
-        if model.bert.config.hidden_act == "relu":
-            read = lambda module, args, out: kinks.append(out[real])
-            handles.append(layer.intermediate.dense.register_forward_hook(read))
-        for block in (layer.attention.output, layer.output):
-            keep = lambda module, args, out: seen.append((module, args[0], args[1], out))
-            handles.append(block.register_forward_hook(keep))
+    family, config = model.family, model.encoder.config
+    layers = model.encoder.get_submodule(family.layers)
+    keep = lambda name: lambda module, args, out: seen.update({name: (args[0], out[0] if isinstance(out, tuple) else out)})
+    for i, layer in enumerate(layers):
+        handles.append(layer.register_forward_hook(keep((i, "layer"))))
+        read = layer.get_submodule(family.projections["feed_forward.intermediate"])
+        handles.append(read.register_forward_hook(keep((i, "intermediate"))))
+        for site in family.sites.values():
+            for path in (site.dense, site.norm):
+                handles.append(layer.get_submodule(path).register_forward_hook(keep((i, path))))
     with torch.no_grad():
         model(batch)
     for handle in handles:
         handle.remove()
-    assert len(seen) == 2 * len(model.bert.encoder.layer)
-    for block, ctx, x, out in seen:
-        h = ctx @ block.dense.weight.T + block.dense.bias
-        s = x + h
-        if method == "houlsby" or method == "pfeiffer" and not isinstance(block, BertSelfOutput):
-            adapter = block.adapters[ADAPTER]
-            down, up = adapter.adapter_down[0], adapter.adapter_up
-            z = (layer_norm(s, block.LayerNorm) if method == "pfeiffer" else h) @ down.weight.T + down.bias
-            s = s + ACTIVATION[activation](z) @ up.weight.T + up.bias
-            if activation == "relu":
-                kinks.append(z[real])
-        worst = (layer_norm(s, block.LayerNorm) - out).abs().max().item()
-        assert worst < 1e-11, f"a sub-layer does not compute the formula of {method}: off by {worst}"
+    for i, layer in enumerate(layers):
+        if getattr(config, family.fields.get("hidden_act", "hidden_act")) == "relu":
+            kinks.append(seen[i, "intermediate"][1][real])
+        x = seen[i, "layer"][0]
+        for name, site in family.sites.items():
+            ctx, norm = seen[i, site.dense][0], layer.get_submodule(site.norm)
+            dense = layer.get_submodule(site.dense)
+            h = ctx @ dense.weight.T + dense.bias
+            s = x + h
+            if method == "houlsby" or method == "pfeiffer" and name == "feed_forward":
+                adapter = layer.get_submodule(site.adapters)[ADAPTER]
+                down, up = adapter.adapter_down[0], adapter.adapter_up
+                z = (layer_norm(s, norm) if method == "pfeiffer" else h) @ down.weight.T + down.bias
+                s = s + ACTIVATION[activation](z) @ up.weight.T + up.bias
+                if activation == "relu":
+                    kinks.append(z[real])
+            out = seen[i, site.norm][1]
+            worst = (layer_norm(s, norm) - out).abs().max().item()
+            assert worst < 1e-11, f"a sub-layer does not compute the formula of {method}: off by {worst}"
+            x = out
     return min((z.abs().min().item() for z in kinks), default=math.inf)
 
 
@@ -63,21 +71,22 @@ def layer_norm(s, module):
 
 
 def check_zero_adapters(model, batch, config, weights) -> float:
-    """With zero adapters the hidden states are those of a `BertModel` that never met AdapterHub (with our LayerNorms)."""
+    """With zero adapters the hidden states are those of an encoder that never met AdapterHub (with our LayerNorms)."""
     zeroed = copy.deepcopy(model)
-    assert zeroed.bert.active_adapters is not None
+    assert zeroed.encoder.active_adapters is not None
+    norms = {site.norm for site in model.family.sites.values()} | {"embeddings.LayerNorm"}
     with torch.no_grad():
         for name, p in zeroed.named_parameters():
             if "adapter_" in name:
                 p.zero_()
-        plain = bare_bert(copy.deepcopy(config), weights).double()
-        for name, p in zeroed.bert.named_parameters():
-            if "LayerNorm" in name:
-                plain.get_parameter(name).copy_(p)
-        want = plain(batch.ids, attention_mask=batch.mask, token_type_ids=batch.types, output_hidden_states=True)
-        got = zeroed(batch).hidden
+        plain = copy.deepcopy(zeroed)
+        plain.encoder = bare_encoder(model.family, copy.deepcopy(config), weights).double()
+        for name, p in zeroed.encoder.named_parameters():
+            if any(name.removesuffix(".weight").removesuffix(".bias").endswith(norm) for norm in norms):
+                plain.encoder.get_parameter(name).copy_(p)
+        want, got = plain(batch).hidden, zeroed(batch).hidden
     real = batch.mask.bool()
-    worst = max((a[real] - b[real]).abs().max().item() for a, b in zip(want.hidden_states, got))
+    worst = max((a[real] - b[real]).abs().max().item() for a, b in zip(want, got))
     assert worst < 1e-12, f"zero adapters differ from the bare encoder by {worst}"
     return worst
 

@@ -1,4 +1,4 @@
-"""The reference model: Hugging Face BERT, AdapterHub's adapters where the method has them, a head, ten optimiser steps.
+"""The reference model: a Hugging Face encoder, AdapterHub's adapters where the method has them, a head, ten optimiser steps.
 
 Sits below `parity.py`, which names the cases and writes the files. Nothing here reads or writes a file.
 
@@ -21,7 +21,9 @@ import adapters
 import torch
 from adapters import DoubleSeqBnConfig, SeqBnConfig
 from torch import nn
-from transformers import BertConfig, BertModel, get_linear_schedule_with_warmup
+from transformers import get_linear_schedule_with_warmup
+
+from parity_family import Family
 
 ADAPTER = "task"
 
@@ -61,21 +63,21 @@ class Output:
     loss: torch.Tensor
 
 
-def make_batch(sequences, targets) -> Batch:
-    """Pads on the right with id 0, as Hugging Face does; the mask is 1 on real tokens."""
+def make_batch(sequences, targets, padding: int) -> Batch:
+    """Pads on the right, as Hugging Face does; the mask is 1 on real tokens."""
     longest = max(len(s["ids"]) for s in sequences)
-    pad = lambda row: row + [0] * (longest - len(row))
+    pad = lambda row, value=0: row + [value] * (longest - len(row))
     return Batch(
-        ids=torch.tensor([pad(s["ids"]) for s in sequences]),
+        ids=torch.tensor([pad(s["ids"], padding) for s in sequences]),
         types=torch.tensor([pad(s["type_ids"]) for s in sequences]),
         mask=torch.tensor([pad([1] * len(s["ids"])) for s in sequences]),
         targets=torch.tensor(targets),
     )
 
 
-def bare_bert(config: BertConfig, weights: dict) -> BertModel:
-    """A plain `BertModel` with these base weights (names without `bert.`), dropout off."""
-    model = BertModel(config)
+def bare_encoder(family: Family, config, weights: dict):
+    """A plain encoder with these base weights (names without a prefix), dropout off."""
+    model = family.make(config)
     loaded = model.load_state_dict(weights, strict=True)
     assert not loaded.missing_keys and not loaded.unexpected_keys
     return model.eval()
@@ -96,19 +98,20 @@ def adapter_config(method: str, hidden: int, bottleneck: int, activation: str):
 
 
 class ReferenceModel(nn.Module):
-    """BERT of which a method's list trains, with that method's adapters, and one linear head on the pooled output."""
+    """An encoder of which a method's list trains, with that method's adapters, and one linear head on the pooled output."""
 
-    def __init__(self, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling):
+    def __init__(self, family, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling):
         super().__init__()
         # Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
         config._attn_implementation = "eager"
-        self.bert = bare_bert(config, weights)
+        self.family = family
+        self.encoder = bare_encoder(family, config, weights)
         self.method = method
         if method in ("houlsby", "pfeiffer"):
-            adapters.init(self.bert)
+            adapters.init(self.encoder)
             added = adapter_config(method, config.hidden_size, bottleneck, activation)
-            self.bert.add_adapter(ADAPTER, config=added, set_active=True)
-            assert self.bert.active_adapters is not None
+            self.encoder.add_adapter(ADAPTER, config=added, set_active=True)
+            assert self.encoder.active_adapters is not None
         labels, hidden = task_tensors["head.weight"].shape
         self.head = nn.Linear(hidden, labels)
         self.task, self.pooling = task, pooling
@@ -119,7 +122,7 @@ class ReferenceModel(nn.Module):
         """Freezes all, then unfreezes and fills what trains; returns our name -> parameter, sorted by name."""
         for parameter in self.parameters():
             parameter.requires_grad = False
-        ours = trained_names(self.method, self.bert.config.num_hidden_layers, self.pooling)
+        ours = trained_names(self.family, self.method, self.encoder.config.num_hidden_layers, self.pooling)
         theirs = dict(self.named_parameters())
         trained = {name: theirs[path] for name, path in sorted(ours.items())}
         assert trained.keys() == task_tensors.keys(), trained.keys() ^ task_tensors.keys()
@@ -129,19 +132,18 @@ class ReferenceModel(nn.Module):
             parameter.requires_grad = True
         # Nothing that AdapterHub added may be left out of the list, no LayerNorm where they are trained, and nothing at all
         # of a network that is trained as a whole (but a pooler that is not read).
-        wanted = {"houlsby": ("adapter", "LayerNorm"), "layernorm": ("LayerNorm",), "bias": ("bias",), "full": ("",)}
-        unread = "bert.pooler" if self.pooling == "mean" else "-"
+        wanted = {"houlsby": ("adapter", "layernorm"), "layernorm": ("layernorm",), "bias": ("bias",), "full": ("",)}
+        unread = "encoder.pooler" if self.pooling == "mean" else "-"
         left = [
             n for n, p in theirs.items()
-            if not p.requires_grad and any(part in n for part in wanted.get(self.method, ("adapter",))) and unread not in n
+            if not p.requires_grad and any(part in n.lower().replace("_", "") for part in wanted.get(self.method, ("adapter",))) and unread not in n
         ]  # fmt: skip
         assert not left, left
         return trained
 
     def forward(self, batch: Batch) -> Output:
-        out = self.bert(
-            input_ids=batch.ids, token_type_ids=batch.types, attention_mask=batch.mask, output_hidden_states=True
-        )
+        types = {"token_type_ids": batch.types} if self.family.types else {}
+        out = self.encoder(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, **types)
         if self.pooling == "cls":
             pooled = out.pooler_output  # tanh(W h_cls + b); frozen, but in the path of the gradient
         else:
@@ -155,23 +157,20 @@ class ReferenceModel(nn.Module):
         return Output(out.hidden_states, pooled, logits, loss)
 
 
-def trained_names(method: str, layers: int, pooling: str) -> dict:
+def trained_names(family: Family, method: str, layers: int, pooling: str) -> dict:
     """Our name -> the parameter's path in `ReferenceModel`. Everything is stored `[out, in]` on both sides."""
     names = {"head": "head"}
-    norms, projections, adapted = {"embeddings.layer_norm": "bert.embeddings.LayerNorm"}, {}, {}
+    norms, projections, adapted = {"embeddings.layer_norm": "encoder.embeddings.LayerNorm"}, {}, {}
     for i in range(layers):
-        mine, theirs = f"layer.{i}", f"bert.encoder.layer.{i}"
-        for ours, path in (("attention", "attention.output"), ("feed_forward", "output")):
-            norms[f"{mine}.{ours}.layer_norm"] = f"{theirs}.{path}.LayerNorm"
+        mine, theirs = f"layer.{i}", f"encoder.{family.layers}.{i}"
+        for ours, site in family.sites.items():
+            norms[f"{mine}.{ours}.layer_norm"] = f"{theirs}.{site.norm}"
             if method == "houlsby" or method == "pfeiffer" and ours == "feed_forward":
-                adapted[f"{mine}.{ours}.adapter.down"] = f"{theirs}.{path}.adapters.{ADAPTER}.adapter_down.0"
-                adapted[f"{mine}.{ours}.adapter.up"] = f"{theirs}.{path}.adapters.{ADAPTER}.adapter_up"
-        for part in ("query", "key", "value"):
-            projections[f"{mine}.attention.{part}"] = f"{theirs}.attention.self.{part}"
-        projections[f"{mine}.attention.output"] = f"{theirs}.attention.output.dense"
-        projections[f"{mine}.feed_forward.intermediate"] = f"{theirs}.intermediate.dense"
-        projections[f"{mine}.feed_forward.output"] = f"{theirs}.output.dense"
-    pooler = {"pooler": "bert.pooler.dense"} if pooling == "cls" else {}
+                adapted[f"{mine}.{ours}.adapter.down"] = f"{theirs}.{site.adapters}.{ADAPTER}.adapter_down.0"
+                adapted[f"{mine}.{ours}.adapter.up"] = f"{theirs}.{site.adapters}.{ADAPTER}.adapter_up"
+        for ours, path in family.projections.items():
+            projections[f"{mine}.{ours}"] = f"{theirs}.{path}"
+    pooler = {"pooler": "encoder.pooler.dense"} if pooling == "cls" else {}
     ends = ("weight", "bias")
     if method in ("houlsby", "layernorm"):
         names |= norms
@@ -184,8 +183,9 @@ def trained_names(method: str, layers: int, pooling: str) -> dict:
     if method == "bias":
         both = {n: p for n, p in both.items() if n.endswith(".bias") or n.startswith("head.")}
     if method == "full":
-        for mine, theirs in (("words", "word"), ("positions", "position"), ("types", "token_type")):
-            both[f"embeddings.{mine}.weight"] = f"bert.embeddings.{theirs}_embeddings.weight"
+        tables = {"words": "word", "positions": "position"} | ({"types": "token_type"} if family.types else {})
+        for mine, theirs in tables.items():
+            both[f"embeddings.{mine}.weight"] = f"encoder.embeddings.{theirs}_embeddings.weight"
     return both
 
 

@@ -892,13 +892,13 @@ fn a_model_that_is_not_supported() {
     for name in ["model.safetensors", "tokenizer.json"] {
         std::fs::copy(tiny_bert().join(name), place.path("other").join(name)).unwrap();
     }
-    place.write("other/config.json", "{\"model_type\": \"roberta\"}");
+    place.write("other/config.json", "{\"model_type\": \"gpt2\"}");
     let arguments = ["eval", "--adapter=adapter", "--model=other", "--data=dev.csv"];
     assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
     exit code 2
-    error: `other/config.json`: `model_type` is `roberta`; supported: `bert`
+    error: `other/config.json`: `model_type` is `gpt2`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`
 
-    hint: BERT encoders are supported; `grafter pull minilm` fetches one
+    hint: `grafter pull minilm` fetches a model that is
     "#);
 }
 

@@ -168,6 +168,7 @@ fn others(criterion: &mut Criterion) {
         positions: numbers(TOKENS * HIDDEN),
         types: numbers(2 * HIDDEN),
         hidden: HIDDEN,
+        first_position: 0,
     };
     let ids: Vec<u32> = (0..TOKENS).map(|token| (token * 7_919 % words) as u32).collect();
     let types = vec![0; TOKENS];

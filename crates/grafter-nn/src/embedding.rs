@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::residual::add;
+
 /// The three tables of a BERT encoder, as the frozen base holds them.
 #[derive(Clone, Debug)]
 pub struct FrozenEmbedding {
@@ -12,17 +14,19 @@ pub struct FrozenEmbedding {
     pub words: Vec<f32>,
     /// `[positions, hidden]`
     pub positions: Vec<f32>,
-    /// `[types, hidden]`
+    /// `[types, hidden]`; empty in a family without token types.
     pub types: Vec<f32>,
     /// Features of one embedding.
     pub hidden: usize,
+    /// The row of `positions` that the first token reads.
+    pub first_position: usize,
 }
 
 impl FrozenEmbedding {
     /// The tables as the operation takes them.
     pub fn tables(&self) -> EmbeddingTables<'_> {
-        let Self { words, positions, types, hidden } = self;
-        EmbeddingTables { words, positions, types, hidden: *hidden }
+        let Self { words, positions, types, hidden, first_position } = self;
+        EmbeddingTables { words, positions, types, hidden: *hidden, first_position: *first_position }
     }
 }
 
@@ -33,10 +37,12 @@ pub struct EmbeddingTables<'a> {
     pub words: &'a [f32],
     /// `[positions, hidden]`
     pub positions: &'a [f32],
-    /// `[types, hidden]`
+    /// `[types, hidden]`; empty where there are no token types, and then nothing is added for them.
     pub types: &'a [f32],
     /// Features of one embedding.
     pub hidden: usize,
+    /// The row of `positions` that the first token reads: RoBERTa's first rows belong to its padding.
+    pub first_position: usize,
 }
 
 /// Where the gradients of the three tables are added; the shapes of [`EmbeddingTables`].
@@ -50,6 +56,8 @@ pub struct EmbeddingGradients<'a> {
     pub types: &'a mut [f32],
     /// Features of one embedding.
     pub hidden: usize,
+    /// The row of `positions` that the first token reads.
+    pub first_position: usize,
 }
 
 /// The place of a row of a table.
@@ -59,7 +67,7 @@ fn row(table: &[f32], hidden: usize, index: usize) -> Range<usize> {
     range
 }
 
-/// `y[t] = words[ids[t]] + types[type_ids[t]] + positions[t]` for the tokens of one sequence.
+/// `y[t] = words[ids[t]] + types[type_ids[t]] + positions[first_position + t]` for the tokens of one sequence.
 /// # Shapes
 /// ids, type_ids `[length]`, y `[length, hidden]`
 /// # Panics
@@ -71,11 +79,12 @@ pub fn forward_sequence(tables: EmbeddingTables<'_>, ids: &[u32], type_ids: &[u3
     for (position, (y, (id, type_id))) in y.chunks_exact_mut(hidden).zip(ids.iter().zip(type_ids)).enumerate()
     {
         let word = &tables.words[row(tables.words, hidden, *id as usize)];
-        let place = &tables.positions[row(tables.positions, hidden, position)];
-        let kind = &tables.types[row(tables.types, hidden, *type_id as usize)];
-        for index in 0..hidden {
-            y[index] = word[index] + kind[index] + place[index];
+        let place = &tables.positions[row(tables.positions, hidden, tables.first_position + position)];
+        y.copy_from_slice(word);
+        if !tables.types.is_empty() {
+            add(&tables.types[row(tables.types, hidden, *type_id as usize)], y);
         }
+        add(place, y);
     }
 }
 
@@ -88,15 +97,17 @@ pub fn backward_sequence(ids: &[u32], type_ids: &[u32], d_y: &[f32], gradients: 
     let hidden = gradients.hidden;
     assert_eq!(ids.len(), type_ids.len(), "embedding: type ids");
     assert_eq!(d_y.len(), ids.len() * hidden, "embedding: gradient");
-    let add = |table: &mut [f32], index: usize, d_y: &[f32]| {
+    let add_row = |table: &mut [f32], index: usize, d_y: &[f32]| {
         let range = row(table, hidden, index);
-        table[range].iter_mut().zip(d_y).for_each(|(sum, d)| *sum += d);
+        add(d_y, &mut table[range]);
     };
     for (position, (d_y, (id, type_id))) in d_y.chunks_exact(hidden).zip(ids.iter().zip(type_ids)).enumerate()
     {
-        add(gradients.words, *id as usize, d_y);
-        add(gradients.positions, position, d_y);
-        add(gradients.types, *type_id as usize, d_y);
+        add_row(gradients.words, *id as usize, d_y);
+        add_row(gradients.positions, gradients.first_position + position, d_y);
+        if !gradients.types.is_empty() {
+            add_row(gradients.types, *type_id as usize, d_y);
+        }
     }
 }
 
@@ -110,6 +121,7 @@ mod tests {
         positions: &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0],
         types: &[0.5, 0.25, 100.0, 200.0],
         hidden: 2,
+        first_position: 0,
     };
 
     #[test]
@@ -125,6 +137,9 @@ mod tests {
         forward_sequence(TABLES, &[2], &[0], &mut [0.0; 2]);
     }
 
+    /// As in RoBERTa.
+    const FIRST: usize = 2;
+
     #[test]
     fn backward_equals_central_differences() {
         let (ids, type_ids, hidden) = ([3, 0, 3, 1], [0, 1, 1, 0], 5);
@@ -139,7 +154,7 @@ mod tests {
             for (t, (id, type_id)) in ids.iter().zip(type_ids).enumerate() {
                 for h in 0..hidden {
                     let (word, kind) = (*id as usize * hidden + h, type_id as usize * hidden + h);
-                    y.push(words[word] + positions[t * hidden + h] + types[kind]);
+                    y.push(words[word] + positions[(FIRST + t) * hidden + h] + types[kind]);
                 }
             }
             weighted_sum(&y, &d_y)
@@ -147,7 +162,12 @@ mod tests {
         let mut d_tables = vec![0.5; tables.len()];
         let (words, rest) = d_tables.split_at_mut(sizes[0]);
         let (positions, types) = rest.split_at_mut(sizes[1]);
-        backward_sequence(&ids, &type_ids, &d_y, &mut EmbeddingGradients { words, positions, types, hidden });
+        backward_sequence(
+            &ids,
+            &type_ids,
+            &d_y,
+            &mut EmbeddingGradients { words, positions, types, hidden, first_position: FIRST },
+        );
         let mut expected = central_differences(&widen(&tables), exact);
         expected.iter_mut().for_each(|value| *value += 0.5);
         assert_close("gradients", &d_tables, &expected, 1e-6, 1e-6);

@@ -70,7 +70,7 @@ impl Error {
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {
                 field: "model_type", ..
-            })) => Some("BERT encoders are supported; `grafter pull minilm` fetches one".to_owned()),
+            })) => Some("`grafter pull minilm` fetches a model that is".to_owned()),
             Self::Adapter(error)
             | Self::Predict(PredictError::Adapter(error))
             | Self::Eval(EvalError::Predict(PredictError::Adapter(error))) => error.hint(),

@@ -293,7 +293,7 @@ fn check_length(
     config: &EncoderConfig,
     pair: bool,
 ) -> Result<(), GraftError> {
-    let (least, most) = (tokenizer.special_tokens(pair) + 1, config.max_position_embeddings);
+    let (least, most) = (tokenizer.special_tokens(pair) + 1, config.max_length());
     if (least..=most).contains(&max_length) {
         return Ok(());
     }

@@ -148,7 +148,8 @@ pub fn encode_row(model: &Model, row: &Row, max_length: usize) -> Result<TokenId
     if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= vocabulary) {
         return Err(TokenizerError::UnknownId { id: *id, vocabulary });
     }
-    match tokens.type_ids.iter().find(|kind| **kind as usize >= types) {
+    // A family without token types reads none of them.
+    match tokens.type_ids.iter().find(|kind| types > 0 && **kind as usize >= types) {
         Some(kind) => Err(TokenizerError::TokenType { kind: *kind, types }),
         None => Ok(tokens),
     }

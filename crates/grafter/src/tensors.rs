@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what the tensors mean. Each reader turns a `TensorProblem` into an error of its own, with the file.
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 /// What a file holds, by its header.
@@ -44,16 +45,40 @@ pub(crate) fn floats(
     name: &str,
     shape: &[usize],
 ) -> Result<Vec<f32>, TensorProblem> {
+    read(tensors, name, shape, &[Dtype::F32])
+}
+
+/// [`floats`] of a tensor that may be stored in fewer bits: each of them is some float32 exactly.
+pub(crate) fn floats_of_any_width(
+    tensors: &SafeTensors<'_>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, TensorProblem> {
+    read(tensors, name, shape, &[Dtype::F32, Dtype::F16, Dtype::BF16])
+}
+
+fn read(
+    tensors: &SafeTensors<'_>,
+    name: &str,
+    shape: &[usize],
+    types: &[Dtype],
+) -> Result<Vec<f32>, TensorProblem> {
     let tensor = tensors.tensor(name).map_err(|_| TensorProblem::Missing)?;
     let unfit = |expected: String, found: String| Err(TensorProblem::Unfit { expected, found });
-    if tensor.dtype() != Dtype::F32 {
-        return unfit("type F32".to_owned(), format!("type {:?}", tensor.dtype()));
+    let dtype = tensor.dtype();
+    if !types.contains(&dtype) {
+        let types: Vec<String> = types.iter().map(|dtype| format!("{dtype:?}")).collect();
+        return unfit(format!("type {}", types.join(", ")), format!("type {dtype:?}"));
     }
     if tensor.shape() != shape {
         return unfit(format!("{shape:?}"), format!("{:?}", tensor.shape()));
     }
-    let bytes = tensor.data().as_chunks::<4>().0;
-    let values: Vec<f32> = bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let halves = || tensor.data().as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+    let values: Vec<f32> = match dtype {
+        Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+        _ => tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+    };
     // Not `all`, which would stop at the first and keep the loop from being vectorised.
     if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
         return unfit("finite numbers".to_owned(), "NaN or infinity".to_owned());

@@ -294,6 +294,26 @@ fn layernorm_mean() {
     Fixture::tiny("layernorm_mean").check();
 }
 
+#[test]
+fn roberta_gelu() {
+    Fixture::tiny("roberta_gelu").check();
+}
+
+#[test]
+fn roberta_full() {
+    Fixture::tiny("roberta_full").check();
+}
+
+#[test]
+fn distilbert_relu() {
+    Fixture::tiny("distilbert_relu").check();
+}
+
+#[test]
+fn distilbert_full() {
+    Fixture::tiny("distilbert_full").check();
+}
+
 /// The real model, where it is in the cache; `GRAFTER_REQUIRE_MODEL=1` makes its absence a failure.
 #[test]
 fn minilm() {

@@ -75,7 +75,7 @@ fn open_tokenizer(model: &str, asked: Option<usize>) -> Result<(Tokenizer, usize
     let folder = hub::resolve(model, &mut PullBar::default())?;
     let config = EncoderConfig::read(&folder.join("config.json")).map_err(ModelError::from)?;
     let tokenizer = Tokenizer::read(&folder, config.vocab_size)?;
-    let max_length = max_length(asked, config.max_position_embeddings);
+    let max_length = max_length(asked, config.max_length());
     check_max_length(max_length, &tokenizer, &config)?;
     Ok((tokenizer, max_length))
 }

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 
 /// The file that makes a folder a model's.
 const CONFIG_FILE: &str = "config.json";
+const TOKENIZER_FILE: &str = "tokenizer.json";
 
 pub fn run(arguments: &Inspect) -> Result<Outcome, Failure> {
     let what = arguments.what.as_str();

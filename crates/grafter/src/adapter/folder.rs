@@ -169,7 +169,7 @@ impl Adapter {
         let manifest = read_manifest(folder)?;
         check_base(folder, &manifest.base, model)?;
         let config = &model.encoder().config;
-        let limit = config.max_position_embeddings;
+        let limit = config.max_length();
         if manifest.max_length == 0 || manifest.max_length > limit {
             return Err(AdapterError::Inconsistent {
                 path: folder.join(MANIFEST_FILE),

@@ -213,7 +213,8 @@ impl ParameterList {
         list.push(format!("{HEAD}.bias"), vec![config.outputs], Role::Bias);
         if method == Method::Full {
             let rows = [encoder.vocab_size, encoder.max_position_embeddings, encoder.type_vocab_size];
-            for (name, rows) in TABLES.into_iter().zip(rows) {
+            // A family without token types has no table of them.
+            for (name, rows) in TABLES.into_iter().zip(rows).filter(|(_, rows)| *rows > 0) {
                 list.push(format!("{name}.weight"), vec![rows, hidden], Role::EncoderMatrix);
             }
         }

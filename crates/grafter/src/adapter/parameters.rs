@@ -143,8 +143,10 @@ pub struct TaskLayout {
     layers: Vec<LayerSlots>,
     pooler: Slots,
     head: Range<usize>,
-    /// The tables of the embeddings, one after another, at the end of the flat vector.
+    /// The tables of the embeddings, one after another, at the end of the flat vector; the last is empty where there are no
+    /// token types.
     tables: Option<[Range<usize>; 3]>,
+    first_position: usize,
     lowest: Lowest,
 }
 
@@ -157,7 +159,10 @@ impl TaskLayout {
             (0..encoder.num_hidden_layers).map(|layer| LayerSlots::new(&list, layer)).collect();
         let tables = TABLES.map(|name| list.block(&[format!("{name}.weight")]));
         let tables = match tables {
-            [Some(words), Some(positions), Some(types)] => Some([words, positions, types]),
+            [Some(words), Some(positions), types] => {
+                let types = types.unwrap_or(positions.end..positions.end);
+                Some([words, positions, types])
+            }
             _ => None,
         };
         let in_layers =
@@ -170,6 +175,7 @@ impl TaskLayout {
         Self {
             config: config.clone(),
             hidden: encoder.hidden_size,
+            first_position: encoder.first_position,
             embeddings_layer_norm,
             layers,
             pooler: Slots::of(&list, POOLER, &[""]),
@@ -274,7 +280,8 @@ impl TaskLayout {
         let [words, positions, types] = self.tables.as_ref()?;
         let (words, rest) = flat[words.start..types.end].split_at_mut(words.len());
         let (positions, types) = rest.split_at_mut(positions.len());
-        Some(EmbeddingGradients { words, positions, types, hidden: self.hidden })
+        let first_position = self.first_position;
+        Some(EmbeddingGradients { words, positions, types, hidden: self.hidden, first_position })
     }
 
     /// Where the gradients of the pooler are added.
@@ -406,6 +413,7 @@ impl TaskParameters {
             positions: table(positions),
             types: table(types),
             hidden: self.layout.hidden,
+            first_position: self.layout.first_position,
         })
     }
 

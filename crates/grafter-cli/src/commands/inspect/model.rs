@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use grafter::checkpoint::weight_files;
 use grafter::encoder::EncoderConfig;
 use grafter::hub::{self, KNOWN_MODELS, KnownModel};
 use grafter::model::{Model, ModelError};
 use serde::Serialize;
 
-use super::{CONFIG_FILE, short};
+use super::{CONFIG_FILE, TOKENIZER_FILE, short};
 use crate::commands::{field, print, print_json};
 use crate::failure::Failure;
 use crate::terminal::{bytes, grouped};
@@ -22,7 +23,7 @@ struct Report<'a> {
     /// The known model whose weights these are, if any.
     known_as: Option<&'static str>,
     parameters: usize,
-    dtype: &'static str,
+    dtype: &'a str,
     weights_sha256: &'a str,
     tokenizer_sha256: &'a str,
     bytes: u64,
@@ -64,7 +65,9 @@ pub fn inspect_folder(what: &str, json: bool) -> Result<(), Failure> {
 
 fn inspect(folder: &Path, name: &str, json: bool) -> Result<(), Failure> {
     let model = Model::read(folder, name)?;
-    let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let mut files = weight_files(folder).map_err(ModelError::from)?;
+    files.extend([CONFIG_FILE, TOKENIZER_FILE].map(|name| folder.join(name)));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let weights_sha256 = model.encoder().weights_sha256();
     let report = Report {
         what: "model",
@@ -72,11 +75,10 @@ fn inspect(folder: &Path, name: &str, json: bool) -> Result<(), Failure> {
         name,
         known_as: known_as(weights_sha256),
         parameters: model.encoder().parameter_count(),
-        // The reader refuses every other type.
-        dtype: "F32",
+        dtype: model.encoder().stored_as(),
         weights_sha256,
         tokenizer_sha256: model.tokenizer().sha256(),
-        bytes: hub::MODEL_FILES.into_iter().map(size).sum(),
+        bytes: files.iter().map(|path| size(path)).sum(),
         config: &model.encoder().config,
     };
     if json { print_json(&report) } else { print(&text(&report)) }
@@ -113,11 +115,11 @@ fn text(report: &Report<'_>) -> String {
     let rates =
         format!("hidden {}, attention {}", config.hidden_dropout_prob, config.attention_probs_dropout_prob);
     field("model", report.folder.display())
-        + &field("supported", format!("yes, family {}{known}", config.model_type))
+        + &field("supported", format!("yes, family {}{known}", config.family))
         + &field("sizes", sizes)
         + &field("parameters", format!("{}, {}", grouped(report.parameters), report.dtype))
         + &field("vocabulary", format!("{} tokens", grouped(config.vocab_size)))
-        + &field("max length", format!("{} tokens", grouped(config.max_position_embeddings)))
+        + &field("max length", format!("{} tokens", grouped(config.max_length())))
         + &field("dropout", rates)
         + &field("files", bytes(report.bytes))
         + &field("weights", format!("SHA-256 {}…", short(report.weights_sha256)))

@@ -38,7 +38,7 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let bank = Bank::open(arguments.bank.as_deref().expect("clap asks for --bank beside --sequence"))?;
     let tasks = list::read(arguments, list)?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
-    let mut options = arguments.options.options(model.encoder().config.max_position_embeddings);
+    let mut options = arguments.options.options(model.encoder().config.max_length());
     options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
     let earlier = match arguments.go_on {

@@ -1,0 +1,168 @@
+//! Reads a pretrained encoder from a folder in Hugging Face's layout: `config.json`, and `model.safetensors` or the files that
+//! `model.safetensors.index.json` lists.
+//!
+//! Sits between the files of the hub and [`crate::encoder`]. It checks every name and shape before a number is used
+//! and takes memory only for tensors that the files really hold. Nothing from a file is ever executed.
+
+mod error;
+mod files;
+
+use std::path::Path;
+
+use grafter_nn::embedding::FrozenEmbedding;
+use grafter_nn::linear::{FrozenLinear, Precision};
+use grafter_nn::quantised::MOST_INPUTS;
+use rayon::prelude::*;
+
+pub use self::error::CheckpointError;
+pub use self::files::{INDEX_FILE, WEIGHTS_FILE, weight_files};
+use self::files::{WeightBytes, Weights};
+use crate::encoder::family::TensorNames;
+use crate::encoder::{BasePrecision, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
+
+/// Reads `config.json` and the weights of a folder.
+/// # Errors
+/// If a file is missing or broken, or the configuration names something that is not supported.
+pub fn read_encoder(folder: &Path) -> Result<Encoder, CheckpointError> {
+    read_encoder_in(folder, BasePrecision::F32)
+}
+
+/// As [`read_encoder`], with the linear layers of the Transformer in a precision. The pooler, the embeddings and the layer
+/// normalisations stay f32.
+/// # Errors
+/// As [`read_encoder`].
+pub fn read_encoder_in(folder: &Path, precision: BasePrecision) -> Result<Encoder, CheckpointError> {
+    read_weights(folder, EncoderConfig::read(&folder.join("config.json"))?, precision)
+}
+
+/// Reads the weights of a folder whose `config.json` was read.
+/// # Errors
+/// As [`read_encoder`].
+pub(crate) fn read_weights(
+    folder: &Path,
+    config: EncoderConfig,
+    precision: BasePrecision,
+) -> Result<Encoder, CheckpointError> {
+    check_precision(folder, &config, precision)?;
+    let bytes = WeightBytes::read(folder)?;
+    let weights = bytes.open()?;
+    let names = config.family.tensors();
+    let prefix = if weights.names().any(|name| name.starts_with(names.prefix)) { names.prefix } else { "" };
+    let reader = Reader { weights: &weights, names, prefix, precision };
+    let (encoder, sha256) = rayon::join(|| reader.encoder(config), || bytes.sha256());
+    Ok(Encoder { weights_sha256: sha256, ..encoder? })
+}
+
+/// Checks that the linear layers can be read in a precision.
+fn check_precision(
+    folder: &Path,
+    config: &EncoderConfig,
+    precision: BasePrecision,
+) -> Result<(), CheckpointError> {
+    let inputs = [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)];
+    match inputs.into_iter().find(|(_, inputs)| *inputs > MOST_INPUTS) {
+        Some((field, inputs)) if precision == BasePrecision::Int8 => Err(CheckpointError::ConfigValue {
+            path: folder.join("config.json"),
+            field,
+            found: inputs.to_string(),
+            expected: format!("at most {MOST_INPUTS} with a base in {precision}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// One open checkpoint.
+struct Reader<'a> {
+    weights: &'a Weights<'a>,
+    names: &'static TensorNames,
+    /// That of the names when the checkpoint was saved from a model with a head, empty when from a bare encoder.
+    prefix: &'static str,
+    /// Of the linear layers of the Transformer.
+    precision: BasePrecision,
+}
+
+impl Reader<'_> {
+    /// The encoder, without the digest of its file.
+    fn encoder(&self, config: EncoderConfig) -> Result<Encoder, CheckpointError> {
+        let (names, hidden) = (self.names, config.hidden_size);
+        let table = |name, rows| self.tensor(name, &[rows, hidden]);
+        let embedding = FrozenEmbedding {
+            words: table(names.words, config.vocab_size)?,
+            positions: table(names.positions, config.max_position_embeddings)?,
+            types: names.types.map_or(Ok(Vec::new()), |name| table(name, config.type_vocab_size))?,
+            hidden,
+            first_position: config.first_position,
+        };
+        let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, hidden)?;
+        let layers = (0..config.num_hidden_layers)
+            .into_par_iter()
+            .map(|layer| self.layer(&config, layer))
+            // Of several errors the first layer's is told, whichever thread finds its own first.
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        // Checkpoints saved without a pooler serve every task that pools by the mean.
+        let pooler = names.pooler.filter(|name| self.weights.has(&format!("{}{name}.weight", self.prefix)));
+        let pooler = pooler.map(|name| self.linear(name, hidden, hidden, Precision::F32)).transpose()?;
+        Ok(Encoder {
+            config,
+            embedding,
+            embeddings_layer_norm,
+            layers,
+            pooler,
+            weights_sha256: String::new(),
+            stored_as: self.weights.types(),
+            precision: self.precision,
+        })
+    }
+
+    fn layer(&self, config: &EncoderConfig, layer: usize) -> Result<EncoderLayer, CheckpointError> {
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        let precision = self.precision.operation();
+        let names = self.names;
+        let name = |rest: &str| format!("{}{layer}.{rest}", names.layer);
+        // Query, key and value in one product.
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for part in [names.query, names.key, names.value] {
+            weight.extend(self.tensor(&name(&format!("{part}.weight")), &[hidden, hidden])?);
+            bias.extend(self.tensor(&name(&format!("{part}.bias")), &[hidden])?);
+        }
+        Ok(EncoderLayer {
+            query_key_value: FrozenLinear::new(&weight, bias, hidden, precision),
+            attention_output: self.linear(&name(names.attention_output), hidden, hidden, precision)?,
+            attention_layer_norm: self.layer_norm(&name(names.attention_layer_norm), hidden)?,
+            intermediate: self.linear(&name(names.intermediate), intermediate, hidden, precision)?,
+            output: self.linear(&name(names.output), hidden, intermediate, precision)?,
+            output_layer_norm: self.layer_norm(&name(names.output_layer_norm), hidden)?,
+        })
+    }
+
+    fn linear(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+        precision: Precision,
+    ) -> Result<FrozenLinear, CheckpointError> {
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
+        Ok(FrozenLinear::new(&weight, bias, inputs, precision))
+    }
+
+    fn layer_norm(&self, name: &str, hidden: usize) -> Result<FrozenLayerNorm, CheckpointError> {
+        // Checkpoints converted from TensorFlow call scale and shift `gamma` and `beta`.
+        let (weight, bias) = if self.weights.has(&format!("{}{name}.gamma", self.prefix)) {
+            ("gamma", "beta")
+        } else {
+            ("weight", "bias")
+        };
+        Ok(FrozenLayerNorm {
+            weight: self.tensor(&format!("{name}.{weight}"), &[hidden])?,
+            bias: self.tensor(&format!("{name}.{bias}"), &[hidden])?,
+        })
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
+        self.weights.tensor(&format!("{}{name}", self.prefix), shape)
+    }
+}

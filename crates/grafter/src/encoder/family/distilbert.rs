@@ -1,0 +1,79 @@
+//! DistilBERT (Sanh et al. 2019): BERT's layers under names of their own, without token types and without a pooler. Nothing is
+//! dropped after the attention's output projection.
+
+use serde::Deserialize;
+
+use super::{ConfigProblem, Family, TensorNames};
+use crate::encoder::EncoderConfig;
+
+pub(super) const TENSORS: TensorNames = TensorNames {
+    prefix: "distilbert.",
+    words: "embeddings.word_embeddings.weight",
+    positions: "embeddings.position_embeddings.weight",
+    types: None,
+    embeddings_layer_norm: "embeddings.LayerNorm",
+    layer: "transformer.layer.",
+    query: "attention.q_lin",
+    key: "attention.k_lin",
+    value: "attention.v_lin",
+    attention_output: "attention.out_lin",
+    attention_layer_norm: "sa_layer_norm",
+    intermediate: "ffn.lin1",
+    output: "ffn.lin2",
+    output_layer_norm: "output_layer_norm",
+    pooler: None,
+};
+
+/// `transformers` computes with this one whatever the configuration says.
+const LAYER_NORM_EPS: f32 = 1e-12;
+
+/// `config.json`, with the values that `transformers` takes where a field is absent.
+#[derive(Deserialize)]
+struct Fields {
+    vocab_size: usize,
+    dim: usize,
+    n_layers: usize,
+    n_heads: usize,
+    hidden_dim: usize,
+    #[serde(default = "default_activation")]
+    activation: String,
+    #[serde(default = "default_dropout")]
+    dropout: f32,
+    #[serde(default = "default_dropout")]
+    attention_dropout: f32,
+    #[serde(default = "default_classifier_dropout")]
+    seq_classif_dropout: f32,
+    max_position_embeddings: usize,
+}
+
+fn default_activation() -> String {
+    "gelu".to_owned()
+}
+
+fn default_dropout() -> f32 {
+    0.1
+}
+
+fn default_classifier_dropout() -> f32 {
+    0.2
+}
+
+pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
+    let fields: Fields = serde_json::from_str(text).map_err(ConfigProblem::Syntax)?;
+    Ok(EncoderConfig {
+        family: Family::DistilBert,
+        vocab_size: fields.vocab_size,
+        hidden_size: fields.dim,
+        num_hidden_layers: fields.n_layers,
+        num_attention_heads: fields.n_heads,
+        intermediate_size: fields.hidden_dim,
+        hidden_act: fields.activation,
+        hidden_dropout_prob: fields.dropout,
+        attention_probs_dropout_prob: fields.attention_dropout,
+        classifier_dropout: Some(fields.seq_classif_dropout),
+        max_position_embeddings: fields.max_position_embeddings,
+        first_position: 0,
+        type_vocab_size: 0,
+        layer_norm_eps: LAYER_NORM_EPS,
+    })
+}

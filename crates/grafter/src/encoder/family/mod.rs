@@ -1,0 +1,137 @@
+//! Families of encoders whose layers are BERT's, one file each for what differs: the names in `config.json` and in the
+//! checkpoint, where positions begin, and what there is beside the layers.
+//!
+//! The layers themselves are shared: attention, feed-forward network, and after each a residual connection and a layer
+//! normalisation.
+
+mod bert;
+mod distilbert;
+mod roberta;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::EncoderConfig;
+
+/// A family, by the `model_type` of `config.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// BERT (Devlin et al. 2018).
+    #[serde(rename = "bert")]
+    Bert,
+    /// RoBERTa (Liu et al. 2019).
+    #[serde(rename = "roberta")]
+    Roberta,
+    /// XLM-R (Conneau et al. 2019): RoBERTa with another vocabulary.
+    #[serde(rename = "xlm-roberta")]
+    XlmRoberta,
+    /// DistilBERT (Sanh et al. 2019).
+    #[serde(rename = "distilbert")]
+    DistilBert,
+}
+
+/// Why a `config.json` cannot be used.
+#[derive(Debug)]
+pub(super) enum ConfigProblem {
+    /// It lacks a field, or one has another type.
+    Syntax(serde_json::Error),
+    /// A setting names something that this program does not compute.
+    Unsupported {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// What it may say.
+        supported: &'static str,
+    },
+}
+
+/// How a checkpoint names its tensors. Those of a layer follow `layer`, the layer's number and a dot.
+#[derive(Debug)]
+pub(crate) struct TensorNames {
+    /// Before all names where the checkpoint was saved from a model with a head.
+    pub prefix: &'static str,
+    pub words: &'static str,
+    pub positions: &'static str,
+    /// None in a family without token types.
+    pub types: Option<&'static str>,
+    pub embeddings_layer_norm: &'static str,
+    pub layer: &'static str,
+    pub query: &'static str,
+    pub key: &'static str,
+    pub value: &'static str,
+    pub attention_output: &'static str,
+    pub attention_layer_norm: &'static str,
+    pub intermediate: &'static str,
+    pub output: &'static str,
+    pub output_layer_norm: &'static str,
+    /// None in a family whose checkpoints have none that was trained.
+    pub pooler: Option<&'static str>,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert];
+    /// Their names, for messages.
+    pub(super) const NAMES: &'static str = "`bert`, `roberta`, `xlm-roberta`, `distilbert`";
+
+    /// Its `model_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::DistilBert => "distilbert",
+        }
+    }
+
+    /// The family of a `model_type`.
+    pub fn find(model_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.name() == model_type)
+    }
+
+    /// Whether what leaves the attention's output projection is dropped in training.
+    pub(super) fn drops_attention_output(self) -> bool {
+        self != Self::DistilBert
+    }
+
+    /// How its checkpoints name their tensors.
+    pub(crate) fn tensors(self) -> &'static TensorNames {
+        match self {
+            Self::Bert => &bert::TENSORS,
+            Self::Roberta | Self::XlmRoberta => &roberta::TENSORS,
+            Self::DistilBert => &distilbert::TENSORS,
+        }
+    }
+
+    /// Reads what its `config.json` says; sizes are not checked yet.
+    pub(super) fn config(self, text: &str) -> Result<EncoderConfig, ConfigProblem> {
+        match self {
+            Self::Bert => bert::config(text),
+            Self::Roberta | Self::XlmRoberta => roberta::config(self, text),
+            Self::DistilBert => distilbert::config(text),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_one_name() {
+        let quoted: Vec<String> = Family::ALL.iter().map(|family| format!("`{family}`")).collect();
+        assert_eq!(quoted.join(", "), Family::NAMES);
+        for family in Family::ALL {
+            assert_eq!(Family::find(family.name()), Some(family));
+            assert_eq!(serde_json::to_string(&family).unwrap(), format!("\"{family}\""));
+        }
+    }
+}

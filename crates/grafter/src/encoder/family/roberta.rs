@@ -1,0 +1,20 @@
+//! RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2019): BERT whose positions begin after that of the padding, with one
+//! token type. It was pretrained without a task on pairs, so that the pooler that some checkpoints hold never was trained:
+//! it is not read.
+
+use super::{ConfigProblem, Family, TensorNames, bert};
+use crate::encoder::EncoderConfig;
+
+pub(super) const TENSORS: TensorNames = TensorNames { prefix: "roberta.", pooler: None, ..bert::TENSORS };
+
+/// The id of `<pad>`. `transformers` counts positions from the one after it.
+const PADDING: usize = 1;
+
+pub(super) fn config(family: Family, text: &str) -> Result<EncoderConfig, ConfigProblem> {
+    let fields = bert::Fields::read(text)?;
+    if let Some(found) = fields.pad_token_id.filter(|id| *id != PADDING) {
+        let found = found.to_string();
+        return Err(ConfigProblem::Unsupported { field: "pad_token_id", found, supported: "`1`" });
+    }
+    Ok(EncoderConfig { first_position: PADDING + 1, ..fields.config(family) })
+}
