@@ -60,6 +60,24 @@ pub enum Command {
     Inspect(Inspect),
     /// Look through data files before training on them
     CheckData(CheckData),
+    /// Print what a shell needs to complete commands and flags
+    Completions(Completions),
+    /// Write a manual page for every command
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Folder to write the pages to, `grafter.1` and one for each command
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

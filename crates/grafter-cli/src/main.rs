@@ -90,5 +90,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Serve(command) => serve::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
         Command::CheckData(command) => commands::check_data::run(command),
+        Command::Completions(command) => commands::manual::completions(command),
+        Command::Man(command) => commands::manual::pages(command),
     }
 }

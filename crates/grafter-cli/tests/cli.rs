@@ -1231,3 +1231,30 @@ fn a_pipe_that_cannot_be_copied_is_told_with_the_folder_of_the_copy() {
     let expected = "cannot copy `train.csv` to a temporary file in `/no/such/folder`: ";
     assert!(done.stderr.contains(expected) && done.stderr.contains("hint: "), "{}", done.stderr);
 }
+
+#[test]
+fn shells_and_man_are_told_of_every_command() {
+    let place = Place::new();
+    let help = place.run_bare(&["--help"]).succeeded().stdout;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        // A long description goes on in lines that are indented further.
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split(' ').next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 12, "{help}");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = place.run_bare(&["completions", shell]).succeeded().stdout;
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+    }
+    assert_eq!(place.run_bare(&["completions", "cmd"]).code, Some(2));
+    place.run_bare(&["man", "--out=pages"]).succeeded();
+    for command in commands {
+        let page = std::fs::read_to_string(place.path(&format!("pages/grafter-{command}.1"))).unwrap();
+        assert!(page.contains(".SH NAME"), "{command}");
+    }
+    assert!(place.path("pages/grafter-bank-verify.1").is_file());
+}

@@ -6,6 +6,7 @@ pub mod check_data;
 pub mod compare;
 pub mod eval;
 pub mod inspect;
+pub mod manual;
 pub mod predict;
 pub mod pull;
 pub mod quickstart;
