@@ -184,6 +184,15 @@ CASES = [
         ),
     ),
     Case(
+        name="electra_gelu", seed=1515, family="electra", bottleneck=3, adapter_activation="gelu", task="classification",
+        pooling="mean", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1], prefix="electra.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, embedding_size=16, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+        ),
+    ),
+    Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
         # The norm starts above this limit and falls below it: clipping acts on some of the steps only.

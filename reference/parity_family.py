@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig, RobertaModel,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,16 @@ class Family:
     # The arguments of the configuration, by BERT's names.
     fields: dict = field(default_factory=dict)
     types: bool = True
-    pooler: bool = True
     padding: int = 0
+    # Arguments of the model beside its configuration.
+    arguments: dict = field(default_factory=dict)
 
     def configure(self, sizes: dict):
         """The configuration of these sizes, named as BERT names them."""
         return self.config(**{self.fields.get(name, name): value for name, value in sizes.items()}, initializer_range=0.2)
 
     def make(self, config):
-        return self.model(config) if self.pooler or self.model is DistilBertModel else self.model(config, add_pooling_layer=False)
+        return self.model(config, **self.arguments)
 
 
 BERT = Family(
@@ -58,7 +61,11 @@ FAMILIES = {
     # Positions count from the padding's id on, and only tokens that are not padding.
     "roberta": Family(
         config=RobertaConfig, model=RobertaModel, layers=BERT.layers, projections=BERT.projections, sites=BERT.sites,
-        pooler=False, padding=1,
+        padding=1, arguments={"add_pooling_layer": False},
+    ),  # fmt: skip
+    # Its embeddings as wide as the hidden states, as in the base and large models: no projection between them.
+    "electra": Family(
+        config=ElectraConfig, model=ElectraModel, layers=BERT.layers, projections=BERT.projections, sites=BERT.sites,
     ),  # fmt: skip
     "distilbert": Family(
         config=DistilBertConfig,
@@ -84,6 +91,5 @@ FAMILIES = {
             "hidden_act": "activation",
         },
         types=False,
-        pooler=False,
     ),
 }

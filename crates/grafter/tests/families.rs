@@ -137,6 +137,16 @@ fn roberta(model_type: &str) -> Model {
     model_of(&folder, &tensors)
 }
 
+fn electra() -> Model {
+    let (_, tensors) = untyped_bert();
+    let tensors = tensors.into_iter().map(|(name, tensor)| (format!("electra.{name}"), tensor)).collect();
+    let folder = folder(|config| {
+        config["model_type"] = json!("electra");
+        config["embedding_size"] = config["hidden_size"].clone();
+    });
+    model_of(&folder, &tensors)
+}
+
 fn rows() -> Dataset {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.tsv");
@@ -159,7 +169,7 @@ fn another_family_with_the_same_numbers_gives_the_same_answers() {
     for method in [Method::Houlsby, Method::Full, Method::TopLayers(1)] {
         let expected = trained(&bert, method);
         let answers = row_logits(&bert, &expected, &texts).unwrap();
-        for model in [distilbert(), roberta("roberta"), roberta("xlm-roberta")] {
+        for model in [distilbert(), roberta("roberta"), roberta("xlm-roberta"), electra()] {
             let family = model.encoder().config.family;
             let adapter = trained(&model, method);
             // Where the tables train, that of the token types does too, and moves all answers.
@@ -207,7 +217,7 @@ fn settings_of_a_family_that_are_not_supported() {
     let refused = |change: fn(&mut Value)| refusal(&folder(change));
     assert_eq!(
         refused(|config| config["model_type"] = json!("t5")),
-        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`"
+        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`"
     );
     assert_eq!(
         refused(|config| {
@@ -223,6 +233,10 @@ fn settings_of_a_family_that_are_not_supported() {
             config["max_position_embeddings"] = json!(2);
         }),
         "`DIR/config.json`: `max_position_embeddings` is 2, expected 3 to 1048576"
+    );
+    assert_eq!(
+        refused(|config| config["model_type"] = json!("electra")),
+        "`DIR/config.json`: `embedding_size` is `128`; supported: that of `hidden_size`"
     );
     let message = refused(|config| config["model_type"] = json!("distilbert"));
     assert_eq!(

@@ -314,6 +314,11 @@ fn distilbert_full() {
     Fixture::tiny("distilbert_full").check();
 }
 
+#[test]
+fn electra_gelu() {
+    Fixture::tiny("electra_gelu").check();
+}
+
 /// The real model, where it is in the cache; `GRAFTER_REQUIRE_MODEL=1` makes its absence a failure.
 #[test]
 fn minilm() {

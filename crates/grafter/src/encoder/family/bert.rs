@@ -49,6 +49,8 @@ pub(super) struct Fields {
     is_decoder: bool,
     /// Only RoBERTa's positions depend on it.
     pub(super) pad_token_id: Option<usize>,
+    /// Only ELECTRA has one.
+    pub(super) embedding_size: Option<usize>,
 }
 
 fn default_dropout() -> f32 {

@@ -6,6 +6,7 @@
 
 mod bert;
 mod distilbert;
+mod electra;
 mod roberta;
 
 use std::fmt;
@@ -29,6 +30,9 @@ pub enum Family {
     /// DistilBERT (Sanh et al. 2019).
     #[serde(rename = "distilbert")]
     DistilBert,
+    /// ELECTRA's discriminator (Clark et al. 2020).
+    #[serde(rename = "electra")]
+    Electra,
 }
 
 /// Why a `config.json` cannot be used.
@@ -72,9 +76,9 @@ pub(crate) struct TensorNames {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert];
+    pub const ALL: [Self; 5] = [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert, Self::Electra];
     /// Their names, for messages.
-    pub(super) const NAMES: &'static str = "`bert`, `roberta`, `xlm-roberta`, `distilbert`";
+    pub(super) const NAMES: &'static str = "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`";
 
     /// Its `model_type`.
     pub fn name(self) -> &'static str {
@@ -83,6 +87,7 @@ impl Family {
             Self::Roberta => "roberta",
             Self::XlmRoberta => "xlm-roberta",
             Self::DistilBert => "distilbert",
+            Self::Electra => "electra",
         }
     }
 
@@ -102,6 +107,7 @@ impl Family {
             Self::Bert => &bert::TENSORS,
             Self::Roberta | Self::XlmRoberta => &roberta::TENSORS,
             Self::DistilBert => &distilbert::TENSORS,
+            Self::Electra => &electra::TENSORS,
         }
     }
 
@@ -111,6 +117,7 @@ impl Family {
             Self::Bert => bert::config(text),
             Self::Roberta | Self::XlmRoberta => roberta::config(self, text),
             Self::DistilBert => distilbert::config(text),
+            Self::Electra => electra::config(text),
         }
     }
 }
