@@ -11,22 +11,57 @@ use super::routes::Content;
 /// The content type of the pages.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
+const FRAME: &str = include_str!("page/frame.html");
 const STYLE: &str = include_str!("page/style.css");
 const COMMON: &str = include_str!("page/common.js");
 
+/// What is of one page, in the frame of both.
+struct Parts {
+    title: &'static str,
+    heading: &'static str,
+    about: &'static str,
+    link: &'static str,
+    main: &'static str,
+    script: &'static str,
+}
+
 /// The page to try the tasks.
 pub fn page() -> Content {
-    build(include_str!("page/page.html"), include_str!("page/page.js"))
+    build(&Parts {
+        title: "grafter",
+        heading: "grafter",
+        about: "all tasks of one bank",
+        link: "<a href=\"/docs\">routes</a>",
+        main: include_str!("page/page.html"),
+        script: include_str!("page/page.js"),
+    })
 }
 
 /// The description of the routes, for people.
 pub fn docs() -> Content {
-    build(include_str!("page/docs.html"), include_str!("page/docs.js"))
+    build(&Parts {
+        title: "grafter: routes",
+        heading: "Routes",
+        about: "",
+        link: "<a href=\"/\">try the tasks</a>",
+        main: include_str!("page/docs.html"),
+        script: include_str!("page/docs.js"),
+    })
 }
 
-fn build(template: &str, script: &str) -> Content {
-    let script = format!("\"use strict\";\n{COMMON}{script}");
-    let html = template.replacen("/*style*/", STYLE, 1).replacen("/*script*/", &script, 1);
+fn build(parts: &Parts) -> Content {
+    let script = format!("\"use strict\";\n{COMMON}{}", parts.script);
+    let filled = [
+        ("/*title*/", parts.title),
+        ("/*heading*/", parts.heading),
+        ("/*about*/", parts.about),
+        ("/*link*/", parts.link),
+        ("/*style*/", STYLE),
+        ("/*main*/", parts.main.trim_end()),
+        ("/*script*/", &script),
+    ];
+    let fill = |html: String, (place, content): (&str, &str)| html.replacen(place, content, 1);
+    let html = filled.into_iter().fold(FRAME.to_owned(), fill);
     let policy = format!(
         "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
