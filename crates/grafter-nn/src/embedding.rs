@@ -41,7 +41,8 @@ pub struct EmbeddingTables<'a> {
     pub types: &'a [f32],
     /// Features of one embedding.
     pub hidden: usize,
-    /// The row of `positions` that the first token reads: RoBERTa's first rows belong to its padding.
+    /// The row of `positions` that the first token reads. Above 0, as in RoBERTa, the row before it is that of the padding, whose
+    /// id is the number of that row: where a text holds this token, it reads that row and is not counted.
     pub first_position: usize,
 }
 
@@ -60,6 +61,20 @@ pub struct EmbeddingGradients<'a> {
     pub first_position: usize,
 }
 
+/// The rows of the table of positions that tokens read.
+fn places(first_position: usize, ids: &[u32]) -> impl Iterator<Item = usize> + '_ {
+    let padding = first_position.checked_sub(1);
+    let mut next = first_position;
+    ids.iter().map(move |id| {
+        let id = *id as usize;
+        if padding == Some(id) {
+            return id;
+        }
+        next += 1;
+        next - 1
+    })
+}
+
 /// The place of a row of a table.
 fn row(table: &[f32], hidden: usize, index: usize) -> Range<usize> {
     let range = index * hidden..(index + 1) * hidden;
@@ -67,7 +82,8 @@ fn row(table: &[f32], hidden: usize, index: usize) -> Range<usize> {
     range
 }
 
-/// `y[t] = words[ids[t]] + types[type_ids[t]] + positions[first_position + t]` for the tokens of one sequence.
+/// `y[t] = words[ids[t]] + types[type_ids[t]] + positions[place(t)]` for the tokens of one sequence; the places count up from
+/// `first_position`.
 /// # Shapes
 /// ids, type_ids `[length]`, y `[length, hidden]`
 /// # Panics
@@ -76,10 +92,10 @@ pub fn forward_sequence(tables: EmbeddingTables<'_>, ids: &[u32], type_ids: &[u3
     let hidden = tables.hidden;
     assert_eq!(ids.len(), type_ids.len(), "embedding: type ids");
     assert_eq!(y.len(), ids.len() * hidden, "embedding: output");
-    for (position, (y, (id, type_id))) in y.chunks_exact_mut(hidden).zip(ids.iter().zip(type_ids)).enumerate()
-    {
+    let tokens = ids.iter().zip(type_ids).zip(places(tables.first_position, ids));
+    for (y, ((id, type_id), place)) in y.chunks_exact_mut(hidden).zip(tokens) {
         let word = &tables.words[row(tables.words, hidden, *id as usize)];
-        let place = &tables.positions[row(tables.positions, hidden, tables.first_position + position)];
+        let place = &tables.positions[row(tables.positions, hidden, place)];
         y.copy_from_slice(word);
         if !tables.types.is_empty() {
             add(&tables.types[row(tables.types, hidden, *type_id as usize)], y);
@@ -101,10 +117,10 @@ pub fn backward_sequence(ids: &[u32], type_ids: &[u32], d_y: &[f32], gradients: 
         let range = row(table, hidden, index);
         add(d_y, &mut table[range]);
     };
-    for (position, (d_y, (id, type_id))) in d_y.chunks_exact(hidden).zip(ids.iter().zip(type_ids)).enumerate()
-    {
+    let tokens = ids.iter().zip(type_ids).zip(places(gradients.first_position, ids));
+    for (d_y, ((id, type_id), place)) in d_y.chunks_exact(hidden).zip(tokens) {
         add_row(gradients.words, *id as usize, d_y);
-        add_row(gradients.positions, gradients.first_position + position, d_y);
+        add_row(gradients.positions, place, d_y);
         if !gradients.types.is_empty() {
             add_row(gradients.types, *type_id as usize, d_y);
         }
@@ -131,6 +147,13 @@ mod tests {
         assert_eq!(y, [13.5, 24.25, 31.5, 42.25, 153.0, 264.0]);
     }
 
+    /// The positions that `create_position_ids_from_input_ids` of `transformers` gives where the padding's id is 1.
+    #[test]
+    fn padding_in_a_text_is_not_counted() {
+        assert_eq!(places(2, &[0, 3, 1, 4, 2]).collect::<Vec<_>>(), [2, 3, 1, 4, 5]);
+        assert_eq!(places(0, &[0, 3, 1]).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
     #[test]
     #[should_panic(expected = "row 2 of 2")]
     fn refuses_an_id_outside_its_table() {
@@ -142,7 +165,7 @@ mod tests {
 
     #[test]
     fn backward_equals_central_differences() {
-        let (ids, type_ids, hidden) = ([3, 0, 3, 1], [0, 1, 1, 0], 5);
+        let (ids, type_ids, hidden) = ([3, 0, 3, 2], [0, 1, 1, 0], 5);
         let sizes = [4 * hidden, 6 * hidden, 2 * hidden];
         let mut random = Random::new(31);
         let tables = random.normals(sizes.iter().sum());

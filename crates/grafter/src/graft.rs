@@ -345,7 +345,11 @@ impl GraftOptions {
         };
         check_max_length(self.max_length, model.tokenizer(), &model.encoder().config)?;
         if self.pooling == Pooling::Cls && !model.encoder().has_pooler() {
-            return wrong("--pooling", "cls".to_owned(), "mean, since the model has no pooler".to_owned());
+            return wrong(
+                "--pooling",
+                "cls".to_owned(),
+                "mean, since no pooler of the model is read".to_owned(),
+            );
         }
         let layers = model.encoder().config.num_hidden_layers;
         if let Err(UnfitLayers { field, found, expected }) = self.config(1).check_layers(layers) {

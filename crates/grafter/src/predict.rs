@@ -141,7 +141,10 @@ fn shared_states(encoder: &Encoder, layer: usize, sequences: &[&TokenIds]) -> Ve
 pub fn encode_row(model: &Model, row: &Row, max_length: usize) -> Result<TokenIds, TokenizerError> {
     let config = &model.encoder().config;
     let (types, vocabulary) = (config.type_vocab_size, config.vocab_size);
-    let tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
+    let mut tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
+    if config.family.has_one_type() && types == 1 {
+        tokens.type_ids.fill(0);
+    }
     if tokens.ids.is_empty() {
         return Err(TokenizerError::NoTokens);
     }

@@ -48,13 +48,16 @@ pub(crate) fn floats(
     read(tensors, name, shape, &[Dtype::F32])
 }
 
+/// The types that [`floats_of_any_width`] reads.
+pub(crate) const ANY_WIDTH: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
+
 /// [`floats`] of a tensor that may be stored in fewer bits: each of them is some float32 exactly.
 pub(crate) fn floats_of_any_width(
     tensors: &SafeTensors<'_>,
     name: &str,
     shape: &[usize],
 ) -> Result<Vec<f32>, TensorProblem> {
-    read(tensors, name, shape, &[Dtype::F32, Dtype::F16, Dtype::BF16])
+    read(tensors, name, shape, &ANY_WIDTH)
 }
 
 fn read(

@@ -113,7 +113,7 @@ fn distilbert() -> Model {
             "model_type": "distilbert", "vocab_size": get("vocab_size"), "dim": get("hidden_size"),
             "n_layers": get("num_hidden_layers"), "n_heads": get("num_attention_heads"),
             "hidden_dim": get("intermediate_size"), "activation": get("hidden_act"),
-            "max_position_embeddings": get("max_position_embeddings"),
+            "max_position_embeddings": get("max_position_embeddings"), "layer_norm_eps": 0.5,
         });
     });
     model_of(&folder, &tensors)
@@ -192,7 +192,7 @@ fn a_family_has_what_it_has() {
     let (bert, _) = untyped_bert();
     assert!(bert.encoder().has_pooler());
     for model in [&distilbert, &roberta] {
-        assert!(!model.encoder().has_pooler(), "none that was trained");
+        assert!(!model.encoder().has_pooler(), "none that is read");
         assert_eq!(model.encoder().config.max_length(), bert.encoder().config.max_length());
         // What a numeric name counts: no table of types, two rows of positions more and one of types less.
         let count = model.encoder().parameter_count() as i64 - bert.encoder().parameter_count() as i64;
@@ -203,7 +203,12 @@ fn a_family_has_what_it_has() {
     // A pair's second text has type 1, which DistilBERT does not read and RoBERTa does not have.
     let pair = Row::pair("a good film", "a bad film");
     assert_eq!(encode_row(&distilbert, &pair, 16).unwrap().type_ids.iter().max(), Some(&1));
-    assert!(encode_row(&roberta, &pair, 16).unwrap_err().to_string().contains("token type 1"));
+    assert_eq!(encode_row(&roberta, &pair, 16).unwrap().type_ids.iter().max(), Some(&0));
+    // DistilBERT has an epsilon of its own, whatever the file says, and a rate for the head.
+    let config = &distilbert.encoder().config;
+    assert_eq!((config.layer_norm_eps, config.classifier_dropout), (1e-12, Some(0.2)));
+    // What RoBERTa's file leaves out.
+    assert_eq!((roberta.encoder().config.first_position, bert.encoder().config.first_position), (2, 0));
     // Nothing is dropped after DistilBERT's attention.
     let rates = |model: &Model| {
         let dropout = EncoderDropout::training(&model.encoder().config, 1, 0);
@@ -238,10 +243,38 @@ fn settings_of_a_family_that_are_not_supported() {
         refused(|config| config["model_type"] = json!("electra")),
         "`DIR/config.json`: `embedding_size` is `128`; supported: that of `hidden_size`"
     );
+    // By the names that the file has.
+    let distilbert = |name: &'static str, value: Value| {
+        refusal(&folder(|config| {
+            *config = json!({
+                "model_type": "distilbert", "vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
+                "num_attention_heads": 3, "hidden_dim": 8, "max_position_embeddings": 4,
+            });
+            config[name] = value;
+        }))
+    };
+    assert_eq!(
+        distilbert("num_attention_heads", json!(5)),
+        "`DIR/config.json`: `n_heads` is 5, expected a divisor of `dim` 6"
+    );
+    assert!(
+        distilbert("activation", json!("x"))
+            .starts_with("`DIR/config.json`: `activation` is `x`; supported: ")
+    );
+    assert_eq!(
+        distilbert("seq_classif_dropout", json!(1.5)),
+        "`DIR/config.json`: `seq_classif_dropout` is 1.5, expected 0 or more and less than 1"
+    );
+    // What another family would mind.
+    let bert = folder(|config| {
+        config["pad_token_id"] = json!(-1);
+        config["embedding_size"] = json!(7);
+    });
+    assert!(model_of(&bert, &tensors()).encoder().has_pooler());
     let message = refused(|config| config["model_type"] = json!("distilbert"));
     assert_eq!(
         message,
-        "`DIR/config.json` is not an encoder's configuration: missing field `dim` at line 1 column "
+        "`DIR/config.json` is not an encoder's configuration: missing field `hidden_dim` at line 1 column "
             .to_owned()
             + message.rsplit(' ').next().unwrap()
     );
@@ -269,6 +302,39 @@ fn fewer_bits_are_read_as_the_numbers_that_they_are() {
         assert_eq!(whole.encoder().digest_in_memory(), short.encoder().digest_in_memory());
         assert_ne!(whole.encoder().weights_sha256(), short.encoder().weights_sha256());
     }
+}
+
+#[test]
+fn what_else_a_file_holds_is_passed_over() {
+    let folder = folder(|_| {});
+    // As `bert-base-uncased` has it: a model with a head, from TensorFlow, and a counter.
+    let renamed = |name: &str| {
+        let name =
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        format!("bert.{name}")
+    };
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors()
+        .into_iter()
+        .map(|(name, (shape, values))| {
+            (renamed(&name), shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let counter = [0u8; 16];
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| {
+            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        })
+        .chain([(
+            "bert.embeddings.position_ids",
+            TensorView::new(Dtype::I64, vec![1, 2], &counter).unwrap(),
+        )]);
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let model = Model::read(folder.path(), "model").unwrap();
+    assert_eq!(model.encoder().stored_as(), "F32");
+    let plain = Model::read(&tiny_bert(), "model").unwrap();
+    assert_eq!(model.encoder().digest_in_memory(), plain.encoder().digest_in_memory());
 }
 
 /// The tiny BERT in two files and their index.
@@ -301,6 +367,10 @@ fn weights_in_several_files_are_those_in_one() {
     let both = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].map(digest).concat();
     assert_eq!(several.encoder().weights_sha256(), sha256_hex(both.as_bytes()));
     assert_eq!(grafter::hub::cached(folder.path().to_str().unwrap()).as_deref(), Some(folder.path()));
+    // The same tensor twice is a mistake of whoever made the files.
+    let twice = sharded();
+    write(&twice.path().join("model-00001-of-00002.safetensors"), &tensors(), Dtype::F32);
+    assert!(refusal(&twice).contains("it holds tensor `"), "{}", refusal(&twice));
     // A single file comes first.
     write(&folder.path().join("model.safetensors"), &tensors(), Dtype::F32);
     let single = Model::read(folder.path(), "model").unwrap();

@@ -183,7 +183,7 @@ impl Adapter {
                 path: folder.join(MANIFEST_FILE),
                 field: "`adapter.pooling`",
                 found: "cls".to_owned(),
-                expected: "mean, since the model has no pooler".to_owned(),
+                expected: "mean, since no pooler of the model is read".to_owned(),
             });
         }
         if let Err(UnfitLayers { field, found, expected }) =

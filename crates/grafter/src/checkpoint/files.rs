@@ -1,6 +1,6 @@
 //! The files that hold a checkpoint's weights: one, or several that an index lists.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,12 +64,20 @@ impl WeightBytes {
     /// Checks the headers.
     pub(super) fn open(&self) -> Result<Weights<'_>, CheckpointError> {
         let mut files = Vec::with_capacity(self.files.len());
+        let mut holders: HashMap<String, &PathBuf> = HashMap::new();
         for (path, bytes) in &self.files {
             let invalid = |error: SafeTensorError| CheckpointError::Format {
                 path: path.clone(),
                 reason: error.to_string(),
             };
-            files.push((path.as_path(), SafeTensors::deserialize(bytes).map_err(invalid)?));
+            let tensors = SafeTensors::deserialize(bytes).map_err(invalid)?;
+            for name in tensors.names() {
+                if let Some(earlier) = holders.insert(name.to_owned(), path) {
+                    let reason = format!("it holds tensor `{name}`, and so does `{}`", earlier.display());
+                    return Err(CheckpointError::Format { path: path.clone(), reason });
+                }
+            }
+            files.push((path.as_path(), tensors));
         }
         Ok(Weights { files })
     }
@@ -95,10 +103,11 @@ impl Weights<'_> {
         self.files.iter().flat_map(|(_, tensors)| tensors.names())
     }
 
-    /// The types of all tensors, with commas between.
+    /// The types of all numbers, with commas between; counters that old programs saved are of no interest.
     pub(super) fn types(&self) -> String {
         let all = self.files.iter().flat_map(|(_, tensors)| tensors.iter());
-        let types: BTreeSet<String> = all.map(|(_, tensor)| format!("{:?}", tensor.dtype())).collect();
+        let read = all.map(|(_, tensor)| tensor.dtype()).filter(|dtype| tensors::ANY_WIDTH.contains(dtype));
+        let types: BTreeSet<String> = read.map(|dtype| format!("{dtype:?}")).collect();
         types.into_iter().collect::<Vec<_>>().join(", ")
     }
 

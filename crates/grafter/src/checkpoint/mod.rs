@@ -63,7 +63,7 @@ fn check_precision(
     match inputs.into_iter().find(|(_, inputs)| *inputs > MOST_INPUTS) {
         Some((field, inputs)) if precision == BasePrecision::Int8 => Err(CheckpointError::ConfigValue {
             path: folder.join("config.json"),
-            field,
+            field: config.family.field(field),
             found: inputs.to_string(),
             expected: format!("at most {MOST_INPUTS} with a base in {precision}"),
         }),

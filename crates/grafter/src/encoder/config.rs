@@ -119,7 +119,7 @@ impl EncoderConfig {
         let config = family.config(&text).map_err(told)?;
         if base_activation(&config.hidden_act).is_none() {
             let supported = "`gelu`, `gelu_new`, `gelu_pytorch_tanh`, `relu`, `silu`";
-            return Err(unsupported("hidden_act", &config.hidden_act, supported));
+            return Err(unsupported(family.field("hidden_act"), &config.hidden_act, supported));
         }
         config.check_sizes(path)?;
         Ok(config)
@@ -153,6 +153,7 @@ impl EncoderConfig {
 
     fn check_sizes(&self, path: &Path) -> Result<(), CheckpointError> {
         let wrong = |field: &'static str, found: String, expected: String| {
+            let field = self.family.field(field);
             Err(CheckpointError::ConfigValue { path: path.to_owned(), field, found, expected })
         };
         let sizes = [
@@ -175,7 +176,8 @@ impl EncoderConfig {
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let expected = format!("a divisor of `hidden_size` {}", self.hidden_size);
+            let expected =
+                format!("a divisor of `{}` {}", self.family.field("hidden_size"), self.hidden_size);
             return wrong("num_attention_heads", self.num_attention_heads.to_string(), expected);
         }
         let rates = [

@@ -23,7 +23,7 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     pooler: Some("pooler.dense"),
 };
 
-/// `config.json`, with the values that `transformers` takes where a field is absent.
+/// `config.json`: sizes and activation must be there; where another field is absent, it is what `transformers` takes.
 #[derive(Deserialize)]
 pub(super) struct Fields {
     vocab_size: usize,
@@ -48,9 +48,9 @@ pub(super) struct Fields {
     #[serde(default)]
     is_decoder: bool,
     /// Only RoBERTa's positions depend on it.
-    pub(super) pad_token_id: Option<usize>,
+    pub(super) pad_token_id: Option<i64>,
     /// Only ELECTRA has one.
-    pub(super) embedding_size: Option<usize>,
+    pub(super) embedding_size: Option<i64>,
 }
 
 fn default_dropout() -> f32 {

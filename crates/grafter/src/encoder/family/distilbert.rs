@@ -27,12 +27,30 @@ pub(super) const TENSORS: TensorNames = TensorNames {
 /// `transformers` computes with this one whatever the configuration says.
 const LAYER_NORM_EPS: f32 = 1e-12;
 
-/// `config.json`, with the values that `transformers` takes where a field is absent.
+/// What `config.json` calls a setting, by BERT's name.
+pub(super) fn field(name: &'static str) -> &'static str {
+    match name {
+        "hidden_size" => "dim",
+        "num_hidden_layers" => "n_layers",
+        "num_attention_heads" => "n_heads",
+        "intermediate_size" => "hidden_dim",
+        "hidden_act" => "activation",
+        "hidden_dropout_prob" => "dropout",
+        "attention_probs_dropout_prob" => "attention_dropout",
+        "classifier_dropout" => "seq_classif_dropout",
+        name => name,
+    }
+}
+
+/// `config.json`: the sizes must be there; where another field is absent, it is what `transformers` takes.
 #[derive(Deserialize)]
 struct Fields {
     vocab_size: usize,
+    #[serde(alias = "hidden_size")]
     dim: usize,
+    #[serde(alias = "num_hidden_layers")]
     n_layers: usize,
+    #[serde(alias = "num_attention_heads")]
     n_heads: usize,
     hidden_dim: usize,
     #[serde(default = "default_activation")]

@@ -7,13 +7,13 @@ use crate::encoder::EncoderConfig;
 pub(super) const TENSORS: TensorNames = TensorNames { prefix: "electra.", pooler: None, ..bert::TENSORS };
 
 /// What `transformers` takes where the field is absent.
-const EMBEDDING_SIZE: usize = 128;
+const EMBEDDING_SIZE: i64 = 128;
 
 pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
     let fields = bert::Fields::read(text)?;
     let embedding_size = fields.embedding_size.unwrap_or(EMBEDDING_SIZE);
     let config = fields.config(Family::Electra);
-    if embedding_size != config.hidden_size {
+    if usize::try_from(embedding_size) != Ok(config.hidden_size) {
         return Err(ConfigProblem::Unsupported {
             field: "embedding_size",
             found: embedding_size.to_string(),

@@ -96,6 +96,16 @@ impl Family {
         Self::ALL.into_iter().find(|family| family.name() == model_type)
     }
 
+    /// Whether `transformers` never hands its models what a tokenizer says of types, so that all are 0.
+    pub(crate) fn has_one_type(self) -> bool {
+        matches!(self, Self::Roberta | Self::XlmRoberta)
+    }
+
+    /// What its `config.json` calls a setting, by BERT's name.
+    pub(crate) fn field(self, name: &'static str) -> &'static str {
+        if self == Self::DistilBert { distilbert::field(name) } else { name }
+    }
+
     /// Whether what leaves the attention's output projection is dropped in training.
     pub(super) fn drops_attention_output(self) -> bool {
         self != Self::DistilBert

@@ -1,6 +1,6 @@
 //! RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2019): BERT whose positions begin after that of the padding, with one
-//! token type. It was pretrained without a task on pairs, so that the pooler that some checkpoints hold never was trained:
-//! it is not read.
+//! token type. It was pretrained without a task on pairs, so that the pooler that its checkpoints may hold was not trained
+//! there: it is not read, also where fine-tuning trained one.
 
 use super::{ConfigProblem, Family, TensorNames, bert};
 use crate::encoder::EncoderConfig;
@@ -12,7 +12,7 @@ const PADDING: usize = 1;
 
 pub(super) fn config(family: Family, text: &str) -> Result<EncoderConfig, ConfigProblem> {
     let fields = bert::Fields::read(text)?;
-    if let Some(found) = fields.pad_token_id.filter(|id| *id != PADDING) {
+    if let Some(found) = fields.pad_token_id.filter(|id| usize::try_from(*id) != Ok(PADDING)) {
         let found = found.to_string();
         return Err(ConfigProblem::Unsupported { field: "pad_token_id", found, supported: "`1`" });
     }
