@@ -33,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORKER = ROOT / "target" / "release" / "examples" / "engine_worker"
 sys.path.insert(0, str(ROOT / "reference"))
+from parity_family import BERT  # noqa: E402
 from parity_model import trained_names  # noqa: E402
 
 BOTTLENECK, ROWS, LABELS, SEED = 64, 32, 2, 7
@@ -117,7 +118,7 @@ def write_task(folder, path):
     generator = torch.Generator().manual_seed(SEED)
     hidden = config.hidden_size
     tensors = {}
-    for name in trained_names("houlsby", config.num_hidden_layers, "mean"):
+    for name in trained_names(BERT, "houlsby", config.num_hidden_layers, "mean"):
         if ".layer_norm." in name:
             shape, mean, std = (hidden,), float(name.endswith("weight")), 0.02
         elif name.startswith("head."):

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import BertConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "reference"))
+from parity_family import BERT  # noqa: E402
 from parity_model import ReferenceModel, decays, make_batch  # noqa: E402
 
 ACTIVATION = {"gelu-tanh": "gelu_tanh"}
@@ -31,6 +32,7 @@ def reference(folder, task, workload, attention):
     """The network of the parity fixtures: a frozen BERT with AdapterHub's adapters and a linear head."""
     weights = load_file(folder / "model.safetensors")
     model = ReferenceModel(
+        BERT,
         BertConfig.from_pretrained(folder),
         {name: tensor for name, tensor in weights.items() if not name.endswith("position_ids")},
         load_file(task),
@@ -40,7 +42,7 @@ def reference(folder, task, workload, attention):
         task="classification",
         pooling=workload["pooling"],
     )
-    model.bert.set_attn_implementation(attention)
+    model.encoder.set_attn_implementation(attention)
     return model
 
 
@@ -58,7 +60,7 @@ class Engine:
             (lambda: torch.autocast("cpu", dtype=torch.bfloat16)) if arguments.bf16 else contextlib.nullcontext
         )
         self.batches = [
-            make_batch(rows, [row["class"] for row in rows]) for rows in workload["batches"]
+            make_batch(rows, [row["class"] for row in rows], BERT.padding) for rows in workload["batches"]
         ]
         # Asked once here: within the forward pass it would break a compiled graph in two.
         for batch in self.batches:
@@ -108,14 +110,14 @@ def lean_forward(model):
 
     def forward(batch):
         mask = None if batch.full else batch.mask
-        out = model.bert(input_ids=batch.ids, token_type_ids=batch.types, attention_mask=mask)
+        out = model.encoder(input_ids=batch.ids, token_type_ids=batch.types, attention_mask=mask)
         if model.pooling == "cls":
             pooled = out.pooler_output
         else:
             mask = batch.mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
             pooled = (out.last_hidden_state * mask).sum(1) / mask.sum(1)
         if model.training:
-            pooled = nn.functional.dropout(pooled, model.bert.config.hidden_dropout_prob)
+            pooled = nn.functional.dropout(pooled, model.encoder.config.hidden_dropout_prob)
         return model.head(pooled)
 
     return forward
