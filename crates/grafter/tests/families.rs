@@ -166,7 +166,15 @@ fn trained(model: &Model, method: Method) -> Adapter {
 fn another_family_with_the_same_numbers_gives_the_same_answers() {
     let (bert, _) = untyped_bert();
     let texts = [Row::single("a good film"), Row::single("bad music, and a very long text of many words")];
-    for method in [Method::Houlsby, Method::Full, Method::TopLayers(1)] {
+    for method in [
+        Method::Houlsby,
+        Method::Pfeiffer,
+        Method::Full,
+        Method::TopLayers(1),
+        Method::LayerNorm,
+        Method::Bias,
+        Method::Head,
+    ] {
         let expected = trained(&bert, method);
         let answers = row_logits(&bert, &expected, &texts).unwrap();
         for model in [distilbert(), roberta("roberta"), roberta("xlm-roberta"), electra()] {
@@ -370,7 +378,8 @@ fn weights_in_several_files_are_those_in_one() {
     // The same tensor twice is a mistake of whoever made the files.
     let twice = sharded();
     write(&twice.path().join("model-00001-of-00002.safetensors"), &tensors(), Dtype::F32);
-    assert!(refusal(&twice).contains("it holds tensor `"), "{}", refusal(&twice));
+    let told = refusal(&twice);
+    assert!(told.starts_with("`DIR/model-00002-of-00002.safetensors`: it holds tensor `"), "{told}");
     // A single file comes first.
     write(&folder.path().join("model.safetensors"), &tensors(), Dtype::F32);
     let single = Model::read(folder.path(), "model").unwrap();
@@ -403,8 +412,17 @@ fn an_index_names_files_beside_it_and_nothing_else() {
     assert!(refusal(&folder).starts_with("cannot read `DIR/model-00002-of-00002.safetensors`: "));
     let folder = sharded();
     write_index(&folder, &json!({ "weight_map": { "x": "model-00001-of-00002.safetensors" } }));
+    // The only file that is listed lacks it.
     assert_eq!(
         refusal(&folder),
         "`DIR/model-00001-of-00002.safetensors` has no tensor `embeddings.word_embeddings.weight`"
+    );
+    let folder = sharded();
+    let mut fewer = tensors();
+    fewer.retain(|name, _| !name.starts_with("encoder.layer.0") && !name.contains("token_type"));
+    write(&folder.path().join("model-00002-of-00002.safetensors"), &fewer, Dtype::F32);
+    assert_eq!(
+        refusal(&folder),
+        "`DIR/model.safetensors.index.json` has no tensor `embeddings.token_type_embeddings.weight`"
     );
 }

@@ -1,4 +1,4 @@
-//! The names that a server without keys may be asked under.
+//! The names that a server may be asked under, where it goes by some and not by all.
 //!
 //! Whoever has no key is kept out by the address alone: only this machine reaches 127.0.0.1. A browser on it reaches it too,
 //! for any page that lets its own name point there ("DNS rebinding"), and takes the answers for that page's own. But it
@@ -36,8 +36,8 @@ impl Hosts {
         if hosts.all(|host| host.to_str().is_ok_and(known)) {
             return Ok(());
         }
-        let message = "the request was sent to a name that this server does not go by; `--allow-host` gives it one, and \
-                       with API keys it goes by any";
+        let message = "the request was sent to a name that this server does not go by; `--allow-host` gives it one; \
+                       with API keys and without that flag it goes by any";
         Err(HttpError::new(ErrorKind::Forbidden, message))
     }
 }

@@ -47,7 +47,7 @@ pub enum CheckpointError {
         /// What it may say.
         expected: String,
     },
-    /// The list of the files that hold the weights cannot be used.
+    /// The files that hold the weights, or the list of them, cannot be used together.
     #[error("`{}`: {reason}", path.display())]
     Index {
         /// The file.
@@ -68,7 +68,7 @@ pub enum CheckpointError {
     MissingTensor {
         /// The file.
         path: PathBuf,
-        /// The tensor, as BERT checkpoints name it.
+        /// The tensor, as checkpoints of the family name it.
         name: String,
     },
     /// A tensor has another shape or type than the configuration asks for.

@@ -74,7 +74,7 @@ impl WeightBytes {
             for name in tensors.names() {
                 if let Some(earlier) = holders.insert(name.to_owned(), path) {
                     let reason = format!("it holds tensor `{name}`, and so does `{}`", earlier.display());
-                    return Err(CheckpointError::Format { path: path.clone(), reason });
+                    return Err(CheckpointError::Index { path: path.clone(), reason });
                 }
             }
             files.push((path.as_path(), tensors));
@@ -118,8 +118,14 @@ impl Weights<'_> {
     /// The numbers of a tensor of this shape, in f32.
     pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         let holds = |(_, tensors): &&(&Path, SafeTensors<'_>)| tensors.tensor(name).is_ok();
-        let missing =
-            || CheckpointError::MissingTensor { path: self.files[0].0.to_owned(), name: name.to_owned() };
+        let missing = || CheckpointError::MissingTensor {
+            // Of several files it is their list that lacks it.
+            path: match self.files[..] {
+                [(path, _)] => path.to_owned(),
+                _ => self.files[0].0.with_file_name(INDEX_FILE),
+            },
+            name: name.to_owned(),
+        };
         let (path, tensors) = self.files.iter().find(holds).ok_or_else(missing)?;
         tensors::floats_of_any_width(tensors, name, shape).map_err(|problem| match problem {
             TensorProblem::Missing => missing(),
