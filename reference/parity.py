@@ -54,6 +54,8 @@ class Case:
     prefix: str = ""
     method: str = "houlsby"
     family: str = "bert"
+    head: str = "linear"
+    freeze_layernorm: bool = False
 
 
 def optimizer(**changes) -> Optimizer:
@@ -192,6 +194,34 @@ CASES = [
             intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
         ),
     ),
+    # The heads of their own.
+    Case(
+        name="roberta_dense", seed=1616, family="roberta", bottleneck=4, adapter_activation="silu", task="classification",
+        pooling="first", head="dense-tanh", freeze_layernorm=True, num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2],
+        prefix="roberta.", optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+            max_position_embeddings=18, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
+    Case(
+        name="electra_dense", seed=1717, family="electra", method="full", bottleneck=1, adapter_activation="gelu",
+        task="classification", pooling="first", head="dense-gelu", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, embedding_size=16, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+        ),
+    ),
+    Case(
+        name="distilbert_dense", seed=1818, family="distilbert", method="pfeiffer", bottleneck=5, adapter_activation="gelu",
+        task="regression", pooling="first", head="dense-relu", lengths=[7, 12, 2], targets=[0.5, 3.25, 1.75],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.05),
+        config=dict(
+            vocab_size=37, hidden_size=24, num_attention_heads=4, num_hidden_layers=3, intermediate_size=48,
+            max_position_embeddings=16, hidden_act="gelu",
+        ),
+    ),
     Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
@@ -238,7 +268,8 @@ def write_case(case: Case, directory: Path, minilm: Path | None):
     def make_model():
         return ReferenceModel(
             FAMILIES[case.family], copy.deepcopy(config), weights, task_tensors, method=case.method, bottleneck=case.bottleneck,
-            activation=case.adapter_activation, task=case.task, pooling=case.pooling,
+            activation=case.adapter_activation, task=case.task, pooling=case.pooling, head=case.head,
+            freeze_layernorm=case.freeze_layernorm,
         )  # fmt: skip
 
     make_double = lambda: make_model().double()
@@ -300,7 +331,11 @@ def random_task(case: Case, config, weights, generator) -> dict:
         "down.weight": (m, d), "down.bias": (m,), "up.weight": (d, m), "up.bias": (d,),
     }  # fmt: skip
     tensors = {}
-    for name, path in sorted(trained_names(FAMILIES[case.family], case.method, config.num_hidden_layers, case.pooling).items()):
+    names = trained_names(
+        FAMILIES[case.family], case.method, config.num_hidden_layers, case.pooling, head=case.head,
+        freeze_layernorm=case.freeze_layernorm,
+    )  # fmt: skip
+    for name, path in sorted(names.items()):
         base = weights.get(path.removeprefix("encoder."))
         if base is not None:
             tensors[name] = base + 0.1 * torch.randn(base.shape, generator=generator)
@@ -308,7 +343,8 @@ def random_task(case: Case, config, weights, generator) -> dict:
             shape = shapes[name.split(".adapter.")[1]]
             tensors[name] = case.adapter_std * torch.randn(shape, generator=generator)
         else:
-            shape = (case.num_labels, d) if name == "head.weight" else (case.num_labels,)
+            outputs = d if ".dense." in name else case.num_labels
+            shape = (outputs, d) if name.endswith(".weight") else (outputs,)
             tensors[name] = 0.2 * torch.randn(shape, generator=generator)
     return tensors
 
@@ -345,7 +381,11 @@ def describe(case: Case, sequences, base_file: Path) -> dict:
         "versions": {name: version(name) for name in ("torch", "transformers", "adapters")},
         "seed": case.seed,
         "base_sha256": hashlib.sha256(base_file.read_bytes()).hexdigest(),
-    } | ({"method": case.method} if case.method != "houlsby" else {})
+    } | {
+        name: getattr(case, name)
+        for name in ("method", "head", "freeze_layernorm")
+        if getattr(case, name) != Case.__dataclass_fields__[name].default
+    }
 
 
 def one_line_a_key(described: dict) -> str:

@@ -27,6 +27,10 @@ from parity_family import Family
 
 ADAPTER = "task"
 
+# The activations of a dense head; with dropout off it is that of RoBERTa (tanh), of ELECTRA (erf GELU) and of DistilBERT (ReLU):
+# `RobertaClassificationHead`, `ElectraClassificationHead`, `DistilBertForSequenceClassification`.
+HEAD_ACTIVATION = {"dense-tanh": torch.tanh, "dense-gelu": nn.functional.gelu, "dense-relu": torch.relu}
+
 # Ours -> the name in `transformers.activations.ACT2FN`, which AdapterHub asks as it stands. There "gelu" is the erf form and
 # "gelu_new" the tanh form; only a *saved* adapter config without a `version` has "gelu" renamed to "gelu_new" on loading.
 NON_LINEARITY = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "swish"}
@@ -98,9 +102,12 @@ def adapter_config(method: str, hidden: int, bottleneck: int, activation: str):
 
 
 class ReferenceModel(nn.Module):
-    """An encoder of which a method's list trains, with that method's adapters, and one linear head on the pooled output."""
+    """An encoder of which a method's list trains, with that method's adapters, and a head on the pooled output."""
 
-    def __init__(self, family, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling):
+    def __init__(
+        self, family, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling, head="linear",
+        freeze_layernorm=False,
+    ):  # fmt: skip
         super().__init__()
         # Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
         config._attn_implementation = "eager"
@@ -114,7 +121,9 @@ class ReferenceModel(nn.Module):
             assert self.encoder.active_adapters is not None
         labels, hidden = task_tensors["head.weight"].shape
         self.head = nn.Linear(hidden, labels)
-        self.task, self.pooling = task, pooling
+        if head != "linear":
+            self.head_dense = nn.Linear(hidden, hidden)
+        self.task, self.pooling, self.head_form, self.freeze_layernorm = task, pooling, head, freeze_layernorm
         self.eval()
         self.trained = self._name_and_fill(task_tensors)
 
@@ -122,7 +131,10 @@ class ReferenceModel(nn.Module):
         """Freezes all, then unfreezes and fills what trains; returns our name -> parameter, sorted by name."""
         for parameter in self.parameters():
             parameter.requires_grad = False
-        ours = trained_names(self.family, self.method, self.encoder.config.num_hidden_layers, self.pooling)
+        layers = self.encoder.config.num_hidden_layers
+        ours = trained_names(
+            self.family, self.method, layers, self.pooling, head=self.head_form, freeze_layernorm=self.freeze_layernorm
+        )
         theirs = dict(self.named_parameters())
         trained = {name: theirs[path] for name, path in sorted(ours.items())}
         assert trained.keys() == task_tensors.keys(), trained.keys() ^ task_tensors.keys()
@@ -133,7 +145,9 @@ class ReferenceModel(nn.Module):
         # Nothing that AdapterHub added may be left out of the list, no LayerNorm where they are trained, and nothing at all
         # of a network that is trained as a whole (but a pooler that is not read).
         wanted = {"houlsby": ("adapter", "layernorm"), "layernorm": ("layernorm",), "bias": ("bias",), "full": ("",)}
-        unread = "encoder.pooler" if self.pooling == "mean" else "-"
+        if self.freeze_layernorm:
+            wanted = {}
+        unread = "-" if self.pooling == "cls" else "encoder.pooler"
         left = [
             n for n, p in theirs.items()
             if not p.requires_grad and any(part in n.lower().replace("_", "") for part in wanted.get(self.method, ("adapter",))) and unread not in n
@@ -146,10 +160,13 @@ class ReferenceModel(nn.Module):
         out = self.encoder(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True, **types)
         if self.pooling == "cls":
             pooled = out.pooler_output  # tanh(W h_cls + b); frozen, but in the path of the gradient
+        elif self.pooling == "first":
+            pooled = out.last_hidden_state[:, 0]
         else:
             mask = batch.mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
             pooled = (out.last_hidden_state * mask).sum(1) / mask.sum(1)
-        logits = self.head(pooled)
+        read = pooled if self.head_form == "linear" else HEAD_ACTIVATION[self.head_form](self.head_dense(pooled))
+        logits = self.head(read)
         if self.task == "classification":
             loss = nn.functional.cross_entropy(logits, batch.targets)
         else:
@@ -157,9 +174,9 @@ class ReferenceModel(nn.Module):
         return Output(out.hidden_states, pooled, logits, loss)
 
 
-def trained_names(family: Family, method: str, layers: int, pooling: str) -> dict:
+def trained_names(family: Family, method: str, layers: int, pooling: str, *, head="linear", freeze_layernorm=False) -> dict:
     """Our name -> the parameter's path in `ReferenceModel`. Everything is stored `[out, in]` on both sides."""
-    names = {"head": "head"}
+    names = {"head": "head"} | ({} if head == "linear" else {"head.dense": "head_dense"})
     norms, projections, adapted = {"embeddings.layer_norm": "encoder.embeddings.LayerNorm"}, {}, {}
     for i in range(layers):
         mine, theirs = f"layer.{i}", f"encoder.{family.layers}.{i}"
@@ -172,7 +189,7 @@ def trained_names(family: Family, method: str, layers: int, pooling: str) -> dic
             projections[f"{mine}.{ours}"] = f"{theirs}.{path}"
     pooler = {"pooler": "encoder.pooler.dense"} if pooling == "cls" else {}
     ends = ("weight", "bias")
-    if method in ("houlsby", "layernorm"):
+    if method in ("houlsby", "layernorm") and not freeze_layernorm:
         names |= norms
     if method in ("full", "bias"):
         names |= norms | projections | pooler

@@ -11,7 +11,7 @@ pub use serve::{HostName, LogForm, Serve};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use grafter::adapter::{AdapterActivation, Method, Pooling};
+use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::{TaskName, TaskRef};
 use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::encoder::BasePrecision;
@@ -285,7 +285,7 @@ pub struct TrainingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training", allow_negative_numbers = true)]
 pub struct SharedTrainingArgs {
-    /// Non-linearity of the adapters: relu, gelu, gelu-tanh or silu
+    /// Non-linearity of the adapters: relu, gelu, gelu-tanh, silu or tanh
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().activation)]
     pub activation: AdapterActivation,
 
@@ -294,9 +294,19 @@ pub struct SharedTrainingArgs {
     #[arg(long, value_name = "LAYER", default_value_t = GraftOptions::default().adapt_from_layer)]
     pub adapt_from_layer: usize,
 
-    /// What the head reads: cls or mean
+    /// Leave the layer normalisations as the model has them, which `houlsby` trains otherwise; AdapterHub's format cannot
+    /// hold trained ones
+    #[arg(long)]
+    pub freeze_layernorm: bool,
+
+    /// What the head reads: cls (the pooled first token), first (the first token as it is) or mean (of all tokens)
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
     pub pooling: Pooling,
+
+    /// What the head computes of it: linear, or dense (another layer and tanh before it); dense-relu, dense-gelu, dense-silu
+    /// have another activation
+    #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().head)]
+    pub head: HeadForm,
 
     /// Texts are cut to this many tokens; 128, or what the model has if that is less, if absent
     #[arg(long, value_name = "N")]
@@ -361,7 +371,9 @@ impl SharedTrainingArgs {
         let mut options = GraftOptions {
             activation: self.activation,
             adapt_from_layer: self.adapt_from_layer,
+            freeze_layernorm: self.freeze_layernorm,
             pooling: self.pooling,
+            head: self.head,
             max_length: max_length(self.max_length, longest),
             ..GraftOptions::default()
         };

@@ -123,7 +123,7 @@ fn attention(criterion: &mut Criterion) {
 fn activations(criterion: &mut Criterion) {
     let x = numbers(TOKENS * INTERMEDIATE);
     let (mut y, mut d) = (vec![0.0; x.len()], numbers(x.len()));
-    for activation in [Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu] {
+    for activation in Activation::ALL {
         bench(criterion, &format!("activation/{activation:?} forward"), x.len(), || {
             activation.forward(&x, &mut y);
         });

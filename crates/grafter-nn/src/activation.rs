@@ -14,9 +14,14 @@ pub enum Activation {
     GeluTanh,
     /// `x / (1 + e^-x)`, also called swish.
     Silu,
+    /// `tanh x`
+    Tanh,
 }
 
 impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Relu, Self::GeluErf, Self::GeluTanh, Self::Silu, Self::Tanh];
+
     /// `y = act(x)`
     /// # Shapes
     /// x and y have the same length.
@@ -27,6 +32,7 @@ impl Activation {
             Self::GeluErf => gelu_erf_forward(x, y),
             Self::GeluTanh => gelu_tanh_forward(x, y),
             Self::Silu => silu_forward(x, y),
+            Self::Tanh => tanh_forward(x, y),
         }
     }
 
@@ -40,6 +46,7 @@ impl Activation {
             Self::GeluErf => gelu_erf_backward(x, d),
             Self::GeluTanh => gelu_tanh_backward(x, d),
             Self::Silu => silu_backward(x, d),
+            Self::Tanh => tanh_backward_of_input(x, d),
         }
     }
 }
@@ -118,6 +125,23 @@ vectorised! {
 }
 
 vectorised! {
+    fn tanh_forward(x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = scalar::tanh(*x);
+        }
+    }
+}
+
+vectorised! {
+    fn tanh_backward_of_input(x: &[f32], d: &mut [f32]) {
+        for (d, x) in d.iter_mut().zip(x) {
+            let t = scalar::tanh(*x);
+            *d *= 1.0 - t * t;
+        }
+    }
+}
+
+vectorised! {
     /// `x = tanh x` in place, for the pooler, whose layer is frozen and is never differentiated by its weights.
     pub fn tanh_in_place(x: &mut [f32]) {
         for x in x.iter_mut() {
@@ -141,8 +165,6 @@ mod tests {
 
     /// Elementwise code in f32: a few roundings of values of order one.
     const TOLERANCE: f64 = 2e-6;
-    const ALL: [Activation; 4] =
-        [Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
 
     fn exact(activation: Activation, x: f64) -> f64 {
         match activation {
@@ -152,6 +174,7 @@ mod tests {
                 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }
             Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::Tanh => x.tanh(),
         }
     }
 
@@ -160,7 +183,7 @@ mod tests {
         let mut random = Random::new(3);
         let x: Vec<f32> = random.normals(203).iter().map(|value| value * 2.0).collect();
         let d_y = random.normals(203);
-        for activation in ALL {
+        for activation in Activation::ALL {
             let mut y = vec![0.0; x.len()];
             activation.forward(&x, &mut y);
             let expected: Vec<f64> = widen(&x).iter().map(|x| exact(activation, *x)).collect();
@@ -176,12 +199,13 @@ mod tests {
 
     #[test]
     fn nan_goes_through_and_extremes_stay_finite() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             let mut y = [0.0; 3];
             activation.forward(&[f32::NAN, 1e30, -1e30], &mut y);
             assert!(y[0].is_nan(), "{activation:?} hides NaN");
-            assert_eq!(y[1], 1e30, "{activation:?}");
-            assert!(y[2].abs() < 1e-6, "{activation:?} of -1e30 is {}", y[2]);
+            let expected = if activation == Activation::Tanh { [1.0, -1.0] } else { [1e30, 0.0] };
+            assert_eq!(y[1], expected[0], "{activation:?}");
+            assert!((y[2] - expected[1]).abs() < 1e-6, "{activation:?} of -1e30 is {}", y[2]);
         }
     }
 

@@ -184,7 +184,7 @@ mod tests {
         let d = random.normals(ROWS * COLUMNS);
         let (weight, bias) = (random.normals(COLUMNS), random.normals(COLUMNS));
         let mut results = Vec::new();
-        let activations = [Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
+        let activations = Activation::ALL;
         for activation in activations {
             let (mut y, mut d_x) = (vec![0.0; x.len()], d.clone());
             activation.forward(&x, &mut y);

@@ -20,11 +20,12 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
 use std::time::Instant;
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
+use grafter::adapter::{AdapterActivation, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder_in;
 use grafter::encoder::{BasePrecision, Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
+use grafter::graft::GraftOptions;
 use grafter::optim::{AdamW, Moments, clipping, norm};
 use grafter::predict::{Query, logits};
 use grafter_nn::gemm::{Matrix, MatrixMut, Start, matmul_packed};
@@ -99,14 +100,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 impl Worker {
     fn new(encoder: Encoder, task: &Path, workload: Workload) -> Result<Self, Box<dyn Error>> {
-        let config = AdapterConfig {
-            method: Method::Houlsby,
+        let options = GraftOptions {
             bottleneck: workload.bottleneck,
             activation: workload.activation,
-            adapt_from_layer: 0,
             pooling: workload.pooling,
-            outputs: workload.labels,
+            ..GraftOptions::default()
         };
+        let config = options.config(workload.labels);
         let layout = TaskLayout::new(&config, &encoder.config);
         let bytes = std::fs::read(task)?;
         let tensors = SafeTensors::deserialize(&bytes)?;

@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(&file, "text\tlabel\ngood\tyes\nbad\tno\n")?;
     let rows = Dataset::read_train(&Source::new(file), TaskKind::Classification)?;
     let sizes = &first.manifest().adapter;
-    let mut options =
-        GraftOptions { method: sizes.method, bottleneck: sizes.bottleneck, ..GraftOptions::default() };
+    let bottleneck = sizes.bottleneck.widest();
+    let mut options = GraftOptions { method: sizes.method, bottleneck, ..GraftOptions::default() };
     options.train.max_steps = Some(1);
     let texts = generated_rows(false, 16);
     for task in 0..count.parse::<u64>()? {

@@ -8,8 +8,9 @@
 
 use std::time::Instant;
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskParameters};
+use grafter::adapter::TaskParameters;
 use grafter::batch::TokenIds;
+use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use grafter::predict::{Query, logits};
 
@@ -23,14 +24,7 @@ fn main() -> Result<(), grafter::Error> {
     let (length, count) = (argument(1, 32), argument(2, 16));
     let model = Model::read(&grafter::hub::resolve("minilm", &mut ())?, "minilm")?;
     let encoder = model.encoder();
-    let config = AdapterConfig {
-        method: Method::Houlsby,
-        bottleneck: 64,
-        activation: AdapterActivation::Gelu,
-        adapt_from_layer: 0,
-        pooling: Pooling::Mean,
-        outputs: 2,
-    };
+    let config = GraftOptions::default().config(2);
     let tasks: Vec<TaskParameters> =
         (0..count).map(|seed| TaskParameters::initialise(&config, encoder, 0.01, seed as u64)).collect();
     let rows: Vec<TokenIds> = (0..ROWS)

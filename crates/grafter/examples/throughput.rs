@@ -5,25 +5,19 @@
 use std::path::Path;
 use std::time::Instant;
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskParameters};
+use grafter::adapter::{Pooling, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder;
 use grafter::encoder::EncoderDropout;
 use grafter::gradient::{GradientEngine, Target};
+use grafter::graft::GraftOptions;
 use grafter::predict::{Query, logits};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("usage: throughput MODEL_DIR LENGTH…")?;
     let encoder = read_encoder(Path::new(&folder))?;
-    let config = AdapterConfig {
-        method: Method::Houlsby,
-        bottleneck: 64,
-        activation: AdapterActivation::Gelu,
-        adapt_from_layer: 0,
-        pooling: Pooling::Cls,
-        outputs: 2,
-    };
+    let config = GraftOptions { pooling: Pooling::Cls, ..GraftOptions::default() }.config(2);
     let task = TaskParameters::initialise(&config, &encoder, 0.01, 1);
     println!("length  dropout  train tokens/s  inference tokens/s   (medians; batch of 32)");
     for length in arguments {

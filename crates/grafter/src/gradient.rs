@@ -148,7 +148,7 @@ impl GradientEngine {
         let loss = losses(task.layout().config().outputs, targets, 1.0 / targets.len() as f32, head);
         self.total.clear();
         self.total.resize(task.values().len(), 0.0);
-        head::backward_weights(task, head, &mut self.total);
+        head::backward_weights(task, (0, dropout), head, &mut self.total);
         give(&self.workspaces, workspace);
         (loss / targets.len() as f64, &self.total)
     }
@@ -207,7 +207,7 @@ impl Pass<'_> {
                 gradients.embeddings.extend_from_slice(activations.d_hidden());
             }
         } else {
-            head::backward_weights(task, head, &mut gradients.dense);
+            head::backward_weights(task, (chunk.first_sequence, dropout), head, &mut gradients.dense);
         }
         loss
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::adapter::{
-    Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, Manifest, Method, Pooling,
-    ScoreScale, TaskParameters, TaskRecord, TrainingRecord, UnfitLayers, weights_digest,
+    Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
+    Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
 use crate::data::{DataError, LabelledRows, Targets, blocks};
 use crate::encoded::EncodedRows;
@@ -37,8 +37,14 @@ pub struct GraftOptions {
     pub activation: AdapterActivation,
     /// The lowest layer that is adapted, counted from 0; see [`AdapterConfig::adapt_from_layer`].
     pub adapt_from_layer: usize,
+    /// Whether [`Method::Houlsby`] leaves the layer normalisations as the encoder has them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub freeze_layernorm: bool,
     /// What the head reads.
     pub pooling: Pooling,
+    /// What the head computes of it.
+    #[serde(default, skip_serializing_if = "HeadForm::is_linear")]
+    pub head: HeadForm,
     /// Texts are cut to this many tokens.
     pub max_length: usize,
     /// What chooses the best evaluation; the task's default if absent.
@@ -54,7 +60,9 @@ impl Default for GraftOptions {
             bottleneck: 64,
             activation: AdapterActivation::Gelu,
             adapt_from_layer: 0,
+            freeze_layernorm: false,
             pooling: Pooling::Mean,
+            head: HeadForm::Linear,
             max_length: 128,
             metric: None,
             train: TrainOptions {
@@ -131,6 +139,8 @@ pub enum GraftError {
 pub struct Grafted {
     /// The adapter with the parameters of the best evaluation.
     pub adapter: Adapter,
+    /// How it was trained, as its manifest says.
+    pub training: TrainingRecord,
     /// Why the run ended.
     pub ending: Ending,
     /// Steps done.
@@ -211,7 +221,8 @@ pub fn graft_after(
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
-        adapter: seal(model, (task, options.max_length), training, parameters),
+        adapter: seal(model, (task, options.max_length), training.clone(), parameters),
+        training,
         ending,
         steps: state.step,
         truncated_train: train_rows.truncated(),
@@ -234,7 +245,8 @@ fn seal(
         adapter: parameters.layout().config().clone(),
         base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),
-        training,
+        training: Some(training),
+        imported: None,
         weights_sha256: weights_digest(&parameters),
     };
     Adapter { manifest, parameters }
@@ -306,13 +318,16 @@ fn check_length(
 }
 
 impl GraftOptions {
-    fn config(&self, outputs: usize) -> AdapterConfig {
+    /// What is grafted for a task whose head has so many outputs.
+    pub fn config(&self, outputs: usize) -> AdapterConfig {
         AdapterConfig {
             method: self.method,
-            bottleneck: self.bottleneck,
+            bottleneck: self.bottleneck.into(),
             activation: self.activation,
             adapt_from_layer: self.adapt_from_layer,
+            freeze_layernorm: self.freeze_layernorm,
             pooling: self.pooling,
+            head: self.head,
             outputs,
         }
     }
@@ -328,12 +343,14 @@ impl GraftOptions {
 
     /// Whether an adapter was trained with these options, as far as its manifest tells.
     pub fn gave(&self, manifest: &Manifest) -> bool {
-        let recorded = &manifest.training.options;
+        let Some(TrainingRecord { options: recorded, train_rows, .. }) = &manifest.training else {
+            return false;
+        };
         // It is not recorded, and changes no result.
         let budget = recorded.budget.clone();
         manifest.adapter == self.config(manifest.task.outputs())
             && manifest.max_length == self.max_length
-            && *recorded == TrainOptions { budget, ..self.recorded(manifest.training.train_rows) }
+            && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }
 
     /// Checks every option that can be checked before training.
@@ -348,12 +365,17 @@ impl GraftOptions {
             return wrong(
                 "--pooling",
                 "cls".to_owned(),
-                "mean, since no pooler of the model is read".to_owned(),
+                "mean or first, since no pooler of the model is read".to_owned(),
             );
         }
         let layers = model.encoder().config.num_hidden_layers;
-        if let Err(UnfitLayers { field, found, expected }) = self.config(1).check_layers(layers) {
-            let option = if field == "method" { "--method" } else { "--adapt-from-layer" };
+        if let Err(Unfit { field, found, expected }) = self.config(1).check(layers) {
+            let option = match field {
+                "method" => "--method",
+                "bottleneck" => "--bottleneck",
+                "freeze_layernorm" => "--freeze-layernorm",
+                _ => "--adapt-from-layer",
+            };
             return wrong(option, found, expected);
         }
         let at_least_one = [

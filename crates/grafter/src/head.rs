@@ -1,8 +1,9 @@
-//! From the last hidden states to logits: pooling, the frozen pooler, dropout, and the task's linear head.
+//! From the last hidden states to logits: pooling, the frozen pooler, dropout, and the task's head.
 //!
-//! `logits = W · dropout(pooled) + b`, where `pooled` is `tanh(pooler · h[CLS])` or the mean of the hidden states
-//! (Devlin et al. 2018, section 3; Houlsby et al. 2019 keep BERT's head). The pooler is the encoder's; only a task that
-//! trains the encoder's own numbers has one of its own.
+//! `logits = W · dropout(pooled) + b`, where `pooled` is `tanh(pooler · h[CLS])` (Devlin et al. 2018, section 3; Houlsby et
+//! al. 2019 keep BERT's head), `h[CLS]` itself, or the mean of the hidden states. The pooler is the encoder's; only a task
+//! that trains the encoder's own numbers has one of its own. A dense head puts a layer of the task's own between the two:
+//! `logits = W · dropout(act(W_d · dropout(pooled) + b_d)) + b`, as RoBERTa's does (Liu et al. 2019, in its code).
 
 use std::ops::Range;
 
@@ -24,10 +25,16 @@ pub struct HeadActivations {
     pooled: Vec<f32>,
     /// What the head reads, after dropout, `[sequences, hidden]`.
     dropped: Vec<f32>,
+    /// Of a dense head: its first layer before the activation, `[sequences, hidden]`.
+    dense_before: Vec<f32>,
+    /// Of a dense head: its first layer after activation and dropout, `[sequences, hidden]`.
+    dense_after: Vec<f32>,
     /// `[sequences, outputs]`
     logits: Vec<f32>,
     /// Gradient of the logits, `[sequences, outputs]`, filled by the loss.
     pub d_logits: Vec<f32>,
+    /// Gradient of `dense_after`, then of `dense_before`.
+    d_dense: Vec<f32>,
     d_pooled: Vec<f32>,
     d_taken: Vec<f32>,
 }
@@ -105,7 +112,7 @@ pub fn pool(input: &HeadInput<'_>, reading: Reading<'_>, head: &mut HeadActivati
         let tokens = chunk.range(sequence);
         let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
         match reading.pooling {
-            Pooling::Cls => pooling::first_forward(states, row),
+            Pooling::Cls | Pooling::First => pooling::first_forward(states, row),
             Pooling::Mean => pooling::mean_forward(states, row),
         }
     }
@@ -114,7 +121,7 @@ pub fn pool(input: &HeadInput<'_>, reading: Reading<'_>, head: &mut HeadActivati
             projection::forward(pooler(encoder), reading.pooler, &head.taken, &mut head.pooled);
             tanh_in_place(&mut head.pooled);
         }
-        Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
+        Pooling::First | Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
     }
 }
 
@@ -127,17 +134,27 @@ pub fn forward_pooled(
 ) {
     let hidden = task.layout().hidden();
     head.dropped.clone_from(&head.pooled);
-    drop_rows(hidden, first, dropout, &mut head.dropped);
+    let mask = Mask { hidden, first, dropout };
+    mask.apply(DropoutPlace::Pooled, &mut head.dropped);
     head.logits.resize(head.pooled.len() / hidden * task.layout().config().outputs, 0.0);
-    linear::forward(task.head(), &head.dropped, &mut head.logits);
+    let Some((dense, activation)) = task.head_dense() else {
+        return linear::forward(task.head(), &head.dropped, &mut head.logits);
+    };
+    for buffer in [&mut head.dense_before, &mut head.dense_after] {
+        buffer.resize(head.dropped.len(), 0.0);
+    }
+    linear::forward(dense, &head.dropped, &mut head.dense_before);
+    activation.forward(&head.dense_before, &mut head.dense_after);
+    mask.apply(DropoutPlace::HeadDense, &mut head.dense_after);
+    linear::forward(task.head(), &head.dense_after, &mut head.logits);
 }
 
 /// Logits of each row from what the head reads, `[rows, hidden]`, without dropout.
 pub fn logits_of_pooled(task: &TaskParameters, pooled: &[f32]) -> Vec<Vec<f32>> {
-    let outputs = task.layout().config().outputs;
-    let mut logits = vec![0.0; pooled.len() / task.layout().hidden() * outputs];
-    linear::forward(task.head(), pooled, &mut logits);
-    logits.chunks_exact(outputs).map(<[f32]>::to_vec).collect()
+    let mut head = HeadActivations::default();
+    head.set_pooled(pooled);
+    forward_pooled(task, 0, &EncoderDropout::none(), &mut head);
+    head.logits.chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec).collect()
 }
 
 /// Adds the head's gradients and writes the gradient of the hidden states of the whole chunk.
@@ -150,13 +167,17 @@ pub fn backward(
     (gradients, d_hidden_states): (&mut [f32], &mut [f32]),
 ) {
     let BackwardPass { chunk, task, dropout } = *pass;
-    backward_weights(task, head, gradients);
+    backward_weights(task, (chunk.first_sequence, dropout), head, gradients);
     let hidden = encoder.config.hidden_size;
     head.d_pooled.resize(head.pooled.len(), 0.0);
     head.d_taken.resize(head.pooled.len(), 0.0);
-    let outputs = task.layout().config().outputs;
-    linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_pooled, outputs, Start::Zero);
-    drop_rows(hidden, chunk.first_sequence, dropout, &mut head.d_pooled);
+    let (lowest, d_lowest) = match task.head_dense() {
+        Some((dense, _)) => (dense, &head.d_dense),
+        None => (task.head(), &head.d_logits),
+    };
+    linear::backward_input(lowest.weight, d_lowest, &mut head.d_pooled, lowest.bias.len(), Start::Zero);
+    let mask = Mask { hidden, first: chunk.first_sequence, dropout };
+    mask.apply(DropoutPlace::Pooled, &mut head.d_pooled);
     match task.layout().config().pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
@@ -165,20 +186,38 @@ pub fn backward(
             let d_taken = (&mut head.d_taken[..], Start::Zero);
             projection::backward_input(pooler, task.pooler(), &head.d_pooled, d_taken);
         }
-        Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
+        Pooling::First | Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
     }
     for (row, tokens) in head.d_taken.chunks_exact(hidden).zip(chunk.ranges()) {
         let d_states = &mut d_hidden_states[tokens.start * hidden..tokens.end * hidden];
         match task.layout().config().pooling {
-            Pooling::Cls => pooling::first_backward(row, d_states),
+            Pooling::Cls | Pooling::First => pooling::first_backward(row, d_states),
             Pooling::Mean => pooling::mean_backward(row, d_states),
         }
     }
 }
 
-/// Adds the head's gradients alone, where nothing below is trained.
-pub fn backward_weights(task: &TaskParameters, head: &HeadActivations, gradients: &mut [f32]) {
-    linear::backward_weights(&head.dropped, &head.d_logits, task.layout().head_gradients(gradients));
+/// Adds the head's gradients alone, where nothing below is trained; `first` and `dropout` are those of the forward pass.
+pub fn backward_weights(
+    task: &TaskParameters,
+    (first, dropout): (usize, &EncoderDropout),
+    head: &mut HeadActivations,
+    gradients: &mut [f32],
+) {
+    let layout = task.layout();
+    let Some((_, activation)) = task.head_dense() else {
+        return linear::backward_weights(&head.dropped, &head.d_logits, layout.head_gradients(gradients));
+    };
+    linear::backward_weights(&head.dense_after, &head.d_logits, layout.head_gradients(gradients));
+    head.d_dense.resize(head.dense_after.len(), 0.0);
+    let outputs = layout.config().outputs;
+    linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_dense, outputs, Start::Zero);
+    let mask = Mask { hidden: layout.hidden(), first, dropout };
+    mask.apply(DropoutPlace::HeadDense, &mut head.d_dense);
+    activation.backward(&head.dense_before, &mut head.d_dense);
+    if let Some(gradients) = layout.head_dense_gradients(gradients) {
+        linear::backward_weights(&head.dropped, &head.d_dense, gradients);
+    }
 }
 
 /// Whoever makes a task's parameters has checked that its pooling exists ([`Encoder::has_pooler`]).
@@ -186,9 +225,18 @@ fn pooler(encoder: &Encoder) -> &FrozenLinear {
     encoder.pooler.as_ref().expect("a task with `cls` pooling is only made on an encoder with a pooler")
 }
 
-/// The mask of each row hangs on its place in the whole batch.
-fn drop_rows(hidden: usize, first: usize, dropout: &EncoderDropout, rows: &mut [f32]) {
-    for (index, row) in rows.chunks_exact_mut(hidden).enumerate() {
-        dropout.pooled.apply(dropout.key(DropoutPlace::Pooled, 0, first + index), row);
+/// Dropout of the head. The mask of a row hangs on its place in the whole batch, of which the first is at `first`.
+struct Mask<'a> {
+    hidden: usize,
+    first: usize,
+    dropout: &'a EncoderDropout,
+}
+
+impl Mask<'_> {
+    /// On a gradient it is its own backward pass.
+    fn apply(&self, place: DropoutPlace, rows: &mut [f32]) {
+        for (index, row) in rows.chunks_exact_mut(self.hidden).enumerate() {
+            self.dropout.pooled.apply(self.dropout.key(place, 0, self.first + index), row);
+        }
     }
 }

@@ -333,23 +333,17 @@ pub fn best_class(logits: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::{AdapterActivation, AdapterConfig, Method, Pooling};
+    use crate::adapter::Method;
     use crate::checkpoint::read_encoder;
+    use crate::graft::GraftOptions;
 
     #[test]
     fn equal_texts_share_the_layers_below_all_of_their_tasks() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
         let encoder = read_encoder(&folder).expect("a model of two layers");
         let task = |method, adapt_from_layer| {
-            let config = AdapterConfig {
-                method,
-                bottleneck: 2,
-                activation: AdapterActivation::Relu,
-                adapt_from_layer,
-                pooling: Pooling::Mean,
-                outputs: 2,
-            };
-            TaskParameters::initialise(&config, &encoder, 0.1, 1)
+            let options = GraftOptions { method, adapt_from_layer, ..GraftOptions::default() };
+            TaskParameters::initialise(&options.config(2), &encoder, 0.1, 1)
         };
         let (all, upper, head) = (task(Method::Houlsby, 0), task(Method::Houlsby, 1), task(Method::Head, 0));
         let texts: Vec<TokenIds> = (1..6)

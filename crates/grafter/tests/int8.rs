@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
+use grafter::adapter::{TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder_in;
 use grafter::encoder::{BasePrecision, Encoder, EncoderDropout};
 use grafter::gradient::{GradientEngine, Target};
+use grafter::graft::GraftOptions;
 use grafter::optim::{AdamW, Moments};
 use grafter::predict::{Query, logits};
 use grafter::random::Random;
@@ -25,14 +26,7 @@ fn encoder(precision: BasePrecision) -> Encoder {
 }
 
 fn task(encoder: &Encoder) -> TaskParameters {
-    let config = AdapterConfig {
-        method: Method::Houlsby,
-        bottleneck: 8,
-        activation: AdapterActivation::Gelu,
-        adapt_from_layer: 0,
-        pooling: Pooling::Mean,
-        outputs: 2,
-    };
+    let config = GraftOptions { bottleneck: 8, ..GraftOptions::default() }.config(2);
     let layout = TaskLayout::new(&config, &encoder.config);
     let mut random = Random::new(1);
     let values = (0..layout.list().len()).map(|_| (random.bits() % 2001) as f32 / 1e4 - 0.1).collect();

@@ -96,14 +96,7 @@ fn thorough() -> GraftOptions {
 }
 
 fn config(bottleneck: usize, pooling: Pooling, outputs: usize) -> AdapterConfig {
-    AdapterConfig {
-        method: Method::Houlsby,
-        bottleneck,
-        activation: AdapterActivation::Gelu,
-        adapt_from_layer: 0,
-        pooling,
-        outputs,
-    }
+    GraftOptions { bottleneck, pooling, ..GraftOptions::default() }.config(outputs)
 }
 
 fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -364,7 +357,7 @@ fn training_reaches_every_dev_row_of_a_separable_task_and_leaves_the_encoder_alo
         panic!("a classification task has scores of classification")
     };
     assert_eq!(scores.accuracy, 1.0, "{scores:?}");
-    let sealed = &grafted.adapter.manifest().training.dev_scores;
+    let sealed = &grafted.training.dev_scores;
     assert_eq!(*sealed, Scores::Classification(scores).without_confusion());
     assert_eq!((grafted.ending, grafted.steps), (Ending::Completed, 20 * 320 / 16));
 
@@ -450,7 +443,7 @@ fn an_adapter_without_its_lower_layers_is_one_that_adapts_the_upper_ones() {
     assert_eq!(all.layers, (0, 1));
     let spans: Vec<(usize, usize)> = all.without.iter().map(|span| (span.first, span.last)).collect();
     assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
-    let dev = &grafted.adapter.manifest().training.dev_scores;
+    let dev = &grafted.training.dev_scores;
     assert_eq!(all.whole, dev.get(Metric::Accuracy).unwrap());
     assert_eq!(ablation(&mut |_, _| ControlFlow::Break(())), None);
 }
@@ -994,14 +987,7 @@ fn fine_tuning_in_a_sequence_goes_on_with_one_encoder_and_keeps_each_head() {
 
 #[test]
 fn a_task_takes_over_what_another_made_of_the_encoder_and_no_head() {
-    let config = |outputs| AdapterConfig {
-        method: Method::Full,
-        bottleneck: 1,
-        activation: AdapterActivation::Relu,
-        adapt_from_layer: 0,
-        pooling: Pooling::Mean,
-        outputs,
-    };
+    let config = |outputs| GraftOptions { method: Method::Full, ..GraftOptions::default() }.config(outputs);
     let encoder = MODEL.encoder();
     let mut task = TaskParameters::initialise(&config(2), encoder, 0.1, 1);
     let before = task.clone();

@@ -7,12 +7,13 @@
 
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskLayout, TaskParameters};
+use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::checkpoint::read_encoder;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::gradient::{GradientEngine, Target};
+use grafter::graft::GraftOptions;
 use grafter::head::{self, HeadActivations, HeadInput};
 use grafter::optim::{AdamW, LinearSchedule, Moments, clipping, norm};
 use safetensors::SafeTensors;
@@ -58,6 +59,10 @@ struct Case {
     task: String,
     num_labels: usize,
     pooling: String,
+    #[serde(default)]
+    head: HeadForm,
+    #[serde(default)]
+    freeze_layernorm: bool,
     sequences: Vec<Sequence>,
     #[serde(default)]
     classes: Vec<usize>,
@@ -98,14 +103,16 @@ impl Fixture {
         let case: Case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
         let encoder = read_encoder(base).unwrap();
         assert_eq!(encoder.weights_sha256(), case.base_sha256, "{name}: the base the fixture was made with");
-        let config = AdapterConfig {
+        let options = GraftOptions {
             method: case.method,
             bottleneck: case.bottleneck,
             activation: case.adapter_activation.replace('_', "-").parse::<AdapterActivation>().unwrap(),
-            adapt_from_layer: 0,
             pooling: case.pooling.parse::<Pooling>().unwrap(),
-            outputs: case.num_labels,
+            head: case.head,
+            freeze_layernorm: case.freeze_layernorm,
+            ..GraftOptions::default()
         };
+        let config = options.config(case.num_labels);
         let layout = TaskLayout::new(&config, &encoder.config);
         let bytes = std::fs::read(folder.join("task.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -317,6 +324,21 @@ fn distilbert_full() {
 #[test]
 fn electra_gelu() {
     Fixture::tiny("electra_gelu").check();
+}
+
+#[test]
+fn roberta_dense() {
+    Fixture::tiny("roberta_dense").check();
+}
+
+#[test]
+fn electra_dense() {
+    Fixture::tiny("electra_dense").check();
+}
+
+#[test]
+fn distilbert_dense() {
+    Fixture::tiny("distilbert_dense").check();
 }
 
 /// The real model, where it is in the cache; `GRAFTER_REQUIRE_MODEL=1` makes its absence a failure.

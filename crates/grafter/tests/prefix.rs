@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use grafter::adapter::{AdapterActivation, AdapterConfig, Method, Pooling, TaskParameters};
+use grafter::adapter::{AdapterConfig, Method, Pooling, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::data::Targets;
 use grafter::encoded::EncodedRows;
@@ -45,14 +45,7 @@ fn sequences(count: usize) -> Vec<TokenIds> {
 }
 
 fn houlsby(adapt_from_layer: usize, pooling: Pooling) -> AdapterConfig {
-    AdapterConfig {
-        method: Method::Houlsby,
-        bottleneck: 4,
-        activation: AdapterActivation::Gelu,
-        adapt_from_layer,
-        pooling,
-        outputs: 3,
-    }
+    GraftOptions { bottleneck: 4, adapt_from_layer, pooling, ..GraftOptions::default() }.config(3)
 }
 
 fn head_alone(pooling: Pooling) -> AdapterConfig {

@@ -41,7 +41,7 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
     if let Some(page) = &arguments.report {
         refuse_output(page, "--report", &[&arguments.data])?;
     }
-    let metric = arguments.metric.unwrap_or(manifest.training.metric);
+    let metric = arguments.metric.unwrap_or_else(|| manifest.metric());
     metric.check(manifest.task.kind, manifest.task.labels.len()).map_err(EvalError::from)?;
     let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
     let base = arguments.base.base;

@@ -150,18 +150,18 @@ fn listed(bank: &Bank, task: &TaskEntry) -> Result<ListedTask, BankError> {
     let manifest = bank.manifest(&task.name, version)?;
     let folder = bank.version_folder(&task.name, version);
     let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
-    let (training, trained) = (manifest.training, manifest.trained_parameters);
+    let trained = manifest.trained_parameters;
     Ok(ListedTask {
         name: task.name.clone(),
         version: version.clone(),
         versions: task.versions.len(),
         method: manifest.adapter.method.to_string(),
-        labels: manifest.task.labels,
+        labels: manifest.task.labels.clone(),
         trained_parameters: trained,
         share_of_base: trained as f64 / bank.base().parameters as f64,
         bytes: size(grafter::adapter::WEIGHTS_FILE) + size(grafter::adapter::MANIFEST_FILE),
-        metric: training.metric,
-        dev_score: training.dev_scores.get(training.metric).ok().flatten(),
+        metric: manifest.metric(),
+        dev_score: manifest.dev_score(),
     })
 }
 

@@ -99,7 +99,7 @@ fn train_task(
     let probes = Probes::take(model, adapter, &rows_of(&dev)?)?;
     let version =
         out.save(bank, task, &Incoming { adapter, probes: &probes, companions: &report.files() })?;
-    print(&text::result(adapter, adapter.folder_bytes(), start.elapsed().as_secs_f64()))?;
+    print(&text::result(&grafted, start.elapsed().as_secs_f64()))?;
     let rows: Vec<Row> = task.fresh.iter().map(tasks::Fresh::row).collect();
     let saved = bank.load(&task.task_name(), &version, model)?;
     let answers: Vec<Prediction> = predict(model, &saved, &rows)?;

@@ -104,7 +104,7 @@ pub enum Described {
         max_length: usize,
         method: String,
         trained_parameters: usize,
-        train_rows: usize,
+        train_rows: Option<usize>,
         metric: Metric,
         dev_score: Option<f64>,
         baseline: Option<f64>,
@@ -119,7 +119,7 @@ impl CatalogTask {
         let described = match &self.manifest {
             None => Described::Broken { error: "the task cannot be read" },
             Some(manifest) => {
-                let training = &manifest.training;
+                let training = manifest.training.as_ref();
                 Described::Known {
                     kind: manifest.task.kind.to_string(),
                     pair: manifest.task.pair,
@@ -127,10 +127,11 @@ impl CatalogTask {
                     max_length: manifest.max_length,
                     method: manifest.adapter.method.to_string(),
                     trained_parameters: manifest.trained_parameters,
-                    train_rows: training.train_rows,
-                    metric: training.metric,
-                    dev_score: training.dev_scores.get(training.metric).ok().flatten(),
-                    baseline: training.baseline.get(training.metric).ok().flatten(),
+                    train_rows: training.map(|training| training.train_rows),
+                    metric: manifest.metric(),
+                    dev_score: manifest.dev_score(),
+                    baseline: training
+                        .and_then(|training| training.baseline.get(training.metric).ok().flatten()),
                 }
             }
         };

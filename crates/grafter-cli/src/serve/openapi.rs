@@ -327,7 +327,7 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ("max_length", count()),
         ("method", text()),
         ("trained_parameters", count()),
-        ("train_rows", count()),
+        ("train_rows", or_null("integer")),
         ("metric", text()),
         ("dev_score", or_null("number")),
         ("baseline", or_null("number")),

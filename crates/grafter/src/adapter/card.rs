@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::config::AdapterConfig;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, TrainingRecord};
 use super::method::Method;
 use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
@@ -13,7 +13,6 @@ use crate::metrics::{Metric, Scores};
 pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     let mut card = front_matter(manifest);
     let task = &manifest.task;
-    let training = &manifest.training;
     let precision = match manifest.base.precision {
         BasePrecision::F32 => "",
         BasePrecision::Int8 => ", its linear layers in 8 bits",
@@ -26,33 +25,29 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     };
     line(format!("# An adapter for {} of {what}\n", task.kind));
     line(format!(
-        "Trained with {} on the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
+        "{} {} for the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
          alone and leaves it as it is.\n",
-        manifest.tool, manifest.base.name, precision, manifest.trained_parameters
+        if manifest.training.is_some() { "Trained with" } else { "Imported with" },
+        manifest.tool,
+        manifest.base.name,
+        precision,
+        manifest.trained_parameters
     ));
     if !task.labels.is_empty() {
         let labels: Vec<String> = task.labels.iter().map(|label| format!("`{}`", inline(label))).collect();
         line(format!("Labels: {}.\n", labels.join(", ")));
     }
-    line("## Scores on the dev rows\n".to_owned());
-    line("| metric | this adapter | baseline |\n|---|---|---|".to_owned());
-    for metric in metrics_of(&training.dev_scores) {
-        let value = |scores: &Scores| match scores.get(metric) {
-            Ok(Some(value)) => format!("{value:.4}"),
-            _ => "–".to_owned(),
-        };
-        let name = metric.describe(&task.labels);
-        line(format!("| {name} | {} | {} |", value(&training.dev_scores), value(&training.baseline)));
+    if let Some(training) = &manifest.training {
+        line(scores_section(manifest, training));
+        line(training_section(manifest, training));
     }
-    line(String::new());
-    line(format!(
-        "{} dev rows; the baseline always gives {}. The parameters are those of step {}, the best by {}.\n",
-        training.dev_rows,
-        if task.labels.is_empty() { "the mean training score" } else { "the most frequent training label" },
-        training.best_step,
-        training.metric
-    ));
-    line(training_section(manifest));
+    if let Some(imported) = &manifest.imported {
+        line(format!(
+            "## Origin\n\nThe adapter `{}` of {}; how it was trained and how good it is, its files do not say.\n",
+            inline(&imported.name),
+            inline(&imported.format)
+        ));
+    }
     if has_report {
         line(REPORT.to_owned());
     }
@@ -65,27 +60,52 @@ const REPORT: &str = "`report.html` shows the run. It quotes dev rows that were 
                       `--no-report-texts`; the other files hold no texts. To share the adapter without it, delete it: \
                       nothing reads it.\n";
 
-fn training_section(manifest: &Manifest) -> String {
-    let (training, adapter) = (&manifest.training, &manifest.adapter);
+fn scores_section(manifest: &Manifest, training: &TrainingRecord) -> String {
+    let labels = &manifest.task.labels;
+    let mut section =
+        "## Scores on the dev rows\n\n| metric | this adapter | baseline |\n|---|---|---|\n".to_owned();
+    for metric in metrics_of(&training.dev_scores) {
+        let value = |scores: &Scores| match scores.get(metric) {
+            Ok(Some(value)) => format!("{value:.4}"),
+            _ => "–".to_owned(),
+        };
+        let name = metric.describe(labels);
+        let (own, baseline) = (value(&training.dev_scores), value(&training.baseline));
+        // Writing to a string cannot fail.
+        let _ = writeln!(section, "| {name} | {own} | {baseline} |");
+    }
+    section
+        + &format!(
+            "\n{} dev rows; the baseline always gives {}. The parameters are those of step {}, the best by {}.\n",
+            training.dev_rows,
+            if labels.is_empty() { "the mean training score" } else { "the most frequent training label" },
+            training.best_step,
+            training.metric
+        )
+}
+
+fn training_section(manifest: &Manifest, training: &TrainingRecord) -> String {
+    let adapter = &manifest.adapter;
     let options = &training.options;
     let form = if adapter.method.has_adapters() {
         let from = match adapter.adapt_from_layer {
             0 => String::new(),
             layer => format!("from layer {layer} (counted from 0), "),
         };
-        format!("{from}bottleneck {}, {} activation, ", adapter.bottleneck, adapter.activation)
+        let frozen = if adapter.freeze_layernorm { "frozen layer normalisations, " } else { "" };
+        format!("{from}bottleneck {}, {} activation, {frozen}", adapter.bottleneck, adapter.activation)
     } else {
         String::new()
     };
     format!(
-        "## Training\n\n{} training rows, {} epochs, batches of {}, learning rate {}, method {}, {form}{} pooling, at most \
+        "## Training\n\n{} training rows, {} epochs, batches of {}, learning rate {}, method {}, {form}{}, at most \
          {} tokens, seed {}. {} steps were done; the run: {}.\n",
         training.train_rows,
         options.epochs_for(training.train_rows),
         options.batch_size,
         options.learning_rate_for(adapter.method),
         adapter.method,
-        adapter.pooling,
+        adapter.reading(),
         manifest.max_length,
         options.seed,
         training.steps,
@@ -102,6 +122,11 @@ fn use_command(manifest: &Manifest) -> String {
 
 fn source(adapter: &AdapterConfig) -> &'static str {
     match adapter.method {
+        Method::Houlsby if adapter.freeze_layernorm => {
+            "## Source\n\nAfter N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
+             adapters after the attention and after the feed-forward network, and a head. The layer normalisations are the \
+             encoder's."
+        }
         Method::Houlsby if adapter.adapt_from_layer == 0 => {
             "## Source\n\nN. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019: bottleneck \
              adapters after the attention and after the feed-forward network of every layer, tuned layer \

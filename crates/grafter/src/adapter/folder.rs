@@ -15,7 +15,7 @@ use super::error::AdapterError;
 use super::list::ParameterList;
 use super::manifest::{BaseDifference, BaseRecord, FORMAT_VERSION, Manifest};
 use super::parameters::{TaskLayout, TaskParameters};
-use super::{AdapterConfig, Method, Pooling, UnfitLayers, card};
+use super::{AdapterConfig, Method, Pooling, Unfit, card};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
 use crate::durable::{TEMPORARY, parent_of, sync_folder};
@@ -183,13 +183,16 @@ impl Adapter {
                 path: folder.join(MANIFEST_FILE),
                 field: "`adapter.pooling`",
                 found: "cls".to_owned(),
-                expected: "mean, since no pooler of the model is read".to_owned(),
+                expected: "mean or first, since no pooler of the model is read".to_owned(),
             });
         }
-        if let Err(UnfitLayers { field, found, expected }) =
-            manifest.adapter.check_layers(config.num_hidden_layers)
-        {
-            let field = if field == "method" { "`adapter.method`" } else { "`adapter.adapt_from_layer`" };
+        if let Err(Unfit { field, found, expected }) = manifest.adapter.check(config.num_hidden_layers) {
+            let field = match field {
+                "method" => "`adapter.method`",
+                "bottleneck" => "`adapter.bottleneck`",
+                "freeze_layernorm" => "`adapter.freeze_layernorm`",
+                _ => "`adapter.adapt_from_layer`",
+            };
             let path = folder.join(MANIFEST_FILE);
             return Err(AdapterError::Inconsistent { path, field, found, expected });
         }
@@ -334,7 +337,12 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     {
         return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
     }
-    if manifest.adapter.method.has_adapters() && manifest.adapter.bottleneck == 0 {
+    if manifest.training.is_some() == manifest.imported.is_some() {
+        let found = if manifest.training.is_some() { "there beside `imported`" } else { "absent" };
+        let expected = "either it or `imported`".to_owned();
+        return wrong("`training`", found.to_owned(), expected);
+    }
+    if manifest.adapter.method.has_adapters() && manifest.adapter.bottleneck.widest() == 0 {
         return wrong("`adapter.bottleneck`", "0".to_owned(), "1 or more".to_owned());
     }
     Ok(manifest)
@@ -401,10 +409,15 @@ fn read_weights(
 /// Bytes that the numbers of an adapter take at least; `None` if that is beyond counting.
 fn needed_bytes(adapter: &AdapterConfig, encoder: &EncoderConfig) -> Option<usize> {
     let hidden = encoder.hidden_size;
-    let one = if adapter.method.has_adapters() { adapter.bottleneck.checked_mul(2 * hidden)? } else { 0 };
-    let adapted = encoder.num_hidden_layers.checked_sub(adapter.adapt_from_layer)?;
-    let sites = if adapter.method == Method::Houlsby { 2 } else { 1 };
-    let adapters = one.checked_mul(sites * adapted)?;
+    let sites = match adapter.method {
+        Method::Houlsby => 2,
+        Method::Pfeiffer => 1,
+        _ => 0,
+    };
+    let adapted = adapter.adapt_from_layer..encoder.num_hidden_layers;
+    let widths = adapted.map(|layer| adapter.bottleneck.of_layer(layer));
+    let adapters = widths.into_iter().try_fold(0_usize, |sum, width| sum.checked_add(width))?;
+    let adapters = adapters.checked_mul(2 * sites * hidden)?;
     adapters.checked_add(adapter.outputs.checked_mul(hidden)?)?.checked_mul(size_of::<f32>())
 }
 

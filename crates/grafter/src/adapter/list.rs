@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::config::{AdapterConfig, Pooling};
+use super::config::{AdapterConfig, HeadForm, Pooling};
 use super::method::Method;
 use crate::encoder::EncoderConfig;
 
@@ -28,7 +28,7 @@ pub struct ParameterSpec {
 pub enum Role {
     /// A projection of an adapter.
     AdapterWeight,
-    /// The head's matrix.
+    /// A matrix of the head.
     HeadWeight,
     /// A bias of an adapter or of the head; begins at zero.
     Bias,
@@ -162,6 +162,8 @@ pub(super) const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
 pub(super) const TABLES: [&str; 3] = ["embeddings.words", "embeddings.positions", "embeddings.types"];
 pub(super) const POOLER: &str = "pooler";
 pub(super) const HEAD: &str = "head";
+/// The layer of the head that [`HeadForm::Dense`] puts before the last.
+pub(super) const HEAD_DENSE: &str = "head.dense";
 
 /// Which parts of a module with a weight and a bias are trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -186,6 +188,7 @@ impl ParameterList {
         let method = config.method;
         let (projections, norms) = match method {
             Method::Full | Method::TopLayers(_) => (Parts::All, Parts::All),
+            Method::Houlsby if config.freeze_layernorm => (Parts::Nothing, Parts::Nothing),
             Method::Houlsby | Method::LayerNorm => (Parts::Nothing, Parts::All),
             Method::Bias => (Parts::Bias, Parts::Bias),
             Method::Pfeiffer | Method::Head => (Parts::Nothing, Parts::Nothing),
@@ -200,8 +203,11 @@ impl ParameterList {
                 for projection in Projection::ALL.into_iter().filter(|projection| projection.site() == site) {
                     list.push_projection(&prefix, projection, encoder, projections);
                 }
-                if method == Method::Houlsby || method == Method::Pfeiffer && site == Site::FeedForward {
-                    list.push_adapter(&format!("{prefix}.adapter"), hidden, config.bottleneck);
+                let adapted =
+                    method == Method::Houlsby || method == Method::Pfeiffer && site == Site::FeedForward;
+                let width = config.bottleneck.of_layer(layer);
+                if adapted && width > 0 {
+                    list.push_adapter(&format!("{prefix}.adapter"), hidden, width);
                 }
                 list.push_layer_norm(&format!("{prefix}.layer_norm"), hidden, norms);
             }
@@ -209,8 +215,10 @@ impl ParameterList {
         if config.pooling == Pooling::Cls {
             list.push_linear(POOLER, [hidden, hidden], projections);
         }
-        list.push(format!("{HEAD}.weight"), vec![config.outputs, hidden], Role::HeadWeight);
-        list.push(format!("{HEAD}.bias"), vec![config.outputs], Role::Bias);
+        if let HeadForm::Dense(_) = config.head {
+            list.push_head(HEAD_DENSE, [hidden, hidden]);
+        }
+        list.push_head(HEAD, [config.outputs, hidden]);
         if method == Method::Full {
             let rows = [encoder.vocab_size, encoder.max_position_embeddings, encoder.type_vocab_size];
             // A family without token types has no table of them.
@@ -258,6 +266,11 @@ impl ParameterList {
         if parts != Parts::Nothing {
             self.push(format!("{name}.bias"), vec![outputs], Role::EncoderVector);
         }
+    }
+
+    fn push_head(&mut self, name: &str, [outputs, inputs]: [usize; 2]) {
+        self.push(format!("{name}.weight"), vec![outputs, inputs], Role::HeadWeight);
+        self.push(format!("{name}.bias"), vec![outputs], Role::Bias);
     }
 
     /// All weights, then all biases, so that queries, keys and values are one product.

@@ -2,6 +2,8 @@
 //!
 //! Nothing in it depends on the clock or the machine, so that the same run writes the same bytes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::config::AdapterConfig;
@@ -31,8 +33,12 @@ pub struct Manifest {
     pub base: BaseRecord,
     /// How many numbers were trained.
     pub trained_parameters: usize,
-    /// How it was trained.
-    pub training: TrainingRecord,
+    /// How it was trained; absent of one that another program trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingRecord>,
+    /// Where it comes from, if another program trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportRecord>,
     /// SHA-256 of `adapter.safetensors`.
     pub weights_sha256: String,
 }
@@ -111,6 +117,19 @@ pub struct TrainingRecord {
     pub baseline: Scores,
 }
 
+/// Where an adapter comes from that another program trained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// The program and the version of its format, as its files say.
+    pub format: String,
+    /// What the adapter is called there.
+    pub name: String,
+    /// What its files call the model that it was trained on; it decides nothing.
+    pub base: Option<String>,
+    /// SHA-256 of each file that was read, by its name.
+    pub files: BTreeMap<String, String>,
+}
+
 impl BaseRecord {
     /// The record of a model.
     pub fn of(model: &Model) -> Self {
@@ -144,6 +163,18 @@ impl BaseRecord {
                 let difference = self.config.difference(&model.encoder().config.deciding());
                 difference.map(|(part, expected, found)| BaseDifference { part, expected, found })
             })
+    }
+}
+
+impl Manifest {
+    /// The metric that chose the parameters; the task's default where that is not known.
+    pub fn metric(&self) -> Metric {
+        self.training.as_ref().map_or(Metric::default_for(self.task.kind), |training| training.metric)
+    }
+
+    /// The score on the dev rows by [`Manifest::metric`], where it is known and defined.
+    pub fn dev_score(&self) -> Option<f64> {
+        self.training.as_ref()?.dev_scores.get(self.metric()).ok().flatten()
     }
 }
 

@@ -9,13 +9,15 @@ mod manifest;
 mod method;
 mod parameters;
 
-pub use config::{AdapterActivation, AdapterConfig, Pooling, UnfitLayers};
+pub(crate) use config::is_false;
+pub use config::{AdapterActivation, AdapterConfig, Bottleneck, HeadForm, Pooling, Unfit};
 pub use error::AdapterError;
 pub(crate) use folder::weights_digest;
 pub use folder::{Adapter, CARD_FILE, Companion, MANIFEST_FILE, WEIGHTS_FILE, check_target, read_manifest};
 pub use list::{Lowest, ParameterList, ParameterSpec, Place, Projection, Role, Site};
 pub use manifest::{
-    BaseDifference, BaseRecord, FORMAT_VERSION, Manifest, ScoreScale, TaskRecord, TrainingRecord,
+    BaseDifference, BaseRecord, FORMAT_VERSION, ImportRecord, Manifest, ScoreScale, TaskRecord,
+    TrainingRecord,
 };
 pub use method::Method;
 pub use parameters::{TaskLayout, TaskParameters, Tuned, TunedGradients};

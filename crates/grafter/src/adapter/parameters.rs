@@ -7,15 +7,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use grafter_nn::activation::Activation;
 use grafter_nn::adapter::{AdapterGradients, AdapterWeights};
 use grafter_nn::embedding::{EmbeddingGradients, EmbeddingTables};
 use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 
-use super::config::AdapterConfig;
+use super::config::{AdapterConfig, HeadForm};
 use super::list::{
-    EMBEDDINGS_LAYER_NORM, HEAD, Lowest, POOLER, ParameterList, ParameterSpec, Place, Projection, Role, Site,
-    TABLES,
+    EMBEDDINGS_LAYER_NORM, HEAD, HEAD_DENSE, Lowest, POOLER, ParameterList, ParameterSpec, Place, Projection,
+    Role, Site, TABLES,
 };
 use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
@@ -142,6 +143,9 @@ pub struct TaskLayout {
     embeddings_layer_norm: Slots,
     layers: Vec<LayerSlots>,
     pooler: Slots,
+    /// The layer of the head before its last; the last stands directly after it.
+    head_dense: Option<Range<usize>>,
+    /// The last layer of the head.
     head: Range<usize>,
     /// The tables of the embeddings, one after another, at the end of the flat vector; the last is empty where there are no
     /// token types.
@@ -165,6 +169,7 @@ impl TaskLayout {
             }
             _ => None,
         };
+        let linear = |name: &str| list.block(&["weight", "bias"].map(|end| format!("{name}.{end}")));
         let in_layers =
             || layers.iter().enumerate().find_map(|(layer, slots)| Some((layer, slots.lowest()?)));
         let lowest = match in_layers() {
@@ -179,9 +184,8 @@ impl TaskLayout {
             embeddings_layer_norm,
             layers,
             pooler: Slots::of(&list, POOLER, &[""]),
-            head: list
-                .block(&["weight", "bias"].map(|end| format!("{HEAD}.{end}")))
-                .expect("every method trains the head"),
+            head_dense: linear(HEAD_DENSE),
+            head: linear(HEAD).expect("every method trains the head"),
             tables,
             lowest,
             list,
@@ -289,9 +293,20 @@ impl TaskLayout {
         self.pooler.write(flat)
     }
 
-    /// Where the gradients of the head are added.
+    /// Where the gradients of the head's last layer are added.
     pub fn head_gradients<'a>(&self, flat: &'a mut [f32]) -> LinearGradients<'a> {
         LinearGradients::split(&mut flat[self.head.clone()], self.config.outputs)
+    }
+
+    /// Where the gradients of the layer before it are added, if the head has one.
+    pub fn head_dense_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<LinearGradients<'a>> {
+        let range = self.head_dense.clone()?;
+        Some(LinearGradients::split(&mut flat[range], self.hidden))
+    }
+
+    /// All numbers of the head.
+    fn whole_head(&self) -> Range<usize> {
+        self.head_dense.as_ref().map_or(self.head.start, |dense| dense.start)..self.head.end
     }
 }
 
@@ -362,14 +377,15 @@ impl TaskParameters {
 
     /// All numbers of the head, as they stand in the list.
     pub fn head_values(&self) -> &[f32] {
-        &self.values[self.layout.head.clone()]
+        &self.values[self.layout.whole_head()]
     }
 
     /// The task with another head.
     /// # Panics
     /// If it has not as many numbers.
     pub fn set_head_values(&mut self, values: &[f32]) {
-        self.values[self.layout.head.clone()].copy_from_slice(values);
+        let range = self.layout.whole_head();
+        self.values[range].copy_from_slice(values);
     }
 
     /// All numbers, in the order of the list.
@@ -422,9 +438,19 @@ impl TaskParameters {
         self.layout.pooler.read(&self.values)
     }
 
-    /// The head.
+    /// The head's last layer, `[outputs, hidden]`.
     pub fn head(&self) -> LinearWeights<'_> {
         LinearWeights::split(&self.values[self.layout.head.clone()], self.layout.config.outputs)
+    }
+
+    /// The layer before it and its activation, `[hidden, hidden]`, if the head has one.
+    pub fn head_dense(&self) -> Option<(LinearWeights<'_>, Activation)> {
+        match (self.layout.config.head, self.layout.head_dense.clone()) {
+            (HeadForm::Dense(activation), Some(range)) => {
+                Some((LinearWeights::split(&self.values[range], self.layout.hidden), activation.operation()))
+            }
+            _ => None,
+        }
     }
 }
 

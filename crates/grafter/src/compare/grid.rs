@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::{AdapterConfig, Method, ParameterList};
+use crate::adapter::{Method, ParameterList};
 use crate::encoder::EncoderConfig;
 use crate::graft::GraftOptions;
 
@@ -66,6 +66,8 @@ impl Setting {
             bottleneck: self.bottleneck.unwrap_or(default.bottleneck),
             // Adapters alone have a lowest layer.
             adapt_from_layer: self.bottleneck.map_or(0, |_| template.adapt_from_layer),
+            // Of the other methods, each says by itself which it tunes.
+            freeze_layernorm: self.method == Method::Houlsby && template.freeze_layernorm,
             ..template.clone()
         };
         options.train.learning_rate = Some(self.learning_rate);
@@ -85,15 +87,8 @@ impl Trial {
 pub fn has_adapters(method: Method, encoder: &EncoderConfig) -> bool {
     let default = GraftOptions::default();
     let trained = |bottleneck| {
-        let config = AdapterConfig {
-            method,
-            bottleneck,
-            activation: default.activation,
-            adapt_from_layer: 0,
-            pooling: default.pooling,
-            outputs: 1,
-        };
-        ParameterList::new(&config, encoder).len()
+        let options = GraftOptions { method, bottleneck, ..default.clone() };
+        ParameterList::new(&options.config(1), encoder).len()
     };
     trained(1) != trained(2)
 }

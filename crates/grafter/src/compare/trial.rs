@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::CompareError;
 use super::grid::Trial;
 use super::task::{CompareTask, OpenTask, RowAnswers};
-use crate::adapter::{Adapter, AdapterConfig, ParameterList};
+use crate::adapter::{Adapter, ParameterList};
 use crate::data::LabelledRows;
 use crate::eval::{EvalError, answer};
 use crate::graft::{GraftError, GraftOptions, Grafted, graft};
@@ -127,9 +127,9 @@ pub fn run_trial(
 }
 
 fn finished(trial: &Trial, grafted: Grafted, test: Option<SplitRecord>, metric: Metric) -> TrialEnd {
-    let Grafted { adapter, review, ending, steps, .. } = grafted;
+    let Grafted { adapter, training, review, ending, steps, .. } = grafted;
     let manifest = adapter.manifest();
-    let scores = manifest.training.dev_scores.clone();
+    let scores = training.dev_scores;
     let record = TrialRecord {
         id: trial.id(),
         trial: trial.clone(),
@@ -139,7 +139,7 @@ fn finished(trial: &Trial, grafted: Grafted, test: Option<SplitRecord>, metric: 
         trained_parameters: manifest.trained_parameters,
         share_of_base: manifest.trained_parameters as f64 / manifest.base.parameters as f64,
         steps: Some(steps),
-        best_step: Some(manifest.training.best_step),
+        best_step: Some(training.best_step),
         adapter_bytes: Some(adapter.folder_bytes()),
         weights_sha256: Some(manifest.weights_sha256.clone()),
         seconds: 0.0,
@@ -149,14 +149,7 @@ fn finished(trial: &Trial, grafted: Grafted, test: Option<SplitRecord>, metric: 
 
 /// The record of a run that never came to an evaluation.
 fn diverged(model: &Model, task: &CompareTask, (trial, options): (&Trial, &GraftOptions)) -> TrialEnd {
-    let config = AdapterConfig {
-        method: options.method,
-        bottleneck: options.bottleneck,
-        activation: options.activation,
-        adapt_from_layer: options.adapt_from_layer,
-        pooling: options.pooling,
-        outputs: task.targets.classes.max(1),
-    };
+    let config = options.config(task.targets.classes.max(1));
     let trained_parameters = ParameterList::new(&config, &model.encoder().config).len();
     let record = TrialRecord {
         id: trial.id(),

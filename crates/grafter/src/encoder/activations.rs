@@ -184,7 +184,7 @@ impl Activations {
         let ForwardPass { chunk, segments, keep, .. } = *pass;
         let tasks = || segments.iter().filter_map(|segment| segment.task.map(|task| task.layout().config()));
         let bottlenecks =
-            tasks().filter(|config| config.method.has_adapters()).map(|config| config.bottleneck);
+            tasks().filter(|config| config.method.has_adapters()).map(|config| config.bottleneck.widest());
         let bottleneck = bottlenecks.max().unwrap_or(0);
         let before = tasks().any(|config| config.method == Method::Pfeiffer);
         let (tokens, hidden) = (chunk.tokens(), config.hidden_size);

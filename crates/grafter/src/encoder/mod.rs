@@ -166,7 +166,7 @@ pub struct EncoderDropout {
     pub hidden: Dropout,
     /// Dropout of the attention's output.
     pub attention_output: Dropout,
-    /// Dropout of the pooled vector that the head reads.
+    /// Dropout of the pooled vector that the head reads, and within a dense head.
     pub pooled: Dropout,
     /// Dropout of the attention probabilities.
     pub attention: Dropout,
@@ -182,6 +182,7 @@ pub(crate) enum DropoutPlace {
     AttentionOutput = 2,
     FeedForwardOutput = 3,
     Pooled = 4,
+    HeadDense = 5,
 }
 
 impl EncoderDropout {

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use grafter::adapter::{AdapterError, CARD_FILE, MANIFEST_FILE, Manifest, WEIGHTS_FILE, read_manifest};
+use grafter::adapter::{
+    AdapterError, CARD_FILE, ImportRecord, MANIFEST_FILE, Manifest, TrainingRecord, WEIGHTS_FILE,
+    read_manifest,
+};
 use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
 use grafter::encoder::BasePrecision;
@@ -102,7 +105,12 @@ fn text(report: &Report<'_>) -> String {
     let seal =
         if report.sealed { "weights intact" } else { "BROKEN, the weights are not those that were sealed" };
     text += &field("seal", format!("{seal}: SHA-256 {}…", short(&report.weights_sha256)));
-    text + &training(manifest)
+    text += &match (&manifest.training, &manifest.imported) {
+        (Some(record), _) => training(manifest, record),
+        (None, Some(record)) => imported(record),
+        (None, None) => String::new(),
+    };
+    text + &field("made by", printable(&manifest.tool))
 }
 
 fn task(manifest: &Manifest) -> String {
@@ -137,11 +145,20 @@ fn form(manifest: &Manifest) -> String {
     } else {
         adapter.method.to_string()
     };
-    field("method", format!("{method}, {} pooling, at most {} tokens", adapter.pooling, manifest.max_length))
+    let frozen = if adapter.freeze_layernorm { ", frozen layer normalisations" } else { "" };
+    field(
+        "method",
+        format!("{method}{frozen}, {}, at most {} tokens", adapter.reading(), manifest.max_length),
+    )
 }
 
-fn training(manifest: &Manifest) -> String {
-    let training = &manifest.training;
+fn imported(record: &ImportRecord) -> String {
+    let base =
+        record.base.as_ref().map_or(String::new(), |base| format!(", trained on `{}`", printable(base)));
+    field("imported", format!("`{}` of {}{base}", printable(&record.name), printable(&record.format)))
+}
+
+fn training(manifest: &Manifest, training: &TrainingRecord) -> String {
     let options = &training.options;
     let base = match manifest.task.kind {
         TaskKind::Classification => "majority",
@@ -159,7 +176,7 @@ fn training(manifest: &Manifest) -> String {
         "rows",
         format!("{} in training, {} in dev", grouped(training.train_rows), grouped(training.dev_rows)),
     );
-    text += &field(
+    text + &field(
         "training",
         format!(
             "{}, batches of {}, learning rate {}, seed {}; best at step {} of {}, {}",
@@ -171,6 +188,5 @@ fn training(manifest: &Manifest) -> String {
             training.steps,
             training.ending,
         ),
-    );
-    text + &field("made by", printable(&manifest.tool))
+    )
 }

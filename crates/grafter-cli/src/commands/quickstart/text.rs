@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::Adapter;
+use grafter::graft::Grafted;
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::Prediction;
@@ -35,9 +35,9 @@ pub fn heading(place: usize, task: &Task, train_rows: usize, dev_rows: usize) ->
 }
 
 /// What a task's training gave.
-pub fn result(adapter: &Adapter, size: u64, seconds: f64) -> String {
-    let manifest = adapter.manifest();
-    let training = &manifest.training;
+pub fn result(grafted: &Grafted, seconds: f64) -> String {
+    let (manifest, training) = (grafted.adapter.manifest(), &grafted.training);
+    let size = grafted.adapter.folder_bytes();
     let metric: Metric = training.metric;
     let score = format!(
         "{} {}, against {} for always the most frequent label",

@@ -184,7 +184,7 @@ fn report(
     seconds: f64,
 ) -> Result<(), Failure> {
     let manifest = grafted.adapter.manifest();
-    let training = &manifest.training;
+    let training = &grafted.training;
     let size = |name: &str| std::fs::metadata(saved.folder.join(name)).map_or(0, |file| file.len());
     let value = |scores: &Scores| scores.get(training.metric).ok().flatten();
     let report = Report {
@@ -213,7 +213,7 @@ fn report(
 }
 
 fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Grafted) -> String {
-    let training = &manifest.training;
+    let training = &grafted.training;
     let base = if manifest.task.labels.is_empty() { "mean score" } else { "majority" };
     let ending = match grafted.ending {
         Ending::Completed => String::new(),

@@ -27,7 +27,7 @@ const card = task => {
   const fact = (name, value) => facts.append(make("dt", name), make("dd", value));
   fact("answers", (task.pair ? "pairs, " : "texts, ") + task.kind);
   if (task.labels.length) fact("labels", task.labels.slice(0, 12).join(", ") + (task.labels.length > 12 ? ", …" : ""));
-  fact("dev " + task.metric, number(task.dev_score) + " (baseline " + number(task.baseline) + ")");
+  if (task.train_rows !== null) fact("dev " + task.metric, number(task.dev_score) + " (baseline " + number(task.baseline) + ")");
   fact("trained", task.trained_parameters.toLocaleString("en") + " numbers, " + task.method);
   fact("cut to", task.max_length + " tokens");
   fact("version", task.version.slice(0, 12) + (task.versions.length > 1 ? ", newest of " + task.versions.length : ""));

@@ -85,7 +85,7 @@ impl TrainReport<'_> {
     /// All scores beside those of a constant answer.
     pub(super) fn scores(&self) -> Section {
         let manifest = self.grafted.adapter.manifest();
-        let training = &manifest.training;
+        let training = &self.grafted.training;
         let rows = |scores: &Scores| -> Vec<(String, Option<f64>)> {
             let metrics =
                 crate::metrics::Metric::ALL.into_iter().filter(|metric| scores.get(*metric).is_ok());
@@ -215,7 +215,7 @@ impl TrainReport<'_> {
             .collect();
         let least = points.iter().map(|point| point.x).fold(f64::INFINITY, f64::min);
         let most = points.iter().map(|point| point.x).fold(f64::NEG_INFINITY, f64::max);
-        let all = self.grafted.adapter.manifest().training.dev_rows;
+        let all = self.grafted.training.dev_rows;
         Plot {
             title: match answers.len() < all {
                 true => format!("{} of {} dev rows, evenly picked", answers.len(), grouped(all)),

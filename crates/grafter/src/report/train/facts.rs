@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::adapter::Manifest;
 use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
-use crate::graft::GraftOptions;
+use crate::graft::{GraftOptions, Grafted};
 use crate::metrics::Metric;
 use crate::report::number::grouped;
 use crate::text::escape;
@@ -19,8 +19,9 @@ pub(super) fn file_name(path: &Path) -> String {
 }
 
 /// Names and values for people.
-pub(super) fn facts(manifest: &Manifest, train: &Source, dev: &Source) -> Vec<(&'static str, String)> {
-    let (training, adapter) = (&manifest.training, &manifest.adapter);
+pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'static str, String)> {
+    let (manifest, training) = (grafted.adapter.manifest(), &grafted.training);
+    let adapter = &manifest.adapter;
     let options = &training.options;
     let precision = match manifest.base.precision {
         BasePrecision::F32 => "",
@@ -100,13 +101,17 @@ pub(super) fn method(manifest: &Manifest) -> String {
         }
         form += &format!(", bottleneck {}, {} activation", adapter.bottleneck, adapter.activation);
     }
-    format!("{}{form}, {} pooling", adapter.method, adapter.pooling)
+    if adapter.freeze_layernorm {
+        form += ", frozen layer normalisations";
+    }
+    format!("{}{form}, {}", adapter.method, adapter.reading())
 }
 
 /// The command that gives the same bytes again, in the folder of the files. What decides the numbers is always named, the
 /// rest where it is not the default.
-pub(super) fn command(manifest: &Manifest, train: &Source, dev: &Source) -> String {
-    let (defaults, training, adapter) = (GraftOptions::default(), &manifest.training, &manifest.adapter);
+pub(super) fn command(grafted: &Grafted, train: &Source, dev: &Source) -> String {
+    let (manifest, training) = (grafted.adapter.manifest(), &grafted.training);
+    let (defaults, adapter) = (GraftOptions::default(), &manifest.adapter);
     let options = &training.options;
     let mut words = vec!["grafter train".to_owned()];
     let mut flag = |name: &str, value: String| words.push(format!("{name} {}", quoted(&value)));
@@ -138,6 +143,7 @@ pub(super) fn command(manifest: &Manifest, train: &Source, dev: &Source) -> Stri
         unless(adapter.adapt_from_layer == 0, "--adapt-from-layer", adapter.adapt_from_layer.to_string());
     }
     unless(adapter.pooling == defaults.pooling, "--pooling", adapter.pooling.to_string());
+    unless(adapter.head == defaults.head, "--head", adapter.head.to_string());
     unless(manifest.max_length == defaults.max_length, "--max-length", manifest.max_length.to_string());
     let metric = training.metric;
     unless(metric == Metric::default_for(manifest.task.kind), "--metric", metric.to_string());
@@ -158,8 +164,11 @@ pub(super) fn command(manifest: &Manifest, train: &Source, dev: &Source) -> Stri
     unless(options.eval_every.is_none(), "--eval-every", options.eval_every.unwrap_or_default().to_string());
     unless(options.patience.is_none(), "--patience", options.patience.unwrap_or_default().to_string());
     unless(false, "--seed", options.seed.to_string());
-    if !options.dropout {
-        words.push("--no-dropout".to_owned());
+    for (set, name) in [(!options.dropout, "--no-dropout"), (adapter.freeze_layernorm, "--freeze-layernorm")]
+    {
+        if set {
+            words.push(name.to_owned());
+        }
     }
     words.join(" ")
 }

@@ -92,7 +92,7 @@ impl TrainReport<'_> {
 
     fn summary(&self) -> Section {
         let manifest = self.grafted.adapter.manifest();
-        let training = &manifest.training;
+        let training = &self.grafted.training;
         let value = |scores: &Scores| match scores.get(training.metric) {
             Ok(Some(value)) => format!("{value:.4}"),
             _ => "–".to_owned(),
@@ -173,7 +173,7 @@ impl TrainReport<'_> {
 
     fn score_curve(&self) -> Plot {
         let manifest = self.grafted.adapter.manifest();
-        let training = &manifest.training;
+        let training = &self.grafted.training;
         let metric = training.metric.describe(&manifest.task.labels);
         let points = self.of_evaluations(|evaluation| evaluation.score);
         let mut series = Vec::new();
@@ -228,20 +228,19 @@ impl TrainReport<'_> {
     }
 
     fn run(&self) -> Section {
-        let manifest = self.grafted.adapter.manifest();
         let files = "The numbers of this page lie beside it: history.csv has every step, evaluations.csv every \
                      evaluation, report.json the scores. The adapter is adapter.safetensors with adapter.json; it holds no \
                      text.";
         Section::new("The run")
-            .with(&Facts(facts::facts(manifest, self.train, self.dev)))
+            .with(&Facts(facts::facts(self.grafted, self.train, self.dev)))
             .with(&Paragraph("To run it again, in the folder of the files:".to_owned()))
-            .with(&Code(facts::command(manifest, self.train, self.dev)))
+            .with(&Code(facts::command(self.grafted, self.train, self.dev)))
             .with(&Paragraph(files.to_owned()))
     }
 
     fn numbers(&self) -> String {
         let manifest = self.grafted.adapter.manifest();
-        let training = &manifest.training;
+        let training = &self.grafted.training;
         let confused = &self.grafted.review.confused;
         let numbers = Numbers {
             train_rows: training.train_rows,

@@ -94,14 +94,16 @@ impl Earlier {
 
 /// Checks that a task of the bank is what this sequence would have trained, as far as its manifest tells.
 fn check(task: &Task, manifest: &Manifest, options: &GraftOptions) -> Result<(), Failure> {
-    let (training, rows) = (&manifest.training, |rows: &dyn LabelledRows| rows.targets().len());
+    let rows = |rows: &dyn LabelledRows| rows.targets().len();
+    let expected = (rows(&task.train.1), rows(&task.dev.1));
+    let training = manifest.training.as_ref();
     let same_rows = manifest.task.spec().is_ok_and(|spec| spec == *task.train.1.task())
-        && (training.train_rows, training.dev_rows) == (rows(&task.train.1), rows(&task.dev.1));
+        && training.is_some_and(|training| (training.train_rows, training.dev_rows) == expected);
     let what = if !options.gave(manifest) {
         "was trained otherwise"
     } else if !same_rows {
         "was trained on other rows"
-    } else if training.ending == Ending::Interrupted {
+    } else if training.is_some_and(|training| training.ending == Ending::Interrupted) {
         "was not trained to the end"
     } else {
         return Ok(());
