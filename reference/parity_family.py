@@ -1,9 +1,10 @@
 """Families of encoders as `transformers` and AdapterHub name their parts, one entry each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from transformers import (
     BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig, RobertaModel,
+    XLMRobertaConfig, XLMRobertaModel,
 )  # fmt: skip
 
 
@@ -93,3 +94,4 @@ FAMILIES = {
         types=False,
     ),
 }
+FAMILIES["xlm-roberta"] = replace(FAMILIES["roberta"], config=XLMRobertaConfig, model=XLMRobertaModel)
