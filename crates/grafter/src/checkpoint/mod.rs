@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod pickle;
 
 use std::path::Path;
 
