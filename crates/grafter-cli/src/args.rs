@@ -2,10 +2,12 @@
 
 mod bank;
 mod compare;
+mod exchange;
 mod serve;
 
 pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
+pub use exchange::{Export, Import};
 pub use serve::{HostName, LogForm, Serve};
 
 use std::path::PathBuf;
@@ -56,6 +58,10 @@ pub enum Command {
     Predict(Predict),
     /// Answer requests over HTTP, by all tasks of a bank from one process
     Serve(Serve),
+    /// Read an adapter of AdapterHub's library for Python
+    Import(Import),
+    /// Write an adapter as AdapterHub's library for Python reads it
+    Export(Export),
     /// Say what an adapter or a model is
     Inspect(Inspect),
     /// Look through data files before training on them

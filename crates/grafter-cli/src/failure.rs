@@ -74,6 +74,7 @@ macro_rules! from_library {
 
 from_library!(
     grafter::adapter::AdapterError,
+    grafter::adapterhub::AdapterHubError,
     grafter::bank::BankError,
     grafter::compare::CompareError,
     grafter::data::DataError,

@@ -88,6 +88,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Command::Ablate(command) => commands::ablate::run(command),
         Command::Predict(command) => commands::predict::run(command),
         Command::Serve(command) => serve::run(command),
+        Command::Import(command) => commands::import::run(command),
+        Command::Export(command) => commands::export::run(command),
         Command::Inspect(command) => commands::inspect::run(command),
         Command::CheckData(command) => commands::check_data::run(command),
         Command::Completions(command) => commands::manual::completions(command),

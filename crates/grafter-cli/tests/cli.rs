@@ -7,6 +7,8 @@
 mod bank;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/exchange.rs"]
+mod exchange;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

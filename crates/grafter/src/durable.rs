@@ -1,6 +1,6 @@
 //! Makes what was written whole, and makes it survive a loss of power.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -21,6 +21,37 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Writes a new folder with these files, whole or not at all. An empty folder of that name is taken.
+/// # Errors
+/// `AlreadyExists` if there is something else of that name, otherwise what the system says.
+pub fn create_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
+    let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if folder.symlink_metadata().is_ok() && !is_empty(folder) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let parent = parent_of(folder);
+    fs::create_dir_all(parent)?;
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent)?;
+    let fresh = temporary.path().join("folder");
+    fs::create_dir(&fresh)?;
+    for (name, bytes) in files {
+        write_synced(&fresh.join(name), bytes)?;
+    }
+    sync_folder(&fresh)?;
+    if folder.exists() {
+        fs::remove_dir(folder)?;
+    }
+    fs::rename(&fresh, folder)?;
+    sync_folder(parent)
+}
+
+/// Writes a new file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// The folder that a file or folder lies in.
@@ -48,6 +79,22 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_new_or_was_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, empty) = (folder.path().join("a/new"), folder.path().join("empty"));
+        fs::create_dir(&empty).unwrap();
+        let files = [("one", b"1".to_vec()), ("two", b"2".to_vec())];
+        for target in [&new, &empty] {
+            create_folder(target, &files).unwrap();
+            assert_eq!(fs::read(target.join("two")).unwrap(), b"2");
+            let again = create_folder(target, &files[..1]).unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_dir(target).unwrap().count(), 2);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary folder is left");
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_may_be_read_like_any_other() {

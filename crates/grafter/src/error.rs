@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::adapter::AdapterError;
+use crate::adapterhub::AdapterHubError;
 use crate::bank::BankError;
 use crate::checkpoint::CheckpointError;
 use crate::compare::CompareError;
@@ -40,6 +41,9 @@ pub enum Error {
     /// Writing or reading an adapter folder.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// Exchanging adapters with AdapterHub.
+    #[error(transparent)]
+    AdapterHub(#[from] AdapterHubError),
     /// Training.
     #[error(transparent)]
     Graft(#[from] GraftError),
@@ -66,6 +70,7 @@ impl Error {
             }
             Self::Row(error) => error.hint(),
             Self::Bank(error) => error.hint(),
+            Self::AdapterHub(error) => error.hint(),
             Self::Compare(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {

@@ -85,7 +85,7 @@ impl Default for GraftOptions {
 }
 
 /// A wider bottleneck is none.
-const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
+pub(crate) const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
 /// Far above what trains (Houlsby et al. 2019, section 3.6, see quality fall above 1e-2).
 const MAX_INIT_STD: f32 = 10.0;
 
@@ -325,7 +325,9 @@ impl GraftOptions {
             bottleneck: self.bottleneck.into(),
             activation: self.activation,
             adapt_from_layer: self.adapt_from_layer,
-            freeze_layernorm: self.freeze_layernorm,
+            // These methods never train them.
+            freeze_layernorm: self.freeze_layernorm
+                && !matches!(self.method, Method::Pfeiffer | Method::Head),
             pooling: self.pooling,
             head: self.head,
             outputs,

@@ -52,6 +52,7 @@
 
 pub mod ablation;
 pub mod adapter;
+pub mod adapterhub;
 pub mod bank;
 pub mod batch;
 pub mod checkpoint;

@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 
 use grafter::ablation::Ablation;
 use grafter::adapter::{
-    Adapter, AdapterActivation, AdapterConfig, CARD_FILE, MANIFEST_FILE, Method, Pooling, TaskLayout,
-    TaskParameters, WEIGHTS_FILE,
+    Adapter, AdapterActivation, AdapterConfig, Bottleneck, CARD_FILE, HeadForm, MANIFEST_FILE, Method,
+    Pooling, TaskLayout, TaskParameters, WEIGHTS_FILE,
 };
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::data::{Dataset, LabelledFile, LabelledRows, Row, Source, Targets, TaskKind};
@@ -368,10 +368,16 @@ fn training_reaches_every_dev_row_of_a_separable_task_and_leaves_the_encoder_alo
 
 #[test]
 fn what_trains_is_the_list_and_every_gradient_of_it() {
-    for (method, pooling) in
-        METHODS.into_iter().flat_map(|method| [(method, Pooling::Cls), (method, Pooling::Mean)])
-    {
-        let config = AdapterConfig { method, ..config(4, pooling, 3) };
+    let dense = HeadForm::Dense(AdapterActivation::Tanh);
+    let readings = [
+        (Pooling::Cls, HeadForm::Linear),
+        (Pooling::Mean, HeadForm::Linear),
+        (Pooling::First, dense),
+        (Pooling::Cls, dense),
+    ];
+    let of_methods = METHODS.into_iter().flat_map(|method| readings.map(|reading| (method, reading)));
+    for (method, (pooling, head)) in of_methods {
+        let config = AdapterConfig { method, head, ..config(4, pooling, 3) };
         let task = TaskParameters::initialise(&config, MODEL.encoder(), 0.1, 5);
         let list = task.layout().list();
         let by_shape: usize = list.specs().iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
@@ -387,6 +393,48 @@ fn what_trains_is_the_list_and_every_gradient_of_it() {
             assert!(moves, "{method}: `{}` has a gradient", spec.name);
         }
     }
+}
+
+/// Widths of their own, one layer without an adapter, and layer normalisations that stay the encoder's.
+#[test]
+fn a_bottleneck_for_each_layer_trains_where_it_has_a_width() {
+    let layers = MODEL.encoder().config.num_hidden_layers;
+    let mut widths = vec![3; layers];
+    widths[0] = 0;
+    let config = AdapterConfig {
+        bottleneck: Bottleneck::Layers(widths),
+        freeze_layernorm: true,
+        ..config(4, Pooling::Mean, 2)
+    };
+    assert_eq!(config.check(layers), Ok(()));
+    let mut task = TaskParameters::initialise(&config, MODEL.encoder(), 0.3, 5);
+    let hidden = MODEL.encoder().config.hidden_size;
+    let adapters = 2 * (layers - 1) * (2 * 3 * hidden + 3 + hidden);
+    assert_eq!(task.layout().list().len(), adapters + 2 * (hidden + 1));
+    assert_eq!(task.layout().frozen_layers(), 1, "the layer without an adapter is the bare encoder's");
+    // The same numbers as adapters from layer 1 on, so the same answers.
+    let upper = AdapterConfig { bottleneck: 3.into(), adapt_from_layer: 1, ..config.clone() };
+    let layout = TaskLayout::new(&upper, &MODEL.encoder().config);
+    assert_eq!(layout.list(), task.layout().list());
+    let batch = PackedBatch::new(&[sequence(9, 1), sequence(14, 2)]);
+    let other = TaskParameters::from_values(layout, task.values().to_vec());
+    let states = |task: &TaskParameters| {
+        let states = hidden_states(MODEL.encoder(), &batch, Some(task));
+        states.iter().map(|value| value.to_bits()).collect::<Vec<u32>>()
+    };
+    assert_eq!(states(&task), states(&other));
+    let before = states(&task);
+    task.split_mut().1[0] += 1.0;
+    assert_ne!(states(&task), before);
+
+    for wrong in [Bottleneck::Layers(vec![3; layers + 1]), Bottleneck::Layers(vec![0; layers])] {
+        let unfit = AdapterConfig { bottleneck: wrong, ..config.clone() }.check(layers).unwrap_err();
+        assert_eq!(unfit.field, "bottleneck", "{unfit:?}");
+    }
+    let unfit = AdapterConfig { adapt_from_layer: 1, ..config.clone() }.check(layers).unwrap_err();
+    assert_eq!(unfit.field, "adapt_from_layer", "{unfit:?}");
+    let unfit = AdapterConfig { method: Method::Pfeiffer, ..config }.check(layers).unwrap_err();
+    assert_eq!(unfit.field, "freeze_layernorm", "{unfit:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use grafter::adapter::{AdapterConfig, Method, Pooling, TaskParameters};
+use grafter::adapter::{AdapterActivation, AdapterConfig, HeadForm, Method, Pooling, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds};
 use grafter::data::Targets;
 use grafter::encoded::EncodedRows;
@@ -51,6 +51,14 @@ fn houlsby(adapt_from_layer: usize, pooling: Pooling) -> AdapterConfig {
 fn head_alone(pooling: Pooling) -> AdapterConfig {
     AdapterConfig { method: Method::Head, ..houlsby(0, pooling) }
 }
+
+/// Each pooling, and each head.
+const READINGS: [(Pooling, HeadForm); 4] = [
+    (Pooling::Cls, HeadForm::Linear),
+    (Pooling::Mean, HeadForm::Linear),
+    (Pooling::First, HeadForm::Dense(AdapterActivation::Tanh)),
+    (Pooling::Mean, HeadForm::Dense(AdapterActivation::Gelu)),
+];
 
 /// Adapters far from zero, so that a mix-up shows in every logit.
 fn task(config: &AdapterConfig, seed: u64) -> TaskParameters {
@@ -108,9 +116,9 @@ fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
     // With dropout above and none below, whether something is kept or not.
     let dropout = EncoderDropout::training(&encoder.config, 7, 3);
     assert!(!dropout.hidden.is_none() && !dropout.attention.is_none() && !dropout.pooled.is_none());
-    for pooling in [Pooling::Cls, Pooling::Mean] {
+    for (pooling, head) in READINGS {
         for config in [houlsby(1, pooling), head_alone(pooling)] {
-            let task = task(&config, 1);
+            let task = task(&AdapterConfig { head, ..config }, 1);
             let constant = Constant::of(task.layout()).unwrap();
             let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &task }).collect();
             let whole = logits(encoder, &queries);
@@ -147,8 +155,8 @@ fn the_head_alone_has_the_gradients_of_the_whole_network() {
     let dropout = EncoderDropout::training(&encoder.config, 7, 3);
     let batch = PackedBatch::new(&rows);
     assert_eq!(batch.chunks().len(), 1);
-    for pooling in [Pooling::Cls, Pooling::Mean] {
-        let task = task(&head_alone(pooling), 1);
+    for (pooling, head) in READINGS {
+        let task = task(&AdapterConfig { head, ..head_alone(pooling) }, 1);
         let mut engine = GradientEngine::default();
         let (loss, gradients) = engine.compute(encoder, &task, &batch, &targets, &dropout);
         let expected = (loss, gradients.to_vec());
@@ -330,9 +338,10 @@ fn gradients_are_those_of_a_task_that_adapts_all_layers_and_changes_nothing_belo
     let rows = sequences(9);
     let batch = PackedBatch::new(&rows);
     let targets: Vec<Target> = (0..rows.len()).map(|row| Target::Class(row % 3)).collect();
-    for pooling in [Pooling::Cls, Pooling::Mean] {
-        let upper = task(&houlsby(1, pooling), 1);
-        let mut all = TaskParameters::initialise(&houlsby(0, pooling), encoder, 0.0, 2);
+    for (pooling, head) in READINGS {
+        let upper = task(&AdapterConfig { head, ..houlsby(1, pooling) }, 1);
+        let whole = AdapterConfig { head, ..houlsby(0, pooling) };
+        let mut all = TaskParameters::initialise(&whole, encoder, 0.0, 2);
         let specs = upper.layout().list().specs();
         let (layout, values) = all.split_mut();
         let places: Vec<_> = specs

@@ -5,6 +5,8 @@ pub mod bank;
 pub mod check_data;
 pub mod compare;
 pub mod eval;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod manual;
 pub mod predict;

@@ -4,8 +4,7 @@
 //! Written whole or not at all: into a temporary folder beside the target, synced, then renamed. Read with every name,
 //! shape and digest checked; a folder for another encoder is refused.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
@@ -18,7 +17,7 @@ use super::parameters::{TaskLayout, TaskParameters};
 use super::{AdapterConfig, Method, Pooling, Unfit, card};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
-use crate::durable::{TEMPORARY, parent_of, sync_folder};
+use crate::durable::{TEMPORARY, parent_of, sync_folder, write_synced};
 use crate::encoder::EncoderConfig;
 use crate::model::Model;
 use crate::tensors::{self, TensorProblem};
@@ -127,12 +126,7 @@ impl Adapter {
         let beside = companions.iter().map(|(companion, bytes)| (companion.file_name(), bytes));
         for (name, bytes) in own.into_iter().chain(beside) {
             let path = fresh.join(name);
-            let write = || -> std::io::Result<()> {
-                let mut file = File::create(&path)?;
-                file.write_all(bytes)?;
-                file.sync_all()
-            };
-            write().map_err(io("write", &folder.join(name)))?;
+            write_synced(&path, bytes).map_err(io("write", &folder.join(name)))?;
         }
         sync_folder(&fresh).map_err(io("sync", folder))?;
         // From here on the numbers exist on disk, and no error may take them away again.

@@ -58,7 +58,7 @@ impl Site {
     /// Both sites in the order of the forward pass.
     pub const ALL: [Self; 2] = [Self::Attention, Self::FeedForward];
 
-    pub(super) fn prefix(self, layer: usize) -> String {
+    pub(crate) fn prefix(self, layer: usize) -> String {
         match self {
             Self::Attention => format!("layer.{layer}.attention"),
             Self::FeedForward => format!("layer.{layer}.feed_forward"),

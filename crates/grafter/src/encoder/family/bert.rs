@@ -21,6 +21,9 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "output.dense",
     output_layer_norm: "output.LayerNorm",
     pooler: Some("pooler.dense"),
+    attention_adapters: "attention.output.adapters",
+    output_adapters: "output.adapters",
+    adapterhub_class: "BertAdapterModel",
 };
 
 /// `config.json`: sizes and activation must be there; where another field is absent, it is what `transformers` takes.

@@ -22,6 +22,9 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "ffn.lin2",
     output_layer_norm: "output_layer_norm",
     pooler: None,
+    attention_adapters: "attention_adapters.adapters",
+    output_adapters: "output_adapters.adapters",
+    adapterhub_class: "DistilBertAdapterModel",
 };
 
 /// `transformers` computes with this one whatever the configuration says.

@@ -4,7 +4,12 @@
 use super::{ConfigProblem, Family, TensorNames, bert};
 use crate::encoder::EncoderConfig;
 
-pub(super) const TENSORS: TensorNames = TensorNames { prefix: "electra.", pooler: None, ..bert::TENSORS };
+pub(super) const TENSORS: TensorNames = TensorNames {
+    prefix: "electra.",
+    pooler: None,
+    adapterhub_class: "ElectraAdapterModel",
+    ..bert::TENSORS
+};
 
 /// What `transformers` takes where the field is absent.
 const EMBEDDING_SIZE: i64 = 128;

@@ -72,6 +72,12 @@ pub(crate) struct TensorNames {
     pub output_layer_norm: &'static str,
     /// None in a family whose checkpoints have none that was trained.
     pub pooler: Option<&'static str>,
+    /// Where AdapterHub puts the adapters after the attention, in a layer.
+    pub attention_adapters: &'static str,
+    /// Where AdapterHub puts the adapters after the feed-forward network, in a layer.
+    pub output_adapters: &'static str,
+    /// What AdapterHub calls a model with heads of this family.
+    pub adapterhub_class: &'static str,
 }
 
 impl Family {
@@ -115,7 +121,8 @@ impl Family {
     pub(crate) fn tensors(self) -> &'static TensorNames {
         match self {
             Self::Bert => &bert::TENSORS,
-            Self::Roberta | Self::XlmRoberta => &roberta::TENSORS,
+            Self::Roberta => &roberta::TENSORS,
+            Self::XlmRoberta => &roberta::XLM_TENSORS,
             Self::DistilBert => &distilbert::TENSORS,
             Self::Electra => &electra::TENSORS,
         }

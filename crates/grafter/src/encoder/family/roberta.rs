@@ -5,7 +5,15 @@
 use super::{ConfigProblem, Family, TensorNames, bert};
 use crate::encoder::EncoderConfig;
 
-pub(super) const TENSORS: TensorNames = TensorNames { prefix: "roberta.", pooler: None, ..bert::TENSORS };
+pub(super) const TENSORS: TensorNames = TensorNames {
+    prefix: "roberta.",
+    pooler: None,
+    adapterhub_class: "RobertaAdapterModel",
+    ..bert::TENSORS
+};
+/// XLM-R's tensors have RoBERTa's names.
+pub(super) const XLM_TENSORS: TensorNames =
+    TensorNames { adapterhub_class: "XLMRobertaAdapterModel", ..TENSORS };
 
 /// The id of `<pad>`. `transformers` counts positions from the one after it.
 const PADDING: usize = 1;

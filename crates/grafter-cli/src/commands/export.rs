@@ -1,0 +1,65 @@
+//! `grafter export`: an adapter as AdapterHub's library for Python reads it.
+
+use std::path::{Path, PathBuf};
+
+use grafter::adapter::read_manifest;
+use grafter::adapterhub::export;
+use grafter::text::escape;
+use serde::Serialize;
+
+use super::{field, open_adapter, print, print_json};
+use crate::Outcome;
+use crate::args::Export;
+use crate::failure::Failure;
+use crate::terminal::tell;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    folder: &'a Path,
+    name: &'a str,
+    files: Vec<&'static str>,
+    lost: Vec<String>,
+}
+
+pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
+    let manifest = read_manifest(&arguments.adapter)?;
+    let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, None)?;
+    let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.adapter));
+    let exported = export(&adapter, &model, &name)?;
+    let lost: Vec<String> = exported.losses().iter().map(ToString::to_string).collect();
+    if !lost.is_empty() && !arguments.allow_loss {
+        return Err(Failure::Usage {
+            message: format!("AdapterHub's files cannot hold {}", lost.join(" and ")),
+            hint: Some(
+                "`grafter train --freeze-layernorm --pooling first --head dense` trains what they hold; `--allow-loss` \
+                 writes the rest"
+                    .to_owned(),
+            ),
+        });
+    }
+    exported.write(&arguments.out)?;
+    for loss in &lost {
+        tell(format_args!("warning: left out: {loss}"));
+    }
+    let files: Vec<&str> = exported.files().iter().map(|(name, _)| *name).collect();
+    if arguments.json {
+        print_json(&Report { folder: &arguments.out, name: &name, files, lost })?;
+    } else {
+        let folder = escape(&arguments.out.display().to_string(), usize::MAX);
+        let mut text = field("exported", format!("`{name}`, {}", files.join(", ")));
+        text += &field("folder", &folder);
+        text += &field(
+            "in Python",
+            format!("model.load_adapter({folder:?}, use_safetensors=True, set_active=True)"),
+        );
+        print(&text)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The last part of the path, wherever it is relative to.
+fn folder_name(folder: &Path) -> String {
+    let whole: PathBuf = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    whole.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
