@@ -19,6 +19,7 @@ use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
+use grafter::train::{ClassWeight, ClassWeights};
 
 /// Train small adapters on one frozen language model: one per task, none disturbs another.
 #[derive(Debug, Parser)]
@@ -278,6 +279,10 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
 
+    /// Fit a temperature on the dev rows, by which the probabilities of the answers are what they say; no answer changes
+    #[arg(long)]
+    pub calibrate: bool,
+
     /// Standard deviation that the adapters begin with
     #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
     pub init_std: f32,
@@ -342,6 +347,11 @@ pub struct SharedTrainingArgs {
     #[arg(long, value_name = "NORM", default_value_t = GraftOptions::default().train.max_grad_norm)]
     pub max_grad_norm: f64,
 
+    /// How much a class counts in the loss: a label and its weight, or auto, by which all that are not named count as if
+    /// there were equally many rows of each; may be given several times, once each if absent
+    #[arg(long, value_name = "auto|LABEL=WEIGHT")]
+    pub class_weights: Vec<ClassWeight>,
+
     /// Train without the model's dropout
     #[arg(long)]
     pub no_dropout: bool,
@@ -362,6 +372,7 @@ impl TrainingArgs {
             method: self.method,
             bottleneck: self.bottleneck,
             metric: self.metric,
+            calibrate: self.calibrate,
             ..self.shared.options(longest)
         };
         options.train.learning_rate = self.lr;
@@ -393,6 +404,7 @@ impl SharedTrainingArgs {
         train.dropout = !self.no_dropout;
         train.eval_every = self.eval_every;
         train.patience = self.patience;
+        train.class_weights = ClassWeights::of_words(&self.class_weights);
         options
     }
 }

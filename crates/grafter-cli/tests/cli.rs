@@ -185,9 +185,11 @@ fn train_eval_predict(extension: &str, content: &str, more: &[&str]) -> (Value, 
     let trained = place.train(extension, &[more, &["--json"]].concat()).succeeded().json();
     let dev = format!("dev.{extension}");
     let scores = place.run(&["eval", "--adapter", "adapter", "--data", &dev, "--json"]).succeeded().json();
-    // The confusion matrix is not sealed with the adapter.
+    // These are not sealed with the adapter.
     let mut sealed = scores["scores"].clone();
-    sealed.as_object_mut().unwrap().shift_remove("confusion");
+    for name in ["confusion", "expected_calibration_error"] {
+        sealed.as_object_mut().unwrap().shift_remove(name);
+    }
     assert_eq!(sealed, trained["dev_scores"], "eval says what train said of the same rows");
     let answers = place.run(&["predict", "--adapter", "adapter", "--input", &dev]).succeeded().json_lines();
     (trained, scores, answers)
@@ -249,6 +251,68 @@ fn regression() {
         assert!((score - label).abs() < 500.0, "{answers:?}");
         assert!(answer.get("label").is_none(), "{answer}");
     }
+}
+
+/// The answers stay, and their probabilities are those that the temperature gives.
+#[test]
+fn probabilities_are_calibrated_on_the_dev_rows() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    // Half of the labels are wrong, so that nothing is certain.
+    place.write("dev.csv", OPINIONS.replace("film,0", "film,1").replace("story,0", "story,1"));
+    let answers = || place.run(&["predict", "--adapter=adapter", "--input=dev.csv"]).succeeded().json_lines();
+    let scores = || place.run(&["eval", "--adapter=adapter", "--data=dev.csv", "--json"]).succeeded().json();
+    let error = |scores: &Value| scores["scores"]["expected_calibration_error"].as_f64().unwrap();
+    place.train("csv", &[]).succeeded();
+    let (plain, before) = (answers(), scores());
+    let done = place.train("csv", &["--overwrite", "--calibrate"]).succeeded();
+    assert!(done.stdout.contains("\ncalibr.  temperature "), "{}", done.stdout);
+    let (calibrated, after) = (answers(), scores());
+    assert_eq!(labels(&calibrated), labels(&plain));
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(place.path("adapter/adapter.json")).unwrap()).unwrap();
+    let fitted = &manifest["calibration"];
+    let temperature = fitted["temperature"].as_f64().unwrap();
+    assert!((temperature - 1.0).abs() > 0.1, "{fitted}");
+    for (plain, calibrated) in plain.iter().zip(&calibrated) {
+        // Of two classes the odds are those of the logits, to the power 1 / T.
+        let odds = |answer: &Value| {
+            let probability = answer["probabilities"]["1"].as_f64().unwrap();
+            (probability / (1.0 - probability)).ln()
+        };
+        let (expected, found) = (odds(plain) / temperature, odds(calibrated));
+        assert!((found - expected).abs() < 1e-3 * expected.abs(), "{calibrated} of {plain} by {temperature}");
+    }
+    assert_eq!(
+        (error(&before), error(&after)),
+        (fitted["error_before"].as_f64().unwrap(), fitted["error_after"].as_f64().unwrap())
+    );
+    let told = place.run_bare(&["inspect", "adapter"]).succeeded().stdout;
+    assert!(told.contains("\ncalibrated   temperature "), "{told}");
+    let told = place.run(&["eval", "--adapter=adapter", "--data=dev.csv"]).succeeded().stdout;
+    assert!(told.contains("(expected calibration error)"), "{told}");
+}
+
+#[test]
+fn classes_count_with_their_weights() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    let flags = ["--class-weights", "auto", "--class-weights", "0=3", "--json"];
+    place.train("csv", &flags).succeeded();
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(place.path("adapter/adapter.json")).unwrap()).unwrap();
+    let expected = serde_json::json!({ "auto": true, "given": { "0": 3.0 } });
+    assert_eq!(manifest["training"]["options"]["class_weights"], expected);
+    let report = std::fs::read_to_string(place.path("adapter/report.html")).unwrap();
+    assert!(report.contains("--class-weights auto --class-weights 0=3"), "the command that repeats it");
+    let unknown = place.train("csv", &["--overwrite", "--class-weights", "2=3"]);
+    assert_snapshot!(place.told(&unknown), @r"
+    exit code 2
+    error: `--class-weights` is 2, expected `auto` or a label of the training rows
+    ");
+    let wrong = place.train("csv", &["--overwrite", "--class-weights", "0=-3"]);
+    assert!(wrong.stderr.contains("with a weight above 0, found `0=-3`"), "{}", wrong.stderr);
 }
 
 #[test]

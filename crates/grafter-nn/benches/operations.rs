@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 
 use grafter_nn::activation::Activation;
 use grafter_nn::adapter::{self, AdapterCache, AdapterGradients, AdapterInputs, AdapterWeights};
-use grafter_nn::attention::{self, AttentionShape, probability_count};
+use grafter_nn::attention::{self, AttentionGradients, AttentionShape, probability_count};
 use grafter_nn::dropout::{Dropout, DropoutKey};
 use grafter_nn::embedding::{self, FrozenEmbedding};
 use grafter_nn::gemm::Start;
@@ -87,7 +87,7 @@ fn adapters(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     for (length, rate) in [(12, 0.0), (53, 0.0), (128, 0.0), (128, 0.1)] {
         let dropout = if rate > 0.0 { Dropout::new(rate) } else { Dropout::NONE };
-        let shape = AttentionShape { heads: HEADS, head_dim: HIDDEN / HEADS, dropout };
+        let shape = AttentionShape { heads: HEADS, head_dim: HIDDEN / HEADS, dropout, bias: None };
         let key = DropoutKey::new(1);
         let (qkv, d_context) = (numbers(length * 3 * HIDDEN), numbers(length * HIDDEN));
         let mut probabilities = vec![0.0; probability_count(HEADS, length)];
@@ -99,6 +99,7 @@ fn attention(criterion: &mut Criterion) {
             attention::forward_sequence(&shape, key, &qkv, &mut probabilities, &mut scratch, &mut context);
         });
         bench(criterion, &name("backward"), 2 * flop, || {
+            let gradients = AttentionGradients { qkv: &mut d_qkv, bias: None };
             attention::backward_sequence(
                 &shape,
                 key,
@@ -106,7 +107,7 @@ fn attention(criterion: &mut Criterion) {
                 &probabilities,
                 &d_context,
                 &mut scratch,
-                &mut d_qkv,
+                gradients,
             );
         });
     }

@@ -1,25 +1,38 @@
 //! Multi-head self-attention (Vaswani et al. 2017, section 3.2) over packed sequences.
 //!
-//! Per sequence and head: `context = dropout(softmax(q · kᵀ / √head_dim)) · v`. Sequences are concatenated without
-//! padding, so no mask is needed: a product never crosses the limits of its sequence.
+//! Per sequence and head: `context = dropout(softmax(q · kᵀ / √head_dim + bias)) · v`, where only some families have a bias
+//! ([`crate::relative_position`]). Sequences are concatenated without padding, so no mask is needed: a product never crosses
+//! the limits of its sequence.
 
 use crate::dropout::{Dropout, DropoutKey};
 use crate::gemm::{Matrix, MatrixMut, Start, matmul};
+use crate::relative_position::{RelativeBias, RelativeBiasGradients};
 use crate::scalar;
 use crate::simd::{lane_max, lane_sum, vectorised};
 
-/// Sizes of the heads and the dropout of one attention layer.
+/// Sizes of the heads, the dropout and the bias of one attention layer.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionShape {
+pub struct AttentionShape<'a> {
     /// Number of heads.
     pub heads: usize,
     /// Features of one head; `heads · head_dim = hidden`.
     pub head_dim: usize,
     /// Dropout of the attention probabilities.
     pub dropout: Dropout,
+    /// What is added to the scores by distance, if anything.
+    pub bias: Option<RelativeBias<'a>>,
 }
 
-impl AttentionShape {
+/// Where the gradients of one sequence go.
+#[derive(Debug)]
+pub struct AttentionGradients<'a> {
+    /// Of queries, keys and values, `[length, 3 · hidden]`; overwritten.
+    pub qkv: &'a mut [f32],
+    /// Of the bias, where it is trained; added to.
+    pub bias: Option<RelativeBiasGradients<'a>>,
+}
+
+impl AttentionShape<'_> {
     fn hidden(&self) -> usize {
         self.heads * self.head_dim
     }
@@ -29,18 +42,18 @@ impl AttentionShape {
     }
 
     /// Query (part 0), key (1) or value (2) of one head: `[length, head_dim]` inside `[length, 3 · hidden]`.
-    fn part<'a>(&self, qkv: &'a [f32], head: usize, part: usize, length: usize) -> Matrix<'a> {
+    fn part<'q>(&self, qkv: &'q [f32], head: usize, part: usize, length: usize) -> Matrix<'q> {
         let from = part * self.hidden() + head * self.head_dim;
         Matrix::strided(&qkv[from..], length, self.head_dim, 3 * self.hidden())
     }
 
-    fn part_mut<'a>(&self, qkv: &'a mut [f32], head: usize, part: usize, length: usize) -> MatrixMut<'a> {
+    fn part_mut<'q>(&self, qkv: &'q mut [f32], head: usize, part: usize, length: usize) -> MatrixMut<'q> {
         let from = part * self.hidden() + head * self.head_dim;
         MatrixMut::strided(&mut qkv[from..], length, self.head_dim, 3 * self.hidden())
     }
 
     /// One head's columns of a `[length, hidden]` matrix.
-    fn head<'a>(&self, context: &'a [f32], head: usize, length: usize) -> Matrix<'a> {
+    fn head<'c>(&self, context: &'c [f32], head: usize, length: usize) -> Matrix<'c> {
         Matrix::strided(&context[head * self.head_dim..], length, self.head_dim, self.hidden())
     }
 }
@@ -55,7 +68,7 @@ pub fn probability_count(heads: usize, length: usize) -> usize {
 /// qkv `[length, 3 · hidden]` (queries, keys, values side by side), probabilities `[heads, length, length]` (kept for
 /// the backward pass, before dropout), dropped `[length, length]` (scratch), context `[length, hidden]`
 pub fn forward_sequence(
-    shape: &AttentionShape,
+    shape: &AttentionShape<'_>,
     key: DropoutKey,
     qkv: &[f32],
     probabilities: &mut [f32],
@@ -70,7 +83,16 @@ pub fn forward_sequence(
             shape.part(qkv, head, 1, length),
             shape.part(qkv, head, 2, length),
         );
-        matmul(MatrixMut::new(probabilities, length, length), q, k.transposed(), Start::Zero);
+        let start = match shape.bias {
+            Some(bias) => {
+                for (query, scores) in probabilities.chunks_exact_mut(length).enumerate() {
+                    scores.copy_from_slice(bias.of_query(head, query, length));
+                }
+                Start::Result
+            }
+            None => Start::Zero,
+        };
+        matmul(MatrixMut::new(probabilities, length, length), q, k.transposed(), start);
         softmax_rows(probabilities, length, shape.scale());
         let weights = drop_probabilities(shape, key.derive(head as u64), probabilities, dropped);
         let target =
@@ -81,7 +103,7 @@ pub fn forward_sequence(
 
 /// The probabilities after dropout: themselves if there is none, otherwise a masked copy in `dropped`.
 fn drop_probabilities<'a>(
-    shape: &AttentionShape,
+    shape: &AttentionShape<'_>,
     key: DropoutKey,
     probabilities: &'a [f32],
     dropped: &'a mut [f32],
@@ -95,21 +117,22 @@ fn drop_probabilities<'a>(
     dropped
 }
 
-/// Gradient of queries, keys and values of one sequence.
+/// Gradient of queries, keys and values of one sequence, and of the bias.
 ///
 /// With `p` the probabilities and `g = mask · (d_context · vᵀ)`: `d_v = dropped(p)ᵀ · d_context`,
 /// `d_scores = p (g - Σ g p) / √head_dim`, `d_q = d_scores · k`, `d_k = d_scoresᵀ · q`.
 /// # Shapes
-/// As in [`forward_sequence`]; d_qkv `[length, 3 · hidden]` is overwritten, scratch `[2 · length²]`
+/// As in [`forward_sequence`]; scratch `[2 · length²]`
 pub fn backward_sequence(
-    shape: &AttentionShape,
+    shape: &AttentionShape<'_>,
     key: DropoutKey,
     qkv: &[f32],
     probabilities: &[f32],
     d_context: &[f32],
     scratch: &mut [f32],
-    d_qkv: &mut [f32],
+    gradients: AttentionGradients<'_>,
 ) {
+    let AttentionGradients { qkv: d_qkv, bias: mut d_bias } = gradients;
     let length = d_context.len() / shape.hidden();
     let (dropped, d_scores) = scratch.split_at_mut(length * length);
     let d_scores = &mut d_scores[..length * length];
@@ -126,6 +149,11 @@ pub fn backward_sequence(
         matmul(MatrixMut::new(d_scores, length, length), d_context, v.transposed(), Start::Zero);
         shape.dropout.apply(key, d_scores);
         softmax_backward_rows(probabilities, d_scores, length, shape.scale());
+        if let Some(d_bias) = &mut d_bias {
+            for (query, d_scores) in d_scores.chunks_exact(length).enumerate() {
+                d_bias.add_query(head, query, d_scores);
+            }
+        }
         let d_scores = Matrix::new(d_scores, length, length);
         matmul(shape.part_mut(d_qkv, head, 0, length), d_scores, k, Start::Zero);
         matmul(shape.part_mut(d_qkv, head, 1, length), d_scores.transposed(), q, Start::Zero);
@@ -171,8 +199,9 @@ mod tests {
     /// Products over a sequence and a softmax in f32.
     const TOLERANCE: f64 = 1e-5;
 
-    /// The attention of one sequence in f64; `mask[head][i][j]` is what dropout multiplies a probability with.
-    fn exact(qkv: &[f64], mask: &[f64], heads: usize, head_dim: usize) -> Vec<f64> {
+    /// The attention of one sequence in f64; `mask[head][i][j]` is what dropout multiplies a probability with,
+    /// `bias[head][longest - 1 + j - i]` what is added to a score before its division.
+    fn exact(qkv: &[f64], mask: &[f64], bias: &[f64], heads: usize, head_dim: usize) -> Vec<f64> {
         let hidden = heads * head_dim;
         let length = qkv.len() / (3 * hidden);
         let at = |token: usize, part: usize, head: usize, index: usize| {
@@ -183,8 +212,9 @@ mod tests {
             for i in 0..length {
                 let scores: Vec<f64> = (0..length)
                     .map(|j| {
-                        (0..head_dim).map(|d| at(i, 0, head, d) * at(j, 1, head, d)).sum::<f64>()
-                            / (head_dim as f64).sqrt()
+                        let product: f64 = (0..head_dim).map(|d| at(i, 0, head, d) * at(j, 1, head, d)).sum();
+                        let width = bias.len() / heads;
+                        (product + bias[head * width + width / 2 + j - i]) / (head_dim as f64).sqrt()
                     })
                     .collect();
                 let total: f64 = scores.iter().map(|score| score.exp()).sum();
@@ -202,11 +232,14 @@ mod tests {
     #[test]
     fn forward_equals_f64_and_backward_central_differences() {
         let mut random = Random::new(9);
-        for (length, heads, head_dim, rate) in
-            [(1, 2, 3, 0.0), (5, 3, 4, 0.0), (7, 2, 5, 0.3), (18, 1, 8, 0.5)]
+        for (length, heads, head_dim, rate, longest) in
+            [(1, 2, 3, 0.0, 0), (5, 3, 4, 0.0, 0), (7, 2, 5, 0.3, 7), (18, 1, 8, 0.5, 0), (6, 3, 4, 0.0, 9)]
         {
+            let by_distance = random.normals(heads * (2 * longest.max(length) - 1));
+            let bias = (longest > 0).then_some(RelativeBias { by_distance: &by_distance, longest });
+            let added = if longest > 0 { by_distance.clone() } else { vec![0.0; by_distance.len()] };
             let dropout = if rate > 0.0 { Dropout::new(rate) } else { Dropout::NONE };
-            let shape = AttentionShape { heads, head_dim, dropout };
+            let shape = AttentionShape { heads, head_dim, dropout, bias };
             let hidden = heads * head_dim;
             let key = DropoutKey::new(5);
             let qkv = random.normals(length * 3 * hidden);
@@ -223,17 +256,29 @@ mod tests {
             assert_close(
                 "context",
                 &context,
-                &exact(&widen(&qkv), &mask, heads, head_dim),
+                &exact(&widen(&qkv), &mask, &widen(&added), heads, head_dim),
                 TOLERANCE,
                 TOLERANCE,
             );
 
             let mut d_qkv = vec![f32::NAN; qkv.len()];
-            backward_sequence(&shape, key, &qkv, &probabilities, &d_context, &mut scratch, &mut d_qkv);
+            let mut d_bias = vec![0.5; by_distance.len()];
+            let gradients = AttentionGradients {
+                qkv: &mut d_qkv,
+                bias: (longest > 0).then_some(RelativeBiasGradients { by_distance: &mut d_bias, longest }),
+            };
+            backward_sequence(&shape, key, &qkv, &probabilities, &d_context, &mut scratch, gradients);
             let expected = central_differences(&widen(&qkv), |qkv| {
-                weighted_sum(&exact(qkv, &mask, heads, head_dim), &d_context)
+                weighted_sum(&exact(qkv, &mask, &widen(&added), heads, head_dim), &d_context)
             });
             assert_close("d_qkv", &d_qkv, &expected, TOLERANCE, TOLERANCE);
+            if longest > 0 {
+                let mut expected = central_differences(&widen(&added), |added| {
+                    weighted_sum(&exact(&widen(&qkv), &mask, added, heads, head_dim), &d_context)
+                });
+                expected.iter_mut().for_each(|value| *value += 0.5);
+                assert_close("d_bias", &d_bias, &expected, TOLERANCE, TOLERANCE);
+            }
         }
     }
 

@@ -30,6 +30,7 @@ mod matrix;
 pub mod packed;
 pub mod pooling;
 pub mod quantised;
+pub mod relative_position;
 pub mod residual;
 mod scalar;
 pub mod simd;

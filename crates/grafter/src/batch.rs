@@ -170,6 +170,11 @@ impl Chunk<'_> {
         self.offsets.len() - 1
     }
 
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.ranges().map(|range| range.len()).max().unwrap_or(0)
+    }
+
     /// Tokens of the chunk's sequence `index`, counted from the chunk's first token.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.offsets[index] - self.offsets[0]..self.offsets[index + 1] - self.offsets[0]

@@ -21,6 +21,8 @@ pub struct EncodedRows {
     store: Store,
     targets: Targets,
     scale: Option<ScoreScale>,
+    /// How much each class counts; empty where all count once.
+    weights: Vec<f32>,
     truncated: usize,
 }
 
@@ -35,7 +37,7 @@ impl EncodedRows {
     /// No rows yet; `targets` are those of all that will come, `scale` makes standard scores of them.
     pub fn new(targets: Targets, scale: Option<ScoreScale>, budget: &Budget) -> Self {
         let places = Vec::with_capacity(targets.len());
-        Self { places, store: Store::new(budget), targets, scale, truncated: 0 }
+        Self { places, store: Store::new(budget), targets, scale, weights: Vec::new(), truncated: 0 }
     }
 
     /// Appends rows.
@@ -55,6 +57,11 @@ impl EncodedRows {
             let runs = row.type_ids.chunk_by(|a, b| a == b);
             row.ids.iter().copied().chain(runs.flat_map(|run| [word(run.len()), run[0]]))
         }))
+    }
+
+    /// Lets each class count as much as this; one weight for each class.
+    pub fn weigh(&mut self, weights: Vec<f32>) {
+        self.weights = weights;
     }
 
     /// Number of rows.
@@ -84,7 +91,10 @@ impl EncodedRows {
     /// If there is no such row.
     pub fn target(&self, row: usize) -> Target {
         match &self.targets {
-            Targets::Classes(classes) => Target::Class(classes[row]),
+            Targets::Classes(classes) => match self.weights.get(classes[row]) {
+                Some(weight) => Target::Weighted { class: classes[row], weight: *weight },
+                None => Target::Class(classes[row]),
+            },
             Targets::Scores(scores) => {
                 Target::Score(self.scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
             }

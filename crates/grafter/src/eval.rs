@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::adapter::{Adapter, ScoreScale, TaskRecord};
+use crate::calibration::CalibrationBins;
 use crate::data::{DataError, LabelledRows, Targets, blocks};
 use crate::metrics::{
     ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
@@ -91,27 +92,54 @@ impl Answers {
 /// # Errors
 /// If the rows are of another task, cannot be read or answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
-    Ok(answer(model, adapter, data)?.scores(&adapter.manifest().task, data.targets())?)
+    let (mut answers, mut bins) = (Answers::to(data.targets(), adapter.manifest().task.scores), None);
+    each_row(model, adapter, data, &mut |row, logits| {
+        answers.push(logits);
+        if let Targets::Classes(classes) = data.targets() {
+            let bins = bins.get_or_insert_with(CalibrationBins::default);
+            bins.push(logits, adapter.temperature(), classes[row]);
+        }
+    })?;
+    let mut scores = answers.scores(&adapter.manifest().task, data.targets())?;
+    if let Scores::Classification(scores) = &mut scores {
+        scores.expected_calibration_error = bins.map(|bins| bins.error());
+    }
+    Ok(scores)
 }
 
 /// The answers of an adapter to labelled rows, in their order; a block of rows is in memory at a time.
 /// # Errors
 /// If the rows are of another task, or cannot be read or answered.
 pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Answers, EvalError> {
+    let mut answers = Answers::to(data.targets(), adapter.manifest().task.scores);
+    each_row(model, adapter, data, &mut |_, logits| answers.push(logits))?;
+    Ok(answers)
+}
+
+/// Gives the logits of each row, with its number, in the order of the rows.
+fn each_row(
+    model: &Model,
+    adapter: &Adapter,
+    data: &dyn LabelledRows,
+    visit: &mut dyn FnMut(usize, &[f32]),
+) -> Result<(), EvalError> {
     let task = &adapter.manifest().task;
     if task.spec().ok().as_ref() != Some(data.task()) {
         return Err(EvalError::OtherTask { file: data.file().to_string() });
     }
     adapter.check_model(model).map_err(PredictError::from)?;
-    let mut answers = Answers::to(data.targets(), task.scores);
+    let mut row = 0;
     for block in blocks(data.read()?) {
         let logits = row_logits(model, adapter, &block?).map_err(|error| match error {
             PredictError::Row { line, error } => EvalError::Row { file: data.file().clone(), line, error },
             error => error.into(),
         })?;
-        logits.iter().for_each(|logits| answers.push(logits));
+        for logits in &logits {
+            visit(row, logits);
+            row += 1;
+        }
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// Scores of always giving the most frequent training label, or the mean training score.

@@ -21,17 +21,37 @@ use crate::head::{self, HeadActivations, HeadInput};
 pub enum Target {
     /// A class, by its place among the labels.
     Class(usize),
+    /// A class that counts more or less than others.
+    Weighted {
+        /// Its place among the labels.
+        class: usize,
+        /// Above 0; the others count once.
+        weight: f32,
+    },
     /// A score.
     Score(f32),
 }
 
 impl Target {
-    /// Loss of a row's logits (cross entropy in nats, or squared error); writes its gradient.
+    /// How much the row counts in the mean of a batch.
+    pub fn weight(self) -> f64 {
+        match self {
+            Self::Class(_) | Self::Score(_) => 1.0,
+            Self::Weighted { weight, .. } => f64::from(weight),
+        }
+    }
+
+    /// Loss of a row's logits (cross entropy in nats, or squared error), times the row's weight; writes its gradient.
     /// # Shapes
     /// logits, d_logits `[outputs]`
     pub fn loss(self, logits: &[f32], d_logits: &mut [f32]) -> f64 {
         match self {
             Self::Class(class) => loss::cross_entropy(logits, class, d_logits),
+            Self::Weighted { class, weight } => {
+                let loss = loss::cross_entropy(logits, class, d_logits);
+                d_logits.iter_mut().for_each(|d| *d *= weight);
+                f64::from(weight) * loss
+            }
             Self::Score(score) => loss::squared_error(logits[0], score, &mut d_logits[0]),
         }
     }
@@ -75,7 +95,8 @@ pub struct GradientEngine {
 }
 
 impl GradientEngine {
-    /// Mean loss of a batch (cross entropy in nats, or squared error) and the gradients of the task's parameters.
+    /// Mean loss of a batch (cross entropy in nats, or squared error), each row counting with its weight, and the gradients
+    /// of the task's parameters.
     ///
     /// # Panics
     /// If there are not as many targets as sequences, or the batch brings the hidden states of a layer below which the
@@ -98,7 +119,8 @@ impl GradientEngine {
         }
         self.total.resize(task.values().len(), 0.0);
         self.total.par_chunks_mut(SUM_BLOCK).for_each(|total| total.fill(0.0));
-        let pass = Pass { encoder, task, dropout, scale: 1.0 / batch.sequences() as f32 };
+        let weight: f64 = targets.iter().map(|target| target.weight()).sum();
+        let pass = Pass { encoder, task, dropout, scale: 1.0 / weight as f32 };
         let workspaces = &self.workspaces;
         let mut losses: Vec<f64> = Vec::with_capacity(chunks.len());
         for group in chunks.chunks(held.max(1)) {
@@ -124,7 +146,7 @@ impl GradientEngine {
                 }
             }
         }
-        (losses.iter().sum::<f64>() / targets.len() as f64, &self.total)
+        (losses.iter().sum::<f64>() / weight, &self.total)
     }
 
     /// [`GradientEngine::compute`] for a task that trains the head alone, from what the head reads of each row.
@@ -145,12 +167,13 @@ impl GradientEngine {
         head.set_pooled(pooled);
         assert_eq!(head.pooled().len(), targets.len() * task.layout().hidden(), "one target for each row");
         head::forward_pooled(task, 0, dropout, head);
-        let loss = losses(task.layout().config().outputs, targets, 1.0 / targets.len() as f32, head);
+        let weight: f64 = targets.iter().map(|target| target.weight()).sum();
+        let loss = losses(task.layout().config().outputs, targets, 1.0 / weight as f32, head);
         self.total.clear();
         self.total.resize(task.values().len(), 0.0);
         head::backward_weights(task, (0, dropout), head, &mut self.total);
         give(&self.workspaces, workspace);
-        (loss / targets.len() as f64, &self.total)
+        (loss / weight, &self.total)
     }
 }
 
@@ -176,7 +199,7 @@ struct Pass<'a> {
     encoder: &'a Encoder,
     task: &'a TaskParameters,
     dropout: &'a EncoderDropout,
-    /// One over the number of sequences in the batch.
+    /// One over the weights of all rows of the batch.
     scale: f32,
 }
 

@@ -13,16 +13,18 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
     Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
-use crate::data::{DataError, LabelledRows, Targets, blocks};
+use crate::calibration::{Calibration, EachRow};
+use crate::data::{DataError, LabelledRows, Targets, TaskKind, blocks};
 use crate::encoded::EncodedRows;
-use crate::encoder::EncoderConfig;
+use crate::encoder::{Encoder, EncoderConfig};
 use crate::eval::{Answers, baseline};
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::encode_each;
+use crate::predict::{batch_logits, encode_each};
 use crate::review::Review;
-use crate::store::{Budget, StoreError};
+use crate::store::{Budget, Store, StoreError};
+use crate::text::escape;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
 
@@ -47,6 +49,9 @@ pub struct GraftOptions {
     pub head: HeadForm,
     /// Texts are cut to this many tokens.
     pub max_length: usize,
+    /// Whether the probabilities of a classification are calibrated on the dev rows, see [`crate::calibration`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub calibrate: bool,
     /// What chooses the best evaluation; the task's default if absent.
     pub metric: Option<Metric>,
     /// Settings of the training loop.
@@ -64,6 +69,7 @@ impl Default for GraftOptions {
             pooling: Pooling::Mean,
             head: HeadForm::Linear,
             max_length: 128,
+            calibrate: false,
             metric: None,
             train: TrainOptions {
                 epochs: None,
@@ -77,6 +83,7 @@ impl Default for GraftOptions {
                 dropout: true,
                 eval_every: None,
                 patience: None,
+                class_weights: None,
                 seed: 42,
                 budget: Budget::default(),
             },
@@ -197,7 +204,10 @@ pub fn graft_after(
     let encoding = Encoding { model, options, scale };
     let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
     let mut follow = |done| observer.encoding(done, train_count + dev_count);
-    let train_rows = encoding.rows(train_data, &mut follow)?;
+    let mut train_rows = encoding.rows(train_data, &mut follow)?;
+    if let Some(weights) = options.class_weights(&task, train_data.targets())? {
+        train_rows.weigh(weights);
+    }
     let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
     let config = options.config(task.outputs());
     let score = |answers: &Answers| {
@@ -209,6 +219,13 @@ pub fn graft_after(
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
     let review = Review::of(best.seen.clone(), dev_rows.targets(), &task)?;
+    let calibration = match dev_rows.targets() {
+        Targets::Classes(classes) if options.calibrate => {
+            let logits = DevLogits::compute(model.encoder(), &parameters, &dev_rows, &options.train.budget)?;
+            Some(Calibration::fit(&logits, classes)?)
+        }
+        _ => None,
+    };
     let training = TrainingRecord {
         options: options.recorded(train_rows.len()),
         train_rows: train_rows.len(),
@@ -221,7 +238,7 @@ pub fn graft_after(
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
-        adapter: seal(model, (task, options.max_length), training.clone(), parameters),
+        adapter: seal(model, (task, options.max_length), (training.clone(), calibration), parameters),
         training,
         ending,
         steps: state.step,
@@ -234,7 +251,7 @@ pub fn graft_after(
 fn seal(
     model: &Model,
     (task, max_length): (TaskRecord, usize),
-    training: TrainingRecord,
+    (training, calibration): (TrainingRecord, Option<Calibration>),
     parameters: TaskParameters,
 ) -> Adapter {
     let manifest = Manifest {
@@ -247,9 +264,52 @@ fn seal(
         trained_parameters: parameters.values().len(),
         training: Some(training),
         imported: None,
+        calibration,
         weights_sha256: weights_digest(&parameters),
     };
     Adapter { manifest, parameters }
+}
+
+/// The logits of the dev rows, of which those that memory has no room for lie in a temporary file.
+struct DevLogits {
+    outputs: usize,
+    rows: usize,
+    store: Store,
+}
+
+impl DevLogits {
+    fn compute(
+        encoder: &Encoder,
+        task: &TaskParameters,
+        dev: &EncodedRows,
+        budget: &Budget,
+    ) -> Result<Self, StoreError> {
+        let mut store = Store::new(budget);
+        for rows in dev.groups() {
+            let tasks = vec![task; rows.len()];
+            let logits = batch_logits(encoder, &dev.batch(rows)?, &tasks);
+            store.append(logits.iter().flatten().map(|logit| logit.to_bits()))?;
+        }
+        Ok(Self { outputs: task.layout().config().outputs, rows: dev.len(), store })
+    }
+}
+
+/// How many numbers are read at a time.
+const READ_NUMBERS: usize = 1 << 16;
+
+impl EachRow for DevLogits {
+    type Error = StoreError;
+
+    fn each(&self, visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), StoreError> {
+        let at_once = (READ_NUMBERS / self.outputs).max(1);
+        for first in (0..self.rows).step_by(at_once) {
+            let rows = first..(first + at_once).min(self.rows);
+            let words = self.store.read(rows.start * self.outputs..rows.end * self.outputs)?;
+            let logits: Vec<f32> = words.map(f32::from_bits).collect();
+            rows.zip(logits.chunks_exact(self.outputs)).for_each(|(row, logits)| visit(row, logits));
+        }
+        Ok(())
+    }
 }
 
 /// How rows become tokens.
@@ -334,6 +394,21 @@ impl GraftOptions {
         }
     }
 
+    /// The weight of each class, if they were given.
+    fn class_weights(&self, task: &TaskRecord, targets: &Targets) -> Result<Option<Vec<f32>>, GraftError> {
+        let Some(weights) = &self.train.class_weights else { return Ok(None) };
+        let wrong = |found: String, expected: String| {
+            Err(GraftError::Option { option: "--class-weights", found, expected })
+        };
+        match targets {
+            Targets::Classes(classes) => match weights.resolve(&task.labels, classes) {
+                Ok(weights) => Ok(Some(weights)),
+                Err(label) => wrong(escape(&label, 60), "`auto` or a label of the training rows".to_owned()),
+            },
+            Targets::Scores(_) => wrong("given".to_owned(), "none for a regression".to_owned()),
+        }
+    }
+
     /// The settings of a run on so many rows, nothing left open.
     fn recorded(&self, train_rows: usize) -> TrainOptions {
         TrainOptions {
@@ -350,7 +425,9 @@ impl GraftOptions {
         };
         // It is not recorded, and changes no result.
         let budget = recorded.budget.clone();
+        let calibrated = self.calibrate && manifest.task.kind == TaskKind::Classification;
         manifest.adapter == self.config(manifest.task.outputs())
+            && manifest.calibration.is_some() == calibrated
             && manifest.max_length == self.max_length
             && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }

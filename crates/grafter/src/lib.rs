@@ -55,6 +55,7 @@ pub mod adapter;
 pub mod adapterhub;
 pub mod bank;
 pub mod batch;
+pub mod calibration;
 pub mod checkpoint;
 pub mod compare;
 pub mod data;

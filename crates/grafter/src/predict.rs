@@ -9,7 +9,6 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use grafter_nn::loss::softmax;
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
@@ -303,7 +302,7 @@ impl Prediction {
         if let Some(scale) = task.scores {
             return Self::Score { score: scale.restore(logits[0]) };
         }
-        let probabilities = probabilities(logits);
+        let probabilities = adapter.probabilities(logits);
         let best = best_class(logits);
         let named = task.labels.iter().cloned().zip(probabilities.iter().map(|value| (*value).into()));
         Self::Class {
@@ -312,11 +311,6 @@ impl Prediction {
             probabilities: named.collect(),
         }
     }
-}
-
-/// Probabilities of the classes: the softmax of a row's logits, in f64.
-pub fn probabilities(logits: &[f32]) -> Vec<f64> {
-    softmax(logits)
 }
 
 /// The class of the largest logit; the first of equals.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use grafter_nn::loss::softmax;
+
 use crate::adapter::{ScoreScale, TaskRecord};
 use crate::data::Targets;
 use crate::eval::Answers;
 use crate::metrics::{MetricError, Scores};
-use crate::predict::{best_class, probabilities};
+use crate::predict::best_class;
 
 /// How many of the worst rows are kept.
 pub const WORST_ROWS: usize = 20;
@@ -158,7 +160,7 @@ fn wrong_class(logits: &[f32], label: usize) -> Option<(f64, WorstAnswer)> {
     if answer == label || label >= logits.len() {
         return None;
     }
-    let probabilities = probabilities(logits);
+    let probabilities = softmax(logits);
     // From the logits and not from the probability, which may be too small for a number: the answer's logit is the
     // largest, so this is ln of (sum of all / label).
     let loss = f64::from(logits[answer]) - f64::from(logits[label]) - probabilities[answer].ln();

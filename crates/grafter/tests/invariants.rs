@@ -353,9 +353,10 @@ fn training_reaches_every_dev_row_of_a_separable_task_and_leaves_the_encoder_alo
     let steps = &recorder.steps;
     let (first, last) = (mean(&steps[..6]), mean(&steps[steps.len() - 6..]));
     assert!(last < 0.1 * first, "loss of the first steps {first}, of the last {last}");
-    let Scores::Classification(scores) = evaluate(&MODEL, &grafted.adapter, &dev_rows).unwrap() else {
+    let Scores::Classification(mut scores) = evaluate(&MODEL, &grafted.adapter, &dev_rows).unwrap() else {
         panic!("a classification task has scores of classification")
     };
+    assert!(scores.expected_calibration_error.take().is_some_and(|error| error < 0.1), "{scores:?}");
     assert_eq!(scores.accuracy, 1.0, "{scores:?}");
     let sealed = &grafted.training.dev_scores;
     assert_eq!(*sealed, Scores::Classification(scores).without_confusion());
@@ -392,6 +393,56 @@ fn what_trains_is_the_list_and_every_gradient_of_it() {
             let moves = gradients[spec.range.clone()].iter().any(|gradient| *gradient != 0.0);
             assert!(moves, "{method}: `{}` has a gradient", spec.name);
         }
+    }
+}
+
+/// `Σ w·g / Σ w` of the rows' own gradients, in a network and of a head alone.
+#[test]
+fn rows_count_in_the_gradient_with_their_weights() {
+    let rows = [sequence(9, 1), sequence(14, 2), sequence(30, 3)];
+    let (classes, weights) = ([0, 2, 1], [0.5_f32, 3.0, 1.25]);
+    let none = EncoderDropout::none();
+    let weighted = |scale: f32| -> Vec<Target> {
+        let target =
+            |(class, weight): (&usize, f32)| Target::Weighted { class: *class, weight: weight * scale };
+        classes.iter().zip(weights).map(target).collect()
+    };
+    for method in [Method::Houlsby, Method::Head] {
+        let task = TaskParameters::initialise(
+            &AdapterConfig { method, ..config(4, Pooling::Mean, 3) },
+            MODEL.encoder(),
+            0.1,
+            5,
+        );
+        let mut engine = GradientEngine::default();
+        let mut compute = |rows: &[TokenIds], targets: &[Target]| {
+            let batch = PackedBatch::new(rows);
+            let (loss, gradients) = engine.compute(MODEL.encoder(), &task, &batch, targets, &none);
+            (loss, gradients.to_vec())
+        };
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let (mut expected_loss, mut expected) = (0.0, vec![0.0; task.values().len()]);
+        for ((row, class), weight) in rows.iter().zip(classes).zip(weights) {
+            let share = f64::from(weight) / total;
+            let (loss, gradients) = compute(std::slice::from_ref(row), &[Target::Class(class)]);
+            expected_loss += share * loss;
+            for (sum, gradient) in expected.iter_mut().zip(gradients) {
+                *sum += share * f64::from(gradient);
+            }
+        }
+        let (loss, gradients) = compute(&rows, &weighted(1.0));
+        assert!((loss - expected_loss).abs() < 1e-6 * expected_loss, "{loss}, expected {expected_loss}");
+        let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        for (gradient, expected) in gradients.iter().zip(&expected) {
+            let off = (f64::from(*gradient) - expected).abs() / largest;
+            assert!(off < 1e-5, "{method}: {gradient}, expected {expected}");
+        }
+        // Only how the weights are to each other counts; twice as much is exact.
+        assert_eq!(compute(&rows, &weighted(2.0)), (loss, gradients));
+        let plain: Vec<Target> = classes.iter().map(|class| Target::Class(*class)).collect();
+        let ones: Vec<Target> =
+            classes.iter().map(|class| Target::Weighted { class: *class, weight: 1.0 }).collect();
+        assert_eq!(compute(&rows, &ones), compute(&rows, &plain));
     }
 }
 

@@ -22,6 +22,7 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
+use grafter::calibration::Calibration;
 use grafter::encoder::BasePrecision;
 use grafter::hub;
 use grafter::metrics::{Metric, Scores};
@@ -212,6 +213,14 @@ pub fn metric_text(scores: &Scores, metric: Metric) -> String {
     }
 }
 
+/// What was fitted, and what it changed.
+pub fn calibration_text(calibration: &Calibration) -> String {
+    format!(
+        "temperature {:.3}; expected error of the probabilities on dev {:.4}, before {:.4}",
+        calibration.temperature, calibration.error_after, calibration.error_before
+    )
+}
+
 /// All scores as a table for people; `labels` name the classes.
 pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
     let labels: Vec<String> = labels.iter().map(|label| printable(label)).collect();
@@ -234,7 +243,11 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
                 let _ = writeln!(text, "f1        {:.4}  (of `{}`)", scores.per_class[1].f1, labels[1]);
             }
             let _ = writeln!(text, "macro-f1  {:.4}", scores.macro_f1);
-            let _ = writeln!(text, "matthews  {:.4}\n", scores.matthews);
+            let _ = writeln!(text, "matthews  {:.4}", scores.matthews);
+            if let Some(error) = scores.expected_calibration_error {
+                let _ = writeln!(text, "ece       {error:.4}  (expected calibration error)");
+            }
+            text.push('\n');
             let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
             let _ = writeln!(text, "{:width$}  precision  recall      f1    rows", "label");
             for (label, class) in labels.iter().zip(&scores.per_class) {

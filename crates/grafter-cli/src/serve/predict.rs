@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use grafter::bank::{TaskName, TaskRef, Version};
-use grafter::predict::probabilities;
 use serde::Serialize;
 
 use super::Server;
@@ -183,7 +182,7 @@ fn tei_scores(answer: &Logits, raw: bool) -> Vec<TeiScore> {
     let scores: Vec<Number> = if raw {
         answer.logits.iter().copied().map(Number::Single).collect()
     } else {
-        probabilities(&answer.logits).into_iter().map(Number::Double).collect()
+        answer.adapter.probabilities(&answer.logits).into_iter().map(Number::Double).collect()
     };
     // By the logits, which may differ where probabilities do not: the first is what the other routes answer.
     let mut places: Vec<usize> = (0..task.labels.len()).collect();

@@ -41,6 +41,13 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
         line(scores_section(manifest, training));
         line(training_section(manifest, training));
     }
+    if let Some(calibration) = &manifest.calibration {
+        line(format!(
+            "Its probabilities are calibrated: logits are divided by {:.3}, which {} dev rows gave. On these rows the expected \
+             calibration error went from {:.4} to {:.4}.\n",
+            calibration.temperature, calibration.rows, calibration.error_before, calibration.error_after
+        ));
+    }
     if let Some(imported) = &manifest.imported {
         line(format!(
             "## Origin\n\nThe adapter `{}` of {}; how it was trained and how good it is, its files do not say.\n",

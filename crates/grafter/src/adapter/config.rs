@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use grafter_nn::activation::Activation;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::method::Method;
 
@@ -144,8 +145,8 @@ impl From<HeadForm> for String {
     }
 }
 
-/// Width of the adapters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Width of the adapters: in files a number or a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Bottleneck {
     /// The same in every adapted layer.
@@ -169,6 +170,36 @@ impl Bottleneck {
             Self::Same(width) => *width,
             Self::Layers(widths) => widths.iter().copied().max().unwrap_or(0),
         }
+    }
+}
+
+/// By hand, so that a wrong file is told what was expected.
+impl<'de> Deserialize<'de> for Bottleneck {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BottleneckVisitor)
+    }
+}
+
+struct BottleneckVisitor;
+
+impl<'de> Visitor<'de> for BottleneckVisitor {
+    type Value = Bottleneck;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a width, or a list of one for each layer")
+    }
+
+    fn visit_u64<E: de::Error>(self, width: u64) -> Result<Bottleneck, E> {
+        let too_wide = |_| E::invalid_value(de::Unexpected::Unsigned(width), &self);
+        usize::try_from(width).map(Bottleneck::Same).map_err(too_wide)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bottleneck, A::Error> {
+        let mut widths = Vec::new();
+        while let Some(width) = list.next_element()? {
+            widths.push(width);
+        }
+        Ok(Bottleneck::Layers(widths))
     }
 }
 

@@ -15,6 +15,7 @@ use super::list::ParameterList;
 use super::manifest::{BaseDifference, BaseRecord, FORMAT_VERSION, Manifest};
 use super::parameters::{TaskLayout, TaskParameters};
 use super::{AdapterConfig, Method, Pooling, Unfit, card};
+use crate::calibration::probabilities;
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
 use crate::durable::{TEMPORARY, parent_of, sync_folder, write_synced};
@@ -73,6 +74,16 @@ impl Adapter {
     /// The trained numbers.
     pub fn parameters(&self) -> &TaskParameters {
         &self.parameters
+    }
+
+    /// Probabilities of the classes: the softmax of a row's logits, in f64, by the adapter's temperature if it has one.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
+        probabilities(logits, self.temperature())
+    }
+
+    /// What the logits are divided by before they become probabilities.
+    pub fn temperature(&self) -> f64 {
+        self.manifest.calibration.map_or(1.0, |calibration| calibration.temperature)
     }
 
     /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so, which takes
@@ -330,6 +341,13 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     if task.scores.is_some_and(|scale| !(scale.mean.is_finite() && scale.std.is_finite() && scale.std > 0.0))
     {
         return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
+    }
+    if let Some(calibration) = &manifest.calibration {
+        let usable = calibration.temperature.is_finite() && calibration.temperature > 0.0;
+        if !usable || task.kind == TaskKind::Regression {
+            let expected = "of a classification, a temperature above 0".to_owned();
+            return wrong("`calibration`", format!("{calibration:?}"), expected);
+        }
     }
     if manifest.training.is_some() == manifest.imported.is_some() {
         let found = if manifest.training.is_some() { "there beside `imported`" } else { "absent" };

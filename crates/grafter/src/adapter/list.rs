@@ -159,6 +159,7 @@ pub enum Lowest {
 }
 
 pub(super) const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
+pub(super) const RELATIVE_BIAS: &str = "relative_bias.weight";
 pub(super) const TABLES: [&str; 3] = ["embeddings.words", "embeddings.positions", "embeddings.types"];
 pub(super) const POOLER: &str = "pooler";
 pub(super) const HEAD: &str = "head";
@@ -196,6 +197,10 @@ impl ParameterList {
         let first = config.first_trained_layer(encoder.num_hidden_layers);
         if first == 0 && !matches!(method, Method::TopLayers(_)) {
             list.push_layer_norm(EMBEDDINGS_LAYER_NORM, hidden, norms);
+        }
+        if method == Method::Full && encoder.relative_attention_num_buckets > 0 {
+            let shape = vec![encoder.relative_attention_num_buckets, encoder.num_attention_heads];
+            list.push(RELATIVE_BIAS.to_owned(), shape, Role::EncoderMatrix);
         }
         for layer in first..encoder.num_hidden_layers {
             for site in Site::ALL {

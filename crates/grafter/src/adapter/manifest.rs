@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::AdapterConfig;
+use crate::calibration::Calibration;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
 use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
@@ -39,6 +40,9 @@ pub struct Manifest {
     /// Where it comes from, if another program trained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<ImportRecord>,
+    /// How its probabilities are made what they say; as they are if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// SHA-256 of `adapter.safetensors`.
     pub weights_sha256: String,
 }

@@ -16,7 +16,7 @@ use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 use super::config::{AdapterConfig, HeadForm};
 use super::list::{
     EMBEDDINGS_LAYER_NORM, HEAD, HEAD_DENSE, Lowest, POOLER, ParameterList, ParameterSpec, Place, Projection,
-    Role, Site, TABLES,
+    RELATIVE_BIAS, Role, Site, TABLES,
 };
 use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
@@ -141,6 +141,7 @@ pub struct TaskLayout {
     list: ParameterList,
     hidden: usize,
     embeddings_layer_norm: Slots,
+    relative_bias: Option<Range<usize>>,
     layers: Vec<LayerSlots>,
     pooler: Slots,
     /// The layer of the head before its last; the last stands directly after it.
@@ -182,6 +183,7 @@ impl TaskLayout {
             hidden: encoder.hidden_size,
             first_position: encoder.first_position,
             embeddings_layer_norm,
+            relative_bias: list.block(&[RELATIVE_BIAS.to_owned()]),
             layers,
             pooler: Slots::of(&list, POOLER, &[""]),
             head_dense: linear(HEAD_DENSE),
@@ -277,6 +279,11 @@ impl TaskLayout {
     /// Where the gradients of the embeddings' layer normalisation are added.
     pub fn embeddings_layer_norm_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
         self.embeddings_layer_norm.write(flat)
+    }
+
+    /// Where the gradients of the relative position bias are added, `[buckets, heads]`, if it is trained.
+    pub fn relative_bias_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<&'a mut [f32]> {
+        self.relative_bias.clone().map(|range| &mut flat[range])
     }
 
     /// Where the gradients of the tables of the embeddings are added, if they are trained.
@@ -420,6 +427,11 @@ impl TaskParameters {
         self.layout.embeddings_layer_norm.read(&self.values)
     }
 
+    /// The relative position bias, `[buckets, heads]`, if the task has its own.
+    pub fn relative_bias(&self) -> Option<&[f32]> {
+        self.layout.relative_bias.clone().map(|range| &self.values[range])
+    }
+
     /// The tables of the embeddings, if the task has its own.
     pub fn tables(&self) -> Option<EmbeddingTables<'_>> {
         let [words, positions, types] = self.layout.tables.as_ref()?;
@@ -478,6 +490,9 @@ fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
     }
     if let Some(pooler) = &encoder.pooler {
         linear(&layout.pooler, pooler);
+    }
+    if let Some(bias) = layout.relative_bias_gradients(values) {
+        bias.copy_from_slice(&encoder.relative_bias);
     }
     if let Some(tables) = layout.table_gradients(values) {
         tables.words.copy_from_slice(&encoder.embedding.words);

@@ -116,6 +116,12 @@ pub enum AdapterHubError {
         /// What the model has.
         expected: String,
     },
+    /// AdapterHub's library does not know the model's family.
+    #[error("AdapterHub has no adapters for models of the family `{family}`")]
+    Family {
+        /// The family.
+        family: String,
+    },
     /// AdapterHub has no adapter of the kind that the method trains.
     #[error("the method `{method}` trains no bottleneck adapters, which is all that can be exported")]
     Method {

@@ -83,12 +83,17 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
     if !adapted.method.has_adapters() {
         return Err(AdapterHubError::Method { method: adapted.method.to_string() });
     }
+    let Some(names) = encoder.family.tensors().adapterhub else {
+        return Err(AdapterHubError::Family { family: encoder.family.to_string() });
+    };
     // In PyTorch a module's name has no dots.
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(fits) {
         return Err(AdapterHubError::Name { name: name.to_owned() });
     }
-    let described = |config: Value| Description { config, name, base: &manifest.base.name, encoder }.json();
+    let class = names.class;
+    let described =
+        |config: Value| Description { config, name, class, base: &manifest.base.name, encoder }.json();
     let numbers = Numbers { adapter };
     let mut files = vec![
         (CONFIG_FILE, described(config::written(adapted, encoder))),
@@ -115,6 +120,7 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
 struct Description<'a> {
     config: Value,
     name: &'a str,
+    class: &'static str,
     /// What the base is called here.
     base: &'a str,
     encoder: &'a EncoderConfig,
@@ -127,7 +133,7 @@ impl Description<'_> {
         let mut value = json!({
             "config": self.config,
             "hidden_size": self.encoder.hidden_size,
-            "model_class": self.encoder.family.tensors().adapterhub_class,
+            "model_class": self.class,
             "model_name": known.map_or(self.base, |known| known.repo),
             "model_type": self.encoder.family.name(),
             "name": self.name,

@@ -33,6 +33,9 @@ pub struct ImportOptions {
 /// adapter nor head, or is for a model of another family or size.
 pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<Adapter, AdapterHubError> {
     let encoder = &model.encoder().config;
+    if encoder.family.tensors().adapterhub.is_none() {
+        return Err(AdapterHubError::Family { family: encoder.family.to_string() });
+    }
     let (path, head_path) = (folder.join(CONFIG_FILE), folder.join(HEAD_CONFIG_FILE));
     let file = AdapterFile::read(&path, encoder)?;
     if !head_path.exists() {
@@ -89,6 +92,7 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
             base: file.model_name,
             files,
         }),
+        calibration: None,
         weights_sha256: weights_digest(&parameters),
     };
     Ok(Adapter { manifest, parameters })

@@ -30,6 +30,7 @@ pub(super) struct Named {
 pub(super) fn adapters(config: &AdapterConfig, encoder: &EncoderConfig, name: &str) -> Vec<Named> {
     let names = encoder.family.tensors();
     let mut tensors = Vec::new();
+    let Some(places) = names.adapterhub else { return tensors };
     for layer in config.adapt_from_layer..encoder.num_hidden_layers {
         for site in Site::ALL {
             let adapted = config.method == Method::Houlsby || site == Site::FeedForward;
@@ -37,8 +38,8 @@ pub(super) fn adapters(config: &AdapterConfig, encoder: &EncoderConfig, name: &s
                 continue;
             }
             let place = match site {
-                Site::Attention => names.attention_adapters,
-                Site::FeedForward => names.output_adapters,
+                Site::Attention => places.attention,
+                Site::FeedForward => places.output,
             };
             tensors.extend(PARTS.iter().map(|(ours, theirs)| Named {
                 ours: format!("{}.adapter.{ours}", site.prefix(layer)),

@@ -97,6 +97,8 @@ impl Reader<'_> {
             first_position: config.first_position,
         };
         let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, hidden)?;
+        let shape = [config.relative_attention_num_buckets, config.num_attention_heads];
+        let relative_bias = names.relative_bias.map_or(Ok(Vec::new()), |name| self.tensor(name, &shape))?;
         let layers = (0..config.num_hidden_layers)
             .into_par_iter()
             .map(|layer| self.layer(&config, layer))
@@ -111,6 +113,7 @@ impl Reader<'_> {
             config,
             embedding,
             embeddings_layer_norm,
+            relative_bias,
             layers,
             pooler,
             weights_sha256: String::new(),

@@ -74,6 +74,10 @@ pub struct Activations {
     pub(super) intermediate: Vec<f32>,
     /// `2 · longest²`
     pub(super) attention_scratch: Vec<f32>,
+    /// The relative bias by distance, `[heads, 2 · longest - 1]`; empty in a family without.
+    pub(super) bias_by_distance: Vec<f32>,
+    /// Its gradient, where it is trained.
+    pub(super) d_bias_by_distance: Vec<f32>,
     /// Gradient of the current layer's output, then of its input, `[tokens, hidden]`.
     pub(super) d_hidden: Vec<f32>,
     /// `[tokens, hidden]`
@@ -190,7 +194,7 @@ impl Activations {
         let (tokens, hidden) = (chunk.tokens(), config.hidden_size);
         let lengths = || chunk.ranges().map(|range| range.len());
         let probabilities: usize = lengths().map(|length| config.num_attention_heads * length * length).sum();
-        let longest = lengths().max().unwrap_or(0);
+        let longest = chunk.longest();
         let last = keep.slot(config.num_hidden_layers - 1, frozen);
         self.layers.resize_with(last + 1, LayerActivations::default);
         for layer in &mut self.layers {

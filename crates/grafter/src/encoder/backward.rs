@@ -4,8 +4,9 @@
 //! trained.
 
 use grafter_nn::adapter::{self, AdapterInputs};
-use grafter_nn::attention;
+use grafter_nn::attention::{self, AttentionGradients};
 use grafter_nn::gemm::Start;
+use grafter_nn::relative_position::{self, RelativeBiasGradients};
 use grafter_nn::{layer_norm, linear, residual};
 
 use super::activations::{Activations, Keep, LayerActivations, SiteActivations};
@@ -35,6 +36,11 @@ impl Encoder {
         let BackwardPass { chunk, task, dropout } = *pass;
         let layout = task.layout();
         let frozen = layout.frozen_layers();
+        let (heads, longest) = (self.config.num_attention_heads, chunk.longest());
+        activations.d_bias_by_distance.clear();
+        if layout.relative_bias_gradients(gradients).is_some() {
+            activations.d_bias_by_distance.resize(heads * (2 * longest - 1), 0.0);
+        }
         for layer in (frozen..self.layers.len()).rev() {
             let slot = Keep::ForBackward.slot(layer, frozen);
             let kept = std::mem::take(&mut activations.layers[slot]);
@@ -43,6 +49,10 @@ impl Encoder {
                 self.backward_attention_block(layer, pass, activations, &kept, gradients);
             }
             activations.layers[slot] = kept;
+        }
+        if let Some(d_table) = layout.relative_bias_gradients(gradients) {
+            let (d, scale) = (&activations.d_bias_by_distance, self.relative_bias_scale());
+            relative_position::backward_table(d, heads, scale, longest, d_table);
         }
         if layout.lowest_trained() == Lowest::Embeddings {
             let Activations { d_hidden, embeddings_normalised: normalised, embeddings_rstd, .. } =
@@ -134,20 +144,25 @@ impl Encoder {
         kept: &LayerActivations,
     ) {
         let hidden = self.config.hidden_size;
-        let shape = self.attention_shape(pass.dropout);
+        let (shape, longest) = (self.attention_shape(pass.dropout, None), pass.chunk.longest());
         let mut from = 0;
         for (index, range) in pass.chunk.ranges().enumerate() {
             let to = from + attention::probability_count(shape.heads, range.len());
             let wide = range.start * 3 * hidden..range.end * 3 * hidden;
             let sequence = pass.chunk.first_sequence + index;
+            let by_distance = &mut activations.d_bias_by_distance[..];
+            let gradients = AttentionGradients {
+                qkv: &mut activations.d_query_key_value[wide.clone()],
+                bias: (!by_distance.is_empty()).then_some(RelativeBiasGradients { by_distance, longest }),
+            };
             attention::backward_sequence(
                 &shape,
                 pass.dropout.key(DropoutPlace::AttentionProbabilities, layer, sequence),
-                &kept.query_key_value[wide.clone()],
+                &kept.query_key_value[wide],
                 &kept.probabilities[from..to],
                 &activations.scratch[range.start * hidden..range.end * hidden],
                 &mut activations.attention_scratch,
-                &mut activations.d_query_key_value[wide],
+                gradients,
             );
             from = to;
         }

@@ -40,8 +40,15 @@ pub struct EncoderConfig {
     pub first_position: usize,
     /// Token types (segments A and B of a pair); 0 in a family without them.
     pub type_vocab_size: usize,
+    /// Buckets of the relative position bias; 0 in a family without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub relative_attention_num_buckets: usize,
     /// Epsilon inside the square root of every layer normalisation.
     pub layer_norm_eps: f32,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The activation that a checkpoint's `hidden_act` names: in Hugging Face's configurations `gelu` is the erf form.

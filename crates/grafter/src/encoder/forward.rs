@@ -4,6 +4,7 @@ use grafter_nn::adapter::{self, AdapterCache};
 use grafter_nn::attention;
 use grafter_nn::embedding;
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
+use grafter_nn::relative_position::{self, RelativeBias};
 use grafter_nn::residual;
 
 use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
@@ -130,19 +131,24 @@ impl Encoder {
         kept.keep_input(layer, Projection::QueryKeyValue, &pass, &activations.hidden);
         let place = (layer, Projection::QueryKeyValue);
         self.project(place, segments, &activations.hidden, &mut kept.query_key_value);
-        let shape = self.attention_shape(dropout);
         let mut from = 0;
-        for (index, range) in chunk.ranges().enumerate() {
-            let to = from + attention::probability_count(shape.heads, range.len());
-            attention::forward_sequence(
-                &shape,
-                dropout.key(DropoutPlace::AttentionProbabilities, layer, chunk.first_sequence + index),
-                &kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden],
-                &mut kept.probabilities[from..to],
-                &mut activations.attention_scratch,
-                &mut activations.scratch[range.start * hidden..range.end * hidden],
-            );
-            from = to;
+        for segment in segments {
+            let bias = self.relative_bias_of(segment.task, chunk, &mut activations.bias_by_distance);
+            let shape = self.attention_shape(dropout, bias);
+            for sequence in segment.sequences.clone() {
+                let range = chunk.range(sequence);
+                let to = from + attention::probability_count(shape.heads, range.len());
+                let sequence = chunk.first_sequence + sequence;
+                attention::forward_sequence(
+                    &shape,
+                    dropout.key(DropoutPlace::AttentionProbabilities, layer, sequence),
+                    &kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden],
+                    &mut kept.probabilities[from..to],
+                    &mut activations.attention_scratch,
+                    &mut activations.scratch[range.start * hidden..range.end * hidden],
+                );
+                from = to;
+            }
         }
         kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
         let site = &mut kept.attention_site;
@@ -226,6 +232,22 @@ impl Encoder {
                 LayerNormCache { normalised: &mut kept.normalised[rows], rstd: &mut kept.rstd[tokens] };
             layer_norm::forward(norm, eps, sum, cache, y);
         }
+    }
+
+    /// The relative bias as a task has it, laid out by distance; none in a family without.
+    fn relative_bias_of<'a>(
+        &self,
+        task: Option<&TaskParameters>,
+        chunk: &Chunk<'_>,
+        by_distance: &'a mut Vec<f32>,
+    ) -> Option<RelativeBias<'a>> {
+        let table = task.and_then(TaskParameters::relative_bias).unwrap_or(&self.relative_bias);
+        if table.is_empty() {
+            return None;
+        }
+        let (heads, longest) = (self.config.num_attention_heads, chunk.longest());
+        relative_position::lay_out(table, heads, self.relative_bias_scale(), longest, by_distance);
+        Some(RelativeBias { by_distance, longest })
     }
 
     /// The layer normalisation of a site as a task has it.

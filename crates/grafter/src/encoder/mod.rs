@@ -31,6 +31,7 @@ use grafter_nn::dropout::{Dropout, DropoutKey};
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::FrozenLinear;
+use grafter_nn::relative_position::RelativeBias;
 
 use crate::batch::Chunk;
 
@@ -74,6 +75,8 @@ pub struct Encoder {
     pub config: EncoderConfig,
     pub(crate) embedding: FrozenEmbedding,
     pub(crate) embeddings_layer_norm: FrozenLayerNorm,
+    /// What is added to attention scores by distance, the same in all layers: `[buckets, heads]`; empty in a family without.
+    pub(crate) relative_bias: Vec<f32>,
     pub(crate) layers: Vec<EncoderLayer>,
     /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
     pub(crate) pooler: Option<FrozenLinear>,
@@ -122,7 +125,8 @@ impl Encoder {
                     + norm(&layer.output_layer_norm)
             })
             .sum();
-        embedding + norm(&self.embeddings_layer_norm) + layers + self.pooler.as_ref().map_or(0, linear)
+        let bias = self.relative_bias.len();
+        embedding + norm(&self.embeddings_layer_norm) + bias + layers + self.pooler.as_ref().map_or(0, linear)
     }
 
     /// SHA-256 over the numbers in memory, to prove that a run left them as they were. It is over what either pass reads, so
@@ -131,7 +135,7 @@ impl Encoder {
         let mut numbers: Vec<&[f32]> =
             vec![&self.embedding.words, &self.embedding.positions, &self.embedding.types];
         let norm = &self.embeddings_layer_norm;
-        numbers.extend([&norm.weight[..], &norm.bias]);
+        numbers.extend([&norm.weight[..], &norm.bias, &self.relative_bias]);
         let mut integers: Vec<&[i8]> = Vec::new();
         for layer in &self.layers {
             for linear in
@@ -150,12 +154,22 @@ impl Encoder {
         crate::digest::sha256_of_numbers(&numbers, &integers)
     }
 
-    fn attention_shape(&self, dropout: &EncoderDropout) -> AttentionShape {
+    fn attention_shape<'a>(
+        &self,
+        dropout: &EncoderDropout,
+        bias: Option<RelativeBias<'a>>,
+    ) -> AttentionShape<'a> {
         AttentionShape {
             heads: self.config.num_attention_heads,
             head_dim: self.config.head_dim(),
             dropout: dropout.attention,
+            bias,
         }
+    }
+
+    /// What the relative bias is multiplied with before the scores, with it, are divided.
+    fn relative_bias_scale(&self) -> f32 {
+        (self.config.head_dim() as f32).sqrt()
     }
 }
 

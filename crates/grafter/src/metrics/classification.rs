@@ -24,6 +24,10 @@ pub struct ClassificationScores {
     pub matthews: f64,
     /// Each class, in label order.
     pub per_class: Vec<ClassScores>,
+    /// How far off the probabilities of the answers are, see
+    /// [`CalibrationBins::error`](crate::calibration::CalibrationBins::error); absent where only the classes are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_calibration_error: Option<f64>,
     /// See [`confusion_matrix`]; empty where it was left out, and above [`MAX_CONFUSION_CLASSES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u64>>,
@@ -62,6 +66,7 @@ impl ClassificationScores {
             macro_f1: counts.macro_f1(),
             matthews: counts.matthews(),
             per_class,
+            expected_calibration_error: None,
             confusion,
         })
     }

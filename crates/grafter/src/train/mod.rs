@@ -5,9 +5,11 @@
 //! seed gives the same bytes, with any number of threads. This file prints nothing and reads no clock; an observer is
 //! told what happens and may end the run.
 
+mod class_weights;
 mod observers;
 mod state;
 
+pub use class_weights::{ClassWeight, ClassWeights};
 pub use observers::Observers;
 pub use state::{Best, TrainState};
 
@@ -55,6 +57,9 @@ pub struct TrainOptions {
     pub eval_every: Option<u64>,
     /// Evaluations without a better score after which the run ends; never if absent.
     pub patience: Option<u32>,
+    /// How much each class counts; equally if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
     /// Decides initialisation, order and dropout.
     pub seed: u64,
     /// How much is kept of the encoded rows, and of what is constant below everything that trains; it changes no result

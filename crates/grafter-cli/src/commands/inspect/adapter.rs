@@ -13,7 +13,7 @@ use grafter::tensors::TensorSummary;
 use serde::Serialize;
 
 use super::short;
-use crate::commands::{field, metric_text, percent, print, print_json, printable};
+use crate::commands::{calibration_text, field, metric_text, percent, print, print_json, printable};
 use crate::failure::Failure;
 use crate::terminal::{bytes, counted, grouped};
 
@@ -105,6 +105,9 @@ fn text(report: &Report<'_>) -> String {
     let seal =
         if report.sealed { "weights intact" } else { "BROKEN, the weights are not those that were sealed" };
     text += &field("seal", format!("{seal}: SHA-256 {}…", short(&report.weights_sha256)));
+    if let Some(calibration) = &manifest.calibration {
+        text += &field("calibrated", calibration_text(calibration));
+    }
     text += &match (&manifest.training, &manifest.imported) {
         (Some(record), _) => training(manifest, record),
         (None, Some(record)) => imported(record),

@@ -17,7 +17,7 @@ use grafter::train::{Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
-use super::{metric_text, print, print_json};
+use super::{calibration_text, metric_text, print, print_json};
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
@@ -226,6 +226,9 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         counted(training.dev_rows, "dev row"),
         metric_text(&training.baseline, training.metric),
     );
+    if let Some(calibration) = &manifest.calibration {
+        text += &format!("calibr.  {}\n", calibration_text(calibration));
+    }
     text += &format!("best     at step {} of {}{ending}\n", training.best_step, grafted.steps);
     text += &format!(
         "trained  {} numbers, {:.2} % of the {} of `{}`\n",

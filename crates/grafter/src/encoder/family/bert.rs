@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{ConfigProblem, Family, TensorNames};
+use super::{AdapterHubNames, ConfigProblem, Family, TensorNames};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
@@ -21,9 +21,8 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "output.dense",
     output_layer_norm: "output.LayerNorm",
     pooler: Some("pooler.dense"),
-    attention_adapters: "attention.output.adapters",
-    output_adapters: "output.adapters",
-    adapterhub_class: "BertAdapterModel",
+    relative_bias: None,
+    adapterhub: AdapterHubNames::of_class("BertAdapterModel"),
 };
 
 /// `config.json`: sizes and activation must be there; where another field is absent, it is what `transformers` takes.
@@ -54,6 +53,8 @@ pub(super) struct Fields {
     pub(super) pad_token_id: Option<i64>,
     /// Only ELECTRA has one.
     pub(super) embedding_size: Option<i64>,
+    /// Only MPNet has them.
+    pub(super) relative_attention_num_buckets: Option<i64>,
 }
 
 fn default_dropout() -> f32 {
@@ -101,6 +102,7 @@ impl Fields {
             max_position_embeddings: self.max_position_embeddings,
             first_position: 0,
             type_vocab_size: self.type_vocab_size,
+            relative_attention_num_buckets: 0,
             layer_norm_eps: self.layer_norm_eps,
         }
     }

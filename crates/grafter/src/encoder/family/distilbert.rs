@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{ConfigProblem, Family, TensorNames};
+use super::{AdapterHubNames, ConfigProblem, Family, TensorNames};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
@@ -22,9 +22,12 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "ffn.lin2",
     output_layer_norm: "output_layer_norm",
     pooler: None,
-    attention_adapters: "attention_adapters.adapters",
-    output_adapters: "output_adapters.adapters",
-    adapterhub_class: "DistilBertAdapterModel",
+    relative_bias: None,
+    adapterhub: Some(AdapterHubNames {
+        attention: "attention_adapters.adapters",
+        output: "output_adapters.adapters",
+        class: "DistilBertAdapterModel",
+    }),
 };
 
 /// `transformers` computes with this one whatever the configuration says.
@@ -95,6 +98,7 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         max_position_embeddings: fields.max_position_embeddings,
         first_position: 0,
         type_vocab_size: 0,
+        relative_attention_num_buckets: 0,
         layer_norm_eps: LAYER_NORM_EPS,
     })
 }

@@ -1,13 +1,13 @@
 //! ELECTRA's discriminator (Clark et al. 2020): BERT without a pooler. Its small models have embeddings that are narrower than the
 //! hidden states and are projected to them; those are not supported.
 
-use super::{ConfigProblem, Family, TensorNames, bert};
+use super::{AdapterHubNames, ConfigProblem, Family, TensorNames, bert};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "electra.",
     pooler: None,
-    adapterhub_class: "ElectraAdapterModel",
+    adapterhub: AdapterHubNames::of_class("ElectraAdapterModel"),
     ..bert::TENSORS
 };
 

@@ -7,6 +7,7 @@
 mod bert;
 mod distilbert;
 mod electra;
+mod mpnet;
 mod roberta;
 
 use std::fmt;
@@ -33,6 +34,9 @@ pub enum Family {
     /// ELECTRA's discriminator (Clark et al. 2020).
     #[serde(rename = "electra")]
     Electra,
+    /// MPNet (Song et al. 2020).
+    #[serde(rename = "mpnet")]
+    MpNet,
 }
 
 /// Why a `config.json` cannot be used.
@@ -72,19 +76,37 @@ pub(crate) struct TensorNames {
     pub output_layer_norm: &'static str,
     /// None in a family whose checkpoints have none that was trained.
     pub pooler: Option<&'static str>,
-    /// Where AdapterHub puts the adapters after the attention, in a layer.
-    pub attention_adapters: &'static str,
-    /// Where AdapterHub puts the adapters after the feed-forward network, in a layer.
-    pub output_adapters: &'static str,
-    /// What AdapterHub calls a model with heads of this family.
-    pub adapterhub_class: &'static str,
+    /// None in a family without relative position bias.
+    pub relative_bias: Option<&'static str>,
+    /// None in a family that AdapterHub does not know.
+    pub adapterhub: Option<AdapterHubNames>,
+}
+
+/// What AdapterHub's library calls the parts of a family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdapterHubNames {
+    /// Where the adapters after the attention are, in a layer.
+    pub attention: &'static str,
+    /// Where those after the feed-forward network are.
+    pub output: &'static str,
+    /// A model with heads.
+    pub class: &'static str,
+}
+
+impl AdapterHubNames {
+    /// Those of a family whose adapters are where BERT's are.
+    const fn of_class(class: &'static str) -> Option<Self> {
+        Some(Self { attention: "attention.output.adapters", output: "output.adapters", class })
+    }
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert, Self::Electra];
+    pub const ALL: [Self; 6] =
+        [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert, Self::Electra, Self::MpNet];
     /// Their names, for messages.
-    pub(super) const NAMES: &'static str = "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`";
+    pub(super) const NAMES: &'static str =
+        "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`";
 
     /// Its `model_type`.
     pub fn name(self) -> &'static str {
@@ -94,6 +116,7 @@ impl Family {
             Self::XlmRoberta => "xlm-roberta",
             Self::DistilBert => "distilbert",
             Self::Electra => "electra",
+            Self::MpNet => "mpnet",
         }
     }
 
@@ -125,6 +148,7 @@ impl Family {
             Self::XlmRoberta => &roberta::XLM_TENSORS,
             Self::DistilBert => &distilbert::TENSORS,
             Self::Electra => &electra::TENSORS,
+            Self::MpNet => &mpnet::TENSORS,
         }
     }
 
@@ -135,6 +159,7 @@ impl Family {
             Self::Roberta | Self::XlmRoberta => roberta::config(self, text),
             Self::DistilBert => distilbert::config(text),
             Self::Electra => electra::config(text),
+            Self::MpNet => mpnet::config(text),
         }
     }
 }

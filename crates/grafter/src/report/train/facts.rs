@@ -9,6 +9,7 @@ use crate::graft::{GraftOptions, Grafted};
 use crate::metrics::Metric;
 use crate::report::number::grouped;
 use crate::text::escape;
+use crate::train::ClassWeights;
 
 /// Labels that are named among the facts.
 const NAMED_LABELS: usize = 12;
@@ -75,11 +76,26 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
                 if options.dropout { "the base's dropout" } else { "no dropout" }
             ),
         ),
+        (
+            "Calibration",
+            manifest.calibration.map_or("none".to_owned(), |calibration| {
+                format!(
+                    "temperature {:.3}; expected error of the probabilities on these dev rows {:.4}, before {:.4}",
+                    calibration.temperature, calibration.error_after, calibration.error_before
+                )
+            }),
+        ),
+        ("Class weights", options.class_weights.as_ref().map_or("equal".to_owned(), class_weights)),
         ("Seed", options.seed.to_string()),
         ("Program", manifest.tool.clone()),
         ("SHA-256 of the adapter", manifest.weights_sha256.clone()),
     ]);
     facts
+}
+
+fn class_weights(weights: &ClassWeights) -> String {
+    let words: Vec<String> = weights.words().iter().map(|word| escape(&word.to_string(), 60)).collect();
+    words.join(", ")
 }
 
 fn labels(names: &[String]) -> String {
@@ -163,9 +179,15 @@ pub(super) fn command(grafted: &Grafted, train: &Source, dev: &Source) -> String
     unless(options.init_std == usual.init_std, "--init-std", options.init_std.to_string());
     unless(options.eval_every.is_none(), "--eval-every", options.eval_every.unwrap_or_default().to_string());
     unless(options.patience.is_none(), "--patience", options.patience.unwrap_or_default().to_string());
+    for word in options.class_weights.iter().flat_map(ClassWeights::words) {
+        unless(false, "--class-weights", word.to_string());
+    }
     unless(false, "--seed", options.seed.to_string());
-    for (set, name) in [(!options.dropout, "--no-dropout"), (adapter.freeze_layernorm, "--freeze-layernorm")]
-    {
+    for (set, name) in [
+        (!options.dropout, "--no-dropout"),
+        (adapter.freeze_layernorm, "--freeze-layernorm"),
+        (manifest.calibration.is_some(), "--calibrate"),
+    ] {
         if set {
             words.push(name.to_owned());
         }
