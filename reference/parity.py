@@ -194,6 +194,24 @@ CASES = [
             intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
         ),
     ),
+    Case(
+        name="mpnet_full", seed=1919, family="mpnet", method="full", bottleneck=1, adapter_activation="relu",
+        task="regression", pooling="mean", lengths=[3, 31, 1, 14], targets=[0.5, 3.25, 5.0, 1.75], prefix="mpnet.",
+        optimizer=optimizer(eps=1e-3, weight_decay=0.1),
+        config=dict(
+            vocab_size=40, hidden_size=15, num_attention_heads=3, num_hidden_layers=2, intermediate_size=37,
+            max_position_embeddings=40, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
+    Case(
+        name="mpnet_layernorm", seed=2020, family="mpnet", method="layernorm", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="first", head="dense-tanh", num_labels=3, lengths=[9, 20, 2], targets=[2, 0, 1],
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+            max_position_embeddings=30, hidden_act="gelu", layer_norm_eps=1e-5,
+        ),
+    ),
     # The heads of their own.
     Case(
         name="roberta_dense", seed=1616, family="roberta", bottleneck=4, adapter_activation="silu", task="classification",

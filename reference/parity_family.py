@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from transformers import (
-    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig, RobertaModel,
-    XLMRobertaConfig, XLMRobertaModel,
+    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, MPNetConfig, MPNetModel,
+    RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
 )  # fmt: skip
 
 
@@ -28,6 +28,8 @@ class Family:
     fields: dict = field(default_factory=dict)
     types: bool = True
     padding: int = 0
+    # What else full fine-tuning trains: our name -> the path in the encoder.
+    beside: dict = field(default_factory=dict)
     # Arguments of the model beside its configuration.
     arguments: dict = field(default_factory=dict)
 
@@ -68,6 +70,28 @@ FAMILIES = {
     "electra": Family(
         config=ElectraConfig, model=ElectraModel, layers=BERT.layers, projections=BERT.projections, sites=BERT.sites,
     ),  # fmt: skip
+    # A bias by distance in all layers; positions as in RoBERTa. AdapterHub does not know it.
+    "mpnet": Family(
+        config=MPNetConfig,
+        model=MPNetModel,
+        layers=BERT.layers,
+        projections={
+            "attention.query": "attention.attn.q",
+            "attention.key": "attention.attn.k",
+            "attention.value": "attention.attn.v",
+            "attention.output": "attention.attn.o",
+            "feed_forward.intermediate": "intermediate.dense",
+            "feed_forward.output": "output.dense",
+        },
+        sites={
+            "attention": Site("attention.attn.o", "attention.LayerNorm", ""),
+            "feed_forward": Site("output.dense", "output.LayerNorm", ""),
+        },
+        types=False,
+        padding=1,
+        beside={"relative_bias.weight": "encoder.relative_attention_bias.weight"},
+        arguments={"add_pooling_layer": False},
+    ),
     "distilbert": Family(
         config=DistilBertConfig,
         model=DistilBertModel,

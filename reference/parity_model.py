@@ -203,6 +203,7 @@ def trained_names(family: Family, method: str, layers: int, pooling: str, *, hea
         tables = {"words": "word", "positions": "position"} | ({"types": "token_type"} if family.types else {})
         for mine, theirs in tables.items():
             both[f"embeddings.{mine}.weight"] = f"encoder.embeddings.{theirs}_embeddings.weight"
+        both |= {mine: f"encoder.{theirs}" for mine, theirs in family.beside.items()}
     return both
 
 

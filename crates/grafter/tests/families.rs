@@ -13,7 +13,7 @@ use grafter::digest::sha256_hex;
 use grafter::encoder::{EncoderDropout, Family};
 use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
-use grafter::predict::{encode_row, row_logits};
+use grafter::predict::{Query, encode_row, logits, row_logits};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -147,6 +147,44 @@ fn electra() -> Model {
     model_of(&folder, &tensors)
 }
 
+/// With one number by distance for each of its heads, or none at all.
+fn mpnet(by_distance: impl Fn(usize) -> f32) -> Model {
+    let (_, bert) = untyped_bert();
+    let renamed = |name: &str| {
+        if name.contains("token_type") {
+            return None;
+        }
+        let mut name = name.to_owned();
+        for (theirs, ours) in [
+            ("attention.self.query", "attention.attn.q"),
+            ("attention.self.key", "attention.attn.k"),
+            ("attention.self.value", "attention.attn.v"),
+            ("attention.output.dense", "attention.attn.o"),
+            ("attention.output.LayerNorm", "attention.LayerNorm"),
+        ] {
+            name = name.replace(theirs, ours);
+        }
+        Some(format!("mpnet.{name}"))
+    };
+    let mut tensors: Tensors =
+        bert.into_iter().filter_map(|(name, tensor)| Some((renamed(&name)?, tensor))).collect();
+    let positions = tensors.get_mut("mpnet.embeddings.position_embeddings.weight").unwrap();
+    positions.0[0] += 2;
+    positions.1.splice(0..0, [1e30; 2 * HIDDEN]);
+    let folder = folder(|config| {
+        config["model_type"] = json!("mpnet");
+        config["pad_token_id"] = json!(1);
+        config["relative_attention_num_buckets"] = json!(32);
+        config["max_position_embeddings"] = json!(config["max_position_embeddings"].as_u64().unwrap() + 2);
+    });
+    let config = std::fs::read(folder.path().join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let heads = config["num_attention_heads"].as_u64().unwrap() as usize;
+    let bias = (0..32 * heads).map(by_distance).collect();
+    tensors.insert("mpnet.encoder.relative_attention_bias.weight".to_owned(), (vec![32, heads], bias));
+    model_of(&folder, &tensors)
+}
+
 fn rows() -> Dataset {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.tsv");
@@ -177,7 +215,7 @@ fn another_family_with_the_same_numbers_gives_the_same_answers() {
     ] {
         let expected = trained(&bert, method);
         let answers = row_logits(&bert, &expected, &texts).unwrap();
-        for model in [distilbert(), roberta("roberta"), roberta("xlm-roberta"), electra()] {
+        for model in [distilbert(), roberta("roberta"), roberta("xlm-roberta"), electra(), mpnet(|_| 0.0)] {
             let family = model.encoder().config.family;
             let adapter = trained(&model, method);
             // Where the tables train, that of the token types does too, and moves all answers.
@@ -192,6 +230,46 @@ fn another_family_with_the_same_numbers_gives_the_same_answers() {
             assert!(Adapter::load(&path, &bert).is_err(), "{family} is another base");
         }
     }
+}
+
+/// The bias by distance is a part of every answer, the same whatever stands beside a text, and a task that trains all of the
+/// encoder has one of its own.
+#[test]
+fn a_bias_by_distance_belongs_to_the_base_or_to_a_task() {
+    let model = mpnet(|place| (place % 7) as f32 * 0.5 - 1.0);
+    let texts = [Row::single("a good film"), Row::single("bad music, and a very long text of many words")];
+    let head = trained(&model, Method::Head);
+    let full = trained(&model, Method::Full);
+    let answers = |model: &Model, adapter: &Adapter| row_logits(model, adapter, &texts).unwrap();
+    for adapter in [&head, &full] {
+        let together = answers(&model, adapter);
+        for (text, together) in texts.iter().zip(&together) {
+            let alone = row_logits(&model, adapter, std::slice::from_ref(text)).unwrap();
+            assert_eq!(alone, [together.clone()]);
+        }
+    }
+    let own = full.parameters().relative_bias().unwrap();
+    assert_eq!(own.len(), 32 * model.encoder().config.num_attention_heads);
+    assert!(head.parameters().relative_bias().is_none());
+    // Near distances occur in the training rows, those past 128 tokens do not: only weight decay could move them.
+    let frozen = |place: usize| (place % 7) as f32 * 0.5 - 1.0;
+    assert_ne!(own[0], frozen(0));
+    // Both tasks in one batch.
+    let tokens: Vec<_> = texts.iter().map(|text| encode_row(&model, text, 16).unwrap()).collect();
+    let queries: Vec<Query<'_>> = tokens
+        .iter()
+        .flat_map(|tokens| [&head, &full].map(|adapter| Query { tokens, task: adapter.parameters() }))
+        .collect();
+    let mixed = logits(model.encoder(), &queries);
+    let (of_head, of_full) = (answers(&model, &head), answers(&model, &full));
+    assert_eq!(mixed, [of_head[0].clone(), of_full[0].clone(), of_head[1].clone(), of_full[1].clone()]);
+    // The same numbers on a base with another bias.
+    let other = mpnet(|_| 0.0);
+    let task = head.parameters();
+    let queries: Vec<Query<'_>> = tokens.iter().map(|tokens| Query { tokens, task }).collect();
+    assert_ne!(logits(other.encoder(), &queries), of_head);
+    assert_ne!(other.encoder().digest_in_memory(), model.encoder().digest_in_memory());
+    assert_eq!(other.encoder().parameter_count(), model.encoder().parameter_count());
 }
 
 #[test]
@@ -230,7 +308,7 @@ fn settings_of_a_family_that_are_not_supported() {
     let refused = |change: fn(&mut Value)| refusal(&folder(change));
     assert_eq!(
         refused(|config| config["model_type"] = json!("t5")),
-        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`"
+        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`"
     );
     assert_eq!(
         refused(|config| {
@@ -250,6 +328,13 @@ fn settings_of_a_family_that_are_not_supported() {
     assert_eq!(
         refused(|config| config["model_type"] = json!("electra")),
         "`DIR/config.json`: `embedding_size` is `128`; supported: that of `hidden_size`"
+    );
+    assert_eq!(
+        refused(|config| {
+            config["model_type"] = json!("mpnet");
+            config["relative_attention_num_buckets"] = json!(16);
+        }),
+        "`DIR/config.json`: `relative_attention_num_buckets` is `16`; supported: `32`"
     );
     // By the names that the file has.
     let distilbert = |name: &'static str, value: Value| {

@@ -327,6 +327,16 @@ fn electra_gelu() {
 }
 
 #[test]
+fn mpnet_full() {
+    Fixture::tiny("mpnet_full").check();
+}
+
+#[test]
+fn mpnet_layernorm() {
+    Fixture::tiny("mpnet_layernorm").check();
+}
+
+#[test]
 fn roberta_dense() {
     Fixture::tiny("roberta_dense").check();
 }

@@ -194,6 +194,10 @@ impl<'de> Visitor<'de> for BottleneckVisitor {
         usize::try_from(width).map(Bottleneck::Same).map_err(too_wide)
     }
 
+    fn visit_i64<E: de::Error>(self, width: i64) -> Result<Bottleneck, E> {
+        Err(E::invalid_value(de::Unexpected::Signed(width), &self))
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bottleneck, A::Error> {
         let mut widths = Vec::new();
         while let Some(width) = list.next_element()? {
