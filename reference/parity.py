@@ -212,6 +212,24 @@ CASES = [
             max_position_embeddings=30, hidden_act="gelu", layer_norm_eps=1e-5,
         ),
     ),
+    Case(
+        name="electra_small", seed=2121, family="electra-small", bottleneck=3, adapter_activation="gelu",
+        task="classification", pooling="mean", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1], prefix="electra.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=dict(
+            vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+        ),
+    ),
+    Case(
+        name="electra_small_full", seed=2222, family="electra-small", method="full", bottleneck=1, adapter_activation="gelu",
+        task="regression", pooling="first", head="dense-gelu", lengths=[6, 13, 9], targets=[0.5, 3.25, 1.75],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.1),
+        config=dict(
+            vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+        ),
+    ),
     # The heads of their own.
     Case(
         name="roberta_dense", seed=1616, family="roberta", bottleneck=4, adapter_activation="silu", task="classification",

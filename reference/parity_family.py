@@ -28,6 +28,8 @@ class Family:
     fields: dict = field(default_factory=dict)
     types: bool = True
     padding: int = 0
+    # Linear layers beside those of the layers, which methods that train linear layers train too: our name -> the path.
+    linears: dict = field(default_factory=dict)
     # What else full fine-tuning trains: our name -> the path in the encoder.
     beside: dict = field(default_factory=dict)
     # Arguments of the model beside its configuration.
@@ -118,4 +120,6 @@ FAMILIES = {
         types=False,
     ),
 }
+# Its embeddings narrower than the hidden states, as in the small models.
+FAMILIES["electra-small"] = replace(FAMILIES["electra"], linears={"embeddings.projection": "embeddings_project"})
 FAMILIES["xlm-roberta"] = replace(FAMILIES["roberta"], config=XLMRobertaConfig, model=XLMRobertaModel)

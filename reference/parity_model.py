@@ -192,7 +192,7 @@ def trained_names(family: Family, method: str, layers: int, pooling: str, *, hea
     if method in ("houlsby", "layernorm") and not freeze_layernorm:
         names |= norms
     if method in ("full", "bias"):
-        names |= norms | projections | pooler
+        names |= norms | projections | pooler | {ours: f"encoder.{path}" for ours, path in family.linears.items()}
     if method.startswith("top-"):
         upper = {f"layer.{i}" for i in range(layers - int(method.removeprefix("top-")), layers)}
         names |= {n: p for n, p in (norms | projections).items() if ".".join(n.split(".")[:2]) in upper} | pooler

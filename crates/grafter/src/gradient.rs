@@ -80,7 +80,7 @@ const SUM_BLOCK: usize = 1 << 14;
 struct ChunkGradients {
     /// In the order of the task's list, up to the tables of the embeddings.
     dense: Vec<f32>,
-    /// Of each token's sum of embeddings, `[tokens, hidden]`; empty where the tables are not trained.
+    /// Of each token's sum of embeddings, `[tokens, embedding width]`; empty where the tables are not trained.
     embeddings: Vec<f32>,
 }
 
@@ -227,7 +227,7 @@ impl Pass<'_> {
             encoder.backward(&pass, activations, dense);
             gradients.embeddings.clear();
             if task.layout().trains_tables() {
-                gradients.embeddings.extend_from_slice(activations.d_hidden());
+                gradients.embeddings.extend_from_slice(activations.d_embeddings());
             }
         } else {
             head::backward_weights(task, (chunk.first_sequence, dropout), head, &mut gradients.dense);

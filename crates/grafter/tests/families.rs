@@ -327,7 +327,7 @@ fn settings_of_a_family_that_are_not_supported() {
     );
     assert_eq!(
         refused(|config| config["model_type"] = json!("electra")),
-        "`DIR/config.json`: `embedding_size` is `128`; supported: that of `hidden_size`"
+        "`DIR/config.json`: `embedding_size` is `128`; supported: 1 to `hidden_size`"
     );
     assert_eq!(
         refused(|config| {

@@ -327,6 +327,16 @@ fn electra_gelu() {
 }
 
 #[test]
+fn electra_small() {
+    Fixture::tiny("electra_small").check();
+}
+
+#[test]
+fn electra_small_full() {
+    Fixture::tiny("electra_small_full").check();
+}
+
+#[test]
 fn mpnet_full() {
     Fixture::tiny("mpnet_full").check();
 }

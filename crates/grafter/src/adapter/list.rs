@@ -159,6 +159,7 @@ pub enum Lowest {
 }
 
 pub(super) const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
+pub(super) const EMBEDDINGS_PROJECTION: &str = "embeddings.projection";
 pub(super) const RELATIVE_BIAS: &str = "relative_bias.weight";
 pub(super) const TABLES: [&str; 3] = ["embeddings.words", "embeddings.positions", "embeddings.types"];
 pub(super) const POOLER: &str = "pooler";
@@ -196,7 +197,11 @@ impl ParameterList {
         };
         let first = config.first_trained_layer(encoder.num_hidden_layers);
         if first == 0 && !matches!(method, Method::TopLayers(_)) {
-            list.push_layer_norm(EMBEDDINGS_LAYER_NORM, hidden, norms);
+            let width = encoder.embedding_width();
+            list.push_layer_norm(EMBEDDINGS_LAYER_NORM, width, norms);
+            if encoder.embedding_size.is_some() {
+                list.push_linear(EMBEDDINGS_PROJECTION, [hidden, width], projections);
+            }
         }
         if method == Method::Full && encoder.relative_attention_num_buckets > 0 {
             let shape = vec![encoder.relative_attention_num_buckets, encoder.num_attention_heads];
@@ -228,7 +233,11 @@ impl ParameterList {
             let rows = [encoder.vocab_size, encoder.max_position_embeddings, encoder.type_vocab_size];
             // A family without token types has no table of them.
             for (name, rows) in TABLES.into_iter().zip(rows).filter(|(_, rows)| *rows > 0) {
-                list.push(format!("{name}.weight"), vec![rows, hidden], Role::EncoderMatrix);
+                list.push(
+                    format!("{name}.weight"),
+                    vec![rows, encoder.embedding_width()],
+                    Role::EncoderMatrix,
+                );
             }
         }
         list

@@ -15,8 +15,8 @@ use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 
 use super::config::{AdapterConfig, HeadForm};
 use super::list::{
-    EMBEDDINGS_LAYER_NORM, HEAD, HEAD_DENSE, Lowest, POOLER, ParameterList, ParameterSpec, Place, Projection,
-    RELATIVE_BIAS, Role, Site, TABLES,
+    EMBEDDINGS_LAYER_NORM, EMBEDDINGS_PROJECTION, HEAD, HEAD_DENSE, Lowest, POOLER, ParameterList,
+    ParameterSpec, Place, Projection, RELATIVE_BIAS, Role, Site, TABLES,
 };
 use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
@@ -140,7 +140,10 @@ pub struct TaskLayout {
     config: AdapterConfig,
     list: ParameterList,
     hidden: usize,
+    /// Features of an embedding.
+    embedding_width: usize,
     embeddings_layer_norm: Slots,
+    embeddings_projection: Slots,
     relative_bias: Option<Range<usize>>,
     layers: Vec<LayerSlots>,
     pooler: Slots,
@@ -182,7 +185,9 @@ impl TaskLayout {
             config: config.clone(),
             hidden: encoder.hidden_size,
             first_position: encoder.first_position,
+            embedding_width: encoder.embedding_width(),
             embeddings_layer_norm,
+            embeddings_projection: Slots::of(&list, EMBEDDINGS_PROJECTION, &[""]),
             relative_bias: list.block(&[RELATIVE_BIAS.to_owned()]),
             layers,
             pooler: Slots::of(&list, POOLER, &[""]),
@@ -281,6 +286,11 @@ impl TaskLayout {
         self.embeddings_layer_norm.write(flat)
     }
 
+    /// Where the gradients of the embeddings' projection are added.
+    pub fn embeddings_projection_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        self.embeddings_projection.write(flat)
+    }
+
     /// Where the gradients of the relative position bias are added, `[buckets, heads]`, if it is trained.
     pub fn relative_bias_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<&'a mut [f32]> {
         self.relative_bias.clone().map(|range| &mut flat[range])
@@ -291,8 +301,8 @@ impl TaskLayout {
         let [words, positions, types] = self.tables.as_ref()?;
         let (words, rest) = flat[words.start..types.end].split_at_mut(words.len());
         let (positions, types) = rest.split_at_mut(positions.len());
-        let first_position = self.first_position;
-        Some(EmbeddingGradients { words, positions, types, hidden: self.hidden, first_position })
+        let (hidden, first_position) = (self.embedding_width, self.first_position);
+        Some(EmbeddingGradients { words, positions, types, hidden, first_position })
     }
 
     /// Where the gradients of the pooler are added.
@@ -427,6 +437,11 @@ impl TaskParameters {
         self.layout.embeddings_layer_norm.read(&self.values)
     }
 
+    /// What the task has of the embeddings' projection.
+    pub fn embeddings_projection(&self) -> Tuned<'_> {
+        self.layout.embeddings_projection.read(&self.values)
+    }
+
     /// The relative position bias, `[buckets, heads]`, if the task has its own.
     pub fn relative_bias(&self) -> Option<&[f32]> {
         self.layout.relative_bias.clone().map(|range| &self.values[range])
@@ -440,7 +455,7 @@ impl TaskParameters {
             words: table(words),
             positions: table(positions),
             types: table(types),
-            hidden: self.layout.hidden,
+            hidden: self.layout.embedding_width,
             first_position: self.layout.first_position,
         })
     }
@@ -490,6 +505,9 @@ fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
     }
     if let Some(pooler) = &encoder.pooler {
         linear(&layout.pooler, pooler);
+    }
+    if let Some(projection) = &encoder.embeddings_projection {
+        linear(&layout.embeddings_projection, projection);
     }
     if let Some(bias) = layout.relative_bias_gradients(values) {
         bias.copy_from_slice(&encoder.relative_bias);

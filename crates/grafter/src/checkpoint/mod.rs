@@ -88,15 +88,19 @@ impl Reader<'_> {
     /// The encoder, without the digest of its file.
     fn encoder(&self, config: EncoderConfig) -> Result<Encoder, CheckpointError> {
         let (names, hidden) = (self.names, config.hidden_size);
-        let table = |name, rows| self.tensor(name, &[rows, hidden]);
+        let width = config.embedding_width();
+        let table = |name, rows| self.tensor(name, &[rows, width]);
         let embedding = FrozenEmbedding {
             words: table(names.words, config.vocab_size)?,
             positions: table(names.positions, config.max_position_embeddings)?,
             types: names.types.map_or(Ok(Vec::new()), |name| table(name, config.type_vocab_size))?,
-            hidden,
+            hidden: width,
             first_position: config.first_position,
         };
-        let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, hidden)?;
+        let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, width)?;
+        let projection = names.embeddings_projection.filter(|_| config.embedding_size.is_some());
+        let projection =
+            projection.map(|name| self.linear(name, hidden, width, Precision::F32)).transpose()?;
         let shape = [config.relative_attention_num_buckets, config.num_attention_heads];
         let relative_bias = names.relative_bias.map_or(Ok(Vec::new()), |name| self.tensor(name, &shape))?;
         let layers = (0..config.num_hidden_layers)
@@ -113,6 +117,7 @@ impl Reader<'_> {
             config,
             embedding,
             embeddings_layer_norm,
+            embeddings_projection: projection,
             relative_bias,
             layers,
             pooler,

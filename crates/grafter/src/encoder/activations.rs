@@ -62,7 +62,12 @@ pub struct Activations {
     /// One entry for each layer of a backward pass that follows, a single reused one otherwise. The layers below what
     /// trains use the first.
     pub(super) layers: Vec<LayerActivations>,
+    /// `[tokens, embedding width]`
     pub(super) embeddings_normalised: Vec<f32>,
+    /// What the projection of the embeddings reads, `[tokens, embedding width]`; empty where there is none.
+    pub(super) embedded: Vec<f32>,
+    /// Its gradient.
+    pub(super) d_embedded: Vec<f32>,
     pub(super) embeddings_rstd: Vec<f32>,
     /// Input of the current layer and at last the output of the encoder, `[tokens, hidden]`.
     pub(super) hidden: Vec<f32>,
@@ -173,9 +178,9 @@ impl Activations {
     }
 
     /// What the backward pass left: where the tables of the embeddings are trained, the gradient of each token's sum of
-    /// embeddings, `[tokens, hidden]`.
-    pub fn d_hidden(&self) -> &[f32] {
-        &self.d_hidden
+    /// embeddings, `[tokens, embedding width]`.
+    pub fn d_embeddings(&self) -> &[f32] {
+        if self.embedded.is_empty() { &self.d_hidden } else { &self.d_embedded }
     }
 
     /// Gradient of the last hidden states, `[tokens, hidden]`, to be filled by the head before a backward pass.
@@ -211,7 +216,9 @@ impl Activations {
                 site.rstd_before.resize(if before { tokens } else { 0 }, 0.0);
             }
         }
-        self.embeddings_normalised.resize(tokens * hidden, 0.0);
+        let embedding = tokens * config.embedding_width();
+        self.embeddings_normalised.resize(embedding, 0.0);
+        self.embedded.resize(config.embedding_size.map_or(0, |_| embedding), 0.0);
         self.embeddings_rstd.resize(tokens, 0.0);
         for buffer in [&mut self.hidden, &mut self.attention_block, &mut self.scratch] {
             buffer.resize(tokens * hidden, 0.0);

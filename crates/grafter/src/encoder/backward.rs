@@ -31,9 +31,9 @@ impl Encoder {
     /// this task, and the gradient of the last hidden states from [`Activations::d_hidden_mut`].
     ///
     /// Where the tables of the embeddings are trained, the gradient of each token's sum of embeddings is left in
-    /// [`Activations::d_hidden`].
+    /// [`Activations::d_embeddings`].
     pub fn backward(&self, pass: &BackwardPass<'_>, activations: &mut Activations, gradients: &mut [f32]) {
-        let BackwardPass { chunk, task, dropout } = *pass;
+        let BackwardPass { chunk, task, .. } = *pass;
         let layout = task.layout();
         let frozen = layout.frozen_layers();
         let (heads, longest) = (self.config.num_attention_heads, chunk.longest());
@@ -55,18 +55,39 @@ impl Encoder {
             relative_position::backward_table(d, heads, scale, longest, d_table);
         }
         if layout.lowest_trained() == Lowest::Embeddings {
-            let Activations { d_hidden, embeddings_normalised: normalised, embeddings_rstd, .. } =
-                activations;
-            dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, d_hidden);
-            backward_layer_norm_weights(
-                normalised,
-                d_hidden,
-                layout.embeddings_layer_norm_gradients(gradients),
-            );
-            if layout.trains_tables() {
-                let weight = self.embeddings_layer_norm_of(Some(task)).weight;
-                layer_norm::backward_input(weight, normalised, embeddings_rstd, d_hidden);
+            self.backward_embeddings(pass, activations, gradients);
+        }
+    }
+
+    /// From the gradient of the hidden states that enter the first layer, in `d_hidden`, those of the embeddings' layer
+    /// normalisation and projection, and where the tables are trained that of each token's sum.
+    fn backward_embeddings(
+        &self,
+        pass: &BackwardPass<'_>,
+        activations: &mut Activations,
+        gradients: &mut [f32],
+    ) {
+        let BackwardPass { chunk, task, dropout } = *pass;
+        let layout = task.layout();
+        let Activations { d_hidden, embedded, d_embedded, embeddings_normalised, embeddings_rstd, .. } =
+            activations;
+        let d = match &self.embeddings_projection {
+            Some(frozen) => {
+                let trained = layout.embeddings_projection_gradients(gradients);
+                projection::backward_weights(frozen, embedded, d_hidden, trained);
+                d_embedded.resize(embedded.len(), 0.0);
+                let d_x = (&mut d_embedded[..], Start::Zero);
+                projection::backward_input(frozen, task.embeddings_projection(), d_hidden, d_x);
+                d_embedded
             }
+            None => d_hidden,
+        };
+        dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, d);
+        let of_norm = layout.embeddings_layer_norm_gradients(gradients);
+        backward_layer_norm_weights(embeddings_normalised, d, of_norm);
+        if layout.trains_tables() {
+            let weight = self.embeddings_layer_norm_of(Some(task)).weight;
+            layer_norm::backward_input(weight, embeddings_normalised, embeddings_rstd, d);
         }
     }
 

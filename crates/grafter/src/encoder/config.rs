@@ -19,6 +19,9 @@ pub struct EncoderConfig {
     pub vocab_size: usize,
     /// Features of one token.
     pub hidden_size: usize,
+    /// Features of an embedding, where these are fewer and a linear layer follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
     /// Transformer layers.
     pub num_hidden_layers: usize,
     /// Attention heads; they divide `hidden_size`.
@@ -146,6 +149,11 @@ impl EncoderConfig {
     /// Tokens of the longest sequence.
     pub fn max_length(&self) -> usize {
         self.max_position_embeddings - self.first_position
+    }
+
+    /// Features of an embedding.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding_size.unwrap_or(self.hidden_size)
     }
 
     /// Features of one attention head.

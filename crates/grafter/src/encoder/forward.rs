@@ -8,7 +8,7 @@ use grafter_nn::relative_position::{self, RelativeBias};
 use grafter_nn::residual;
 
 use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
-use super::{DropoutPlace, Encoder, EncoderDropout};
+use super::{DropoutPlace, Encoder, EncoderDropout, projection};
 use crate::adapter::{Method, Projection, Site, TaskParameters, Tuned};
 use crate::batch::Chunk;
 
@@ -92,30 +92,39 @@ impl Encoder {
         activations.layers[slot] = kept;
     }
 
-    /// `hidden = dropout(LayerNorm(words + positions + types))`
+    /// `hidden = dropout(LayerNorm(words + positions + types))`, times a projection where that is narrower.
     fn embed(&self, pass: ForwardPass<'_>, activations: &mut Activations) {
         let ForwardPass { chunk, segments, dropout, .. } = pass;
-        let hidden = self.config.hidden_size;
+        let width = self.config.embedding_width();
+        let Activations { scratch: sums, embedded, embeddings_normalised, embeddings_rstd, hidden, .. } =
+            activations;
+        let normal = if self.embeddings_projection.is_some() { &mut *embedded } else { &mut *hidden };
         for segment in segments {
             let tables = segment.task.and_then(|task| task.tables()).unwrap_or(self.embedding.tables());
             for range in segment.sequences.clone().map(|sequence| chunk.range(sequence)) {
-                let rows = range.start * hidden..range.end * hidden;
+                let rows = range.start * width..range.end * width;
                 let (ids, type_ids) = (&chunk.ids[range.clone()], &chunk.type_ids[range]);
-                embedding::forward_sequence(tables, ids, type_ids, &mut activations.scratch[rows]);
+                embedding::forward_sequence(tables, ids, type_ids, &mut sums[rows]);
             }
-            let rows = segment.rows(hidden);
+            let rows = segment.rows(width);
             layer_norm::forward(
                 self.embeddings_layer_norm_of(segment.task),
                 self.config.layer_norm_eps,
-                &activations.scratch[rows.clone()],
+                &sums[rows.clone()],
                 LayerNormCache {
-                    normalised: &mut activations.embeddings_normalised[rows.clone()],
-                    rstd: &mut activations.embeddings_rstd[segment.tokens.clone()],
+                    normalised: &mut embeddings_normalised[rows.clone()],
+                    rstd: &mut embeddings_rstd[segment.tokens.clone()],
                 },
-                &mut activations.hidden[rows],
+                &mut normal[rows],
             );
         }
-        dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, &mut activations.hidden);
+        dropout.drop_hidden(DropoutPlace::Embeddings, 0, chunk, normal);
+        let Some(frozen) = &self.embeddings_projection else { return };
+        for segment in segments {
+            let (x, y) = (&embedded[segment.rows(width)], &mut hidden[segment.rows(frozen.outputs())]);
+            let tuned = segment.task.map_or(Tuned::default(), TaskParameters::embeddings_projection);
+            projection::forward(frozen, tuned, x, y);
+        }
     }
 
     /// `attention_block = LayerNorm(hidden + adapter(dropout(W_o · attention(hidden))))`

@@ -75,6 +75,8 @@ pub struct Encoder {
     pub config: EncoderConfig,
     pub(crate) embedding: FrozenEmbedding,
     pub(crate) embeddings_layer_norm: FrozenLayerNorm,
+    /// `[hidden, embedding width]`, where the embeddings are narrower than the hidden states.
+    pub(crate) embeddings_projection: Option<FrozenLinear>,
     /// What is added to attention scores by distance, the same in all layers: `[buckets, heads]`; empty in a family without.
     pub(crate) relative_bias: Vec<f32>,
     pub(crate) layers: Vec<EncoderLayer>,
@@ -125,8 +127,12 @@ impl Encoder {
                     + norm(&layer.output_layer_norm)
             })
             .sum();
-        let bias = self.relative_bias.len();
-        embedding + norm(&self.embeddings_layer_norm) + bias + layers + self.pooler.as_ref().map_or(0, linear)
+        let beside = self.relative_bias.len() + self.embeddings_projection.as_ref().map_or(0, linear);
+        embedding
+            + norm(&self.embeddings_layer_norm)
+            + beside
+            + layers
+            + self.pooler.as_ref().map_or(0, linear)
     }
 
     /// SHA-256 over the numbers in memory, to prove that a run left them as they were. It is over what either pass reads, so
@@ -148,8 +154,8 @@ impl Encoder {
                 numbers.extend([&norm.weight[..], &norm.bias]);
             }
         }
-        if let Some(pooler) = &self.pooler {
-            numbers.extend(pooler.numbers());
+        for linear in [&self.embeddings_projection, &self.pooler].into_iter().flatten() {
+            numbers.extend(linear.numbers());
         }
         crate::digest::sha256_of_numbers(&numbers, &integers)
     }

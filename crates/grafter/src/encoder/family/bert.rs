@@ -21,6 +21,7 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "output.dense",
     output_layer_norm: "output.LayerNorm",
     pooler: Some("pooler.dense"),
+    embeddings_projection: None,
     relative_bias: None,
     adapterhub: AdapterHubNames::of_class("BertAdapterModel"),
 };
@@ -92,6 +93,7 @@ impl Fields {
             family,
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,
+            embedding_size: None,
             num_hidden_layers: self.num_hidden_layers,
             num_attention_heads: self.num_attention_heads,
             intermediate_size: self.intermediate_size,

@@ -22,6 +22,7 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     output: "ffn.lin2",
     output_layer_norm: "output_layer_norm",
     pooler: None,
+    embeddings_projection: None,
     relative_bias: None,
     adapterhub: Some(AdapterHubNames {
         attention: "attention_adapters.adapters",
@@ -88,6 +89,7 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         family: Family::DistilBert,
         vocab_size: fields.vocab_size,
         hidden_size: fields.dim,
+        embedding_size: None,
         num_hidden_layers: fields.n_layers,
         num_attention_heads: fields.n_heads,
         intermediate_size: fields.hidden_dim,

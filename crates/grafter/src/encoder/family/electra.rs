@@ -1,5 +1,5 @@
-//! ELECTRA's discriminator (Clark et al. 2020): BERT without a pooler. Its small models have embeddings that are narrower than the
-//! hidden states and are projected to them; those are not supported.
+//! ELECTRA's discriminator (Clark et al. 2020): BERT without a pooler. In its small models the embeddings are narrower than the
+//! hidden states: a linear layer stands between them, after the embeddings' dropout.
 
 use super::{AdapterHubNames, ConfigProblem, Family, TensorNames, bert};
 use crate::encoder::EncoderConfig;
@@ -7,6 +7,7 @@ use crate::encoder::EncoderConfig;
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "electra.",
     pooler: None,
+    embeddings_projection: Some("embeddings_project"),
     adapterhub: AdapterHubNames::of_class("ElectraAdapterModel"),
     ..bert::TENSORS
 };
@@ -16,14 +17,17 @@ const EMBEDDING_SIZE: i64 = 128;
 
 pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
     let fields = bert::Fields::read(text)?;
-    let embedding_size = fields.embedding_size.unwrap_or(EMBEDDING_SIZE);
+    let found = fields.embedding_size.unwrap_or(EMBEDDING_SIZE);
     let config = fields.config(Family::Electra);
-    if usize::try_from(embedding_size) != Ok(config.hidden_size) {
-        return Err(ConfigProblem::Unsupported {
+    match usize::try_from(found) {
+        Ok(width) if width == config.hidden_size => Ok(config),
+        Ok(width) if (1..config.hidden_size).contains(&width) => {
+            Ok(EncoderConfig { embedding_size: Some(width), ..config })
+        }
+        _ => Err(ConfigProblem::Unsupported {
             field: "embedding_size",
-            found: embedding_size.to_string(),
-            supported: "that of `hidden_size`",
-        });
+            found: found.to_string(),
+            supported: "1 to `hidden_size`",
+        }),
     }
-    Ok(config)
 }

@@ -76,6 +76,8 @@ pub(crate) struct TensorNames {
     pub output_layer_norm: &'static str,
     /// None in a family whose checkpoints have none that was trained.
     pub pooler: Option<&'static str>,
+    /// None in a family whose embeddings are always as wide as the hidden states.
+    pub embeddings_projection: Option<&'static str>,
     /// None in a family without relative position bias.
     pub relative_bias: Option<&'static str>,
     /// None in a family that AdapterHub does not know.
