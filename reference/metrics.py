@@ -59,6 +59,37 @@ def regression(name, targets, predictions):
     }
 
 
+def multi_label(name, targets, predictions, labels):
+    targets, predictions = np.asarray(targets), np.asarray(predictions)
+    of = lambda rows: [np.flatnonzero(row).tolist() for row in rows]
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(targets, predictions, zero_division=0)
+    return {
+        "name": name,
+        "labels": labels,
+        "targets": of(targets),
+        "predictions": of(predictions),
+        "micro_f1": metrics.f1_score(targets, predictions, average="micro", zero_division=0),
+        "macro_f1": metrics.f1_score(targets, predictions, average="macro", zero_division=0),
+        "accuracy": metrics.accuracy_score(targets, predictions),
+        "hamming_loss": metrics.hamming_loss(targets, predictions),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+        "f1": f1.tolist(),
+        "support": [int(rows) for rows in support],
+    }
+
+
+def multi_label_cases(rng):
+    for labels, rows, share in ((2, 7, 0.5), (5, 60, 0.3), (12, 150, 0.1)):
+        targets = (rng.random((rows, labels)) < share).astype(int)
+        other = (rng.random((rows, labels)) < share).astype(int)
+        predictions = np.where(rng.random((rows, labels)) < 0.7, targets, other)
+        yield multi_label(f"random {labels} labels {rows} rows", targets, predictions, labels)
+    yield multi_label("no label anywhere", np.zeros((3, 2), int), np.zeros((3, 2), int), 2)
+    yield multi_label("none answered", [[1, 0], [1, 1]], np.zeros((2, 2), int), 2)
+    yield multi_label("all answered", [[1, 0, 0], [0, 0, 0]], np.ones((2, 3), int), 3)
+
+
 def classification_cases(rng):
     for classes, sizes in ((2, (7, 60, 250)), (3, (7, 60, 250)), (6, (7, 60, 250)), (77, (250,))):
         for rows in sizes:
@@ -103,6 +134,7 @@ def main():
         "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__, "scipy": scipy.__version__},
         "classification": list(classification_cases(rng)),
         "regression": list(regression_cases(rng)),
+        "multi_label": list(multi_label_cases(rng)),
     }
     json.dump(fixture, sys.stdout, separators=(",", ":"))
     print()

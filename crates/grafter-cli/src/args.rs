@@ -151,6 +151,10 @@ pub struct RowArgs {
     /// Column with the label; `label` if absent
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
+
+    /// What stands between the labels of a row, of a task of the kind multi-label; a comma if absent
+    #[arg(long, value_name = "CHARACTER")]
+    pub label_separator: Option<char>,
 }
 
 impl RowArgs {
@@ -159,6 +163,7 @@ impl RowArgs {
             text: self.text_column.clone(),
             text_b: self.text_b_column.clone(),
             label: self.label_column.clone(),
+            label_separator: self.label_separator,
         }
     }
 
@@ -215,7 +220,7 @@ pub struct Train {
     #[arg(long, requires = "sequence")]
     pub no_fine_tuning: bool,
 
-    /// Kind of task: classification or regression
+    /// Kind of task: classification, multi-label (any number of labels a row) or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
@@ -271,17 +276,14 @@ pub struct TrainingArgs {
     pub bottleneck: usize,
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
-    /// sorted order, or that of a Parquet file which names its classes), macro-f1, matthews, pearson or spearman; accuracy, or pearson for regression, if absent
+    /// sorted order, or that of a Parquet file which names its classes), macro-f1, micro-f1 (of several labels), matthews,
+    /// pearson or spearman; accuracy, or micro-f1 of several labels, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
     /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
-
-    /// Fit a temperature on the dev rows, by which the probabilities of the answers are what they say; no answer changes
-    #[arg(long)]
-    pub calibrate: bool,
 
     /// Standard deviation that the adapters begin with
     #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
@@ -306,7 +308,7 @@ pub struct SharedTrainingArgs {
     pub adapt_from_layer: usize,
 
     /// Leave the layer normalisations as the model has them, which `houlsby` trains otherwise; AdapterHub's format cannot
-    /// hold trained ones
+    /// hold trained ones. `pfeiffer` and `head` never train them, the other methods refuse it
     #[arg(long)]
     pub freeze_layernorm: bool,
 
@@ -348,9 +350,18 @@ pub struct SharedTrainingArgs {
     pub max_grad_norm: f64,
 
     /// How much a class counts in the loss: a label and its weight, or auto, by which all that are not named count as if
-    /// there were equally many rows of each; may be given several times, once each if absent
+    /// there were equally many rows of each. May be given several times; all count once if absent
     #[arg(long, value_name = "auto|LABEL=WEIGHT")]
     pub class_weights: Vec<ClassWeight>,
+
+    /// Fit a temperature on the dev rows, by which the probabilities of the answers are what they say; no answer changes
+    #[arg(long)]
+    pub calibrate: bool,
+
+    /// Fit on the dev rows, for each label of a task of the kind multi-label, the probability from which on a row has it;
+    /// one half if absent
+    #[arg(long)]
+    pub fit_thresholds: bool,
 
     /// Train without the model's dropout
     #[arg(long)]
@@ -372,7 +383,6 @@ impl TrainingArgs {
             method: self.method,
             bottleneck: self.bottleneck,
             metric: self.metric,
-            calibrate: self.calibrate,
             ..self.shared.options(longest)
         };
         options.train.learning_rate = self.lr;
@@ -391,6 +401,8 @@ impl SharedTrainingArgs {
             freeze_layernorm: self.freeze_layernorm,
             pooling: self.pooling,
             head: self.head,
+            calibrate: self.calibrate,
+            fit_thresholds: self.fit_thresholds,
             max_length: max_length(self.max_length, longest),
             ..GraftOptions::default()
         };

@@ -62,7 +62,7 @@ struct Order {
 struct Batch {
     rows: Vec<TokenIds>,
     packed: PackedBatch,
-    targets: Vec<Target>,
+    targets: Vec<Target<'static>>,
 }
 
 struct Worker {

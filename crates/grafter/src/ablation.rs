@@ -18,8 +18,8 @@ use crate::model::Model;
 pub struct Ablation {
     /// What the scores are.
     pub metric: Metric,
-    /// The lowest and the highest layer with adapters, counted from 0.
-    pub layers: (usize, usize),
+    /// The layers with adapters, counted from 0, from below to above.
+    pub layers: Vec<usize>,
     /// The score with all of them; absent where the metric is undefined.
     pub whole: Option<f64>,
     /// The scores without those of some layers: every span, by its first layer and then its last.
@@ -68,7 +68,6 @@ impl Ablation {
             let ablated = Adapter { parameters, manifest: adapter.manifest().clone() };
             without.push(SpanScore { first, last, score: score(&ablated)? });
         }
-        let layers = (layers.first().copied().unwrap_or(0), layers.last().copied().unwrap_or(0));
         Ok(Some(Self { metric, layers, whole, without }))
     }
 }
@@ -80,7 +79,7 @@ impl Ablation {
     }
 }
 
-/// The layers that have an adapter, from below to above; they stand together.
+/// The layers that have an adapter, from below to above.
 fn adapted_layers(parameters: &TaskParameters, layers: usize) -> Vec<usize> {
     let adapted = |layer: &usize| Site::ALL.iter().any(|site| parameters.adapter(*layer, *site).is_some());
     (0..layers).filter(adapted).collect()

@@ -6,6 +6,8 @@
 use grafter_nn::loss::softmax;
 use serde::{Deserialize, Serialize};
 
+use crate::predict::best_class;
+
 /// What was fitted, and what it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
@@ -19,12 +21,11 @@ pub struct Calibration {
     pub error_after: f64,
 }
 
-/// A temperature is not fitted beyond these: where every dev row is right, the most probable labels are the certain ones.
+/// A temperature is not fitted beyond these.
 const MIN_TEMPERATURE: f64 = 0.05;
 const MAX_TEMPERATURE: f64 = 20.0;
-/// Newton's method ends below this change of the inverse temperature, relative to it.
+/// The search ends below this change of the inverse temperature, relative to it.
 const CLOSE: f64 = 1e-9;
-const MAX_ROUNDS: usize = 60;
 
 /// Logits of rows that can be gone through several times, a row after another: `visit` is given a row's number and its logits.
 pub trait EachRow {
@@ -47,33 +48,17 @@ impl EachRow for [Vec<f32>] {
 }
 
 impl Calibration {
-    /// Fits the temperature of some rows to their classes.
+    /// Fits the temperature of some rows to their classes, 0.05 to 20. Where every answer is right nothing is known of how
+    /// often such answers are wrong, and the temperature stays 1: the labels would be most probable without any doubt.
     /// # Errors
     /// If the rows cannot be read.
     /// # Panics
     /// If a row has no class, or one beyond its logits.
     pub fn fit<R: EachRow + ?Sized>(rows: &R, classes: &[usize]) -> Result<Self, R::Error> {
-        let (mut low, mut high) = (1.0 / MAX_TEMPERATURE, 1.0 / MIN_TEMPERATURE);
-        let mut inverse = 1.0;
-        for _ in 0..MAX_ROUNDS {
-            let (slope, curvature) = slope_and_curvature(rows, classes, inverse)?;
-            // The loss is convex in the inverse temperature, so its slope says on which side the least one lies.
-            if slope > 0.0 {
-                high = inverse
-            } else {
-                low = inverse
-            }
-            let newton = inverse - slope / curvature;
-            // Far from the least loss a step of Newton's may leave the interval; half of it, by ratio, is always safe.
-            let next = if newton > low && newton < high { newton } else { (low * high).sqrt() };
-            let change = (next - inverse).abs();
-            inverse = next;
-            if change <= CLOSE * inverse {
-                break;
-            }
-        }
+        let mut all_right = true;
+        rows.each(&mut |row, logits| all_right &= best_class(logits) == classes[row])?;
+        let temperature = if all_right { 1.0 } else { 1.0 / least_loss(rows, classes)? };
         let (mut before, mut after) = (CalibrationBins::default(), CalibrationBins::default());
-        let temperature = 1.0 / inverse;
         rows.each(&mut |row, logits| {
             before.push(logits, 1.0, classes[row]);
             after.push(logits, temperature, classes[row]);
@@ -81,6 +66,36 @@ impl Calibration {
         let (error_before, error_after) = (before.error(), after.error());
         Ok(Self { temperature, rows: classes.len(), error_before, error_after })
     }
+}
+
+/// The inverse temperature with the least loss. The loss is convex in it, so its slope says on which side that lies: Newton's
+/// method, where it halves the interval, and halves by ratio otherwise.
+fn least_loss<R: EachRow + ?Sized>(rows: &R, classes: &[usize]) -> Result<f64, R::Error> {
+    let (mut low, mut high) = (1.0 / MAX_TEMPERATURE, 1.0 / MIN_TEMPERATURE);
+    for (limit, is_beyond) in [(low, f64::gt as fn(&f64, &f64) -> bool), (high, f64::lt)] {
+        if is_beyond(&slope_and_curvature(rows, classes, limit)?.0, &0.0) {
+            return Ok(limit);
+        }
+    }
+    let mut inverse = 1.0;
+    while high - low > CLOSE * low {
+        let (slope, curvature) = slope_and_curvature(rows, classes, inverse)?;
+        let before = high / low;
+        if slope > 0.0 {
+            high = inverse
+        } else {
+            low = inverse
+        }
+        let newton = inverse - slope / curvature;
+        let is_halved = high / low <= before.sqrt();
+        let next = if is_halved && newton > low && newton < high { newton } else { (low * high).sqrt() };
+        let is_close = (next - inverse).abs() <= CLOSE * inverse;
+        inverse = next;
+        if is_close {
+            break;
+        }
+    }
+    Ok(inverse)
 }
 
 /// Of the mean loss `ln Σ exp(β z) - β z_label` by the inverse temperature β: `E[z] - z_label` and `E[z²] - E[z]²`, each under the
@@ -138,7 +153,7 @@ struct Bin {
 impl CalibrationBins {
     /// Adds the answer to one row: the class of the largest logit, with its probability.
     pub fn push(&mut self, logits: &[f32], temperature: f64, class: usize) {
-        let answer = crate::predict::best_class(logits);
+        let answer = best_class(logits);
         let certainty = probabilities(logits, temperature)[answer];
         // Bins are open below and closed above, `((b - 1) / 15, b / 15]`.
         let bin = ((certainty * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
@@ -196,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Two rows of logits `±1`, three of four right: the probability of a right answer is 3/4 where `e^(2/T) = 3`.
+    /// Four rows of logits `±1`, three of four right: the probability of a right answer is 3/4 where `e^(2/T) = 3`.
     #[test]
     fn a_fit_by_algebra() {
         let logits = vec![vec![1.0, -1.0]; 4];
@@ -208,12 +223,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_always_right_or_always_wrong_stays_within_the_limits() {
-        let logits = vec![vec![30.0, -30.0], vec![0.5, 0.0], vec![4.0, 4.0]];
-        for (classes, limit) in [([0, 0, 0], MIN_TEMPERATURE), ([1, 1, 0], MAX_TEMPERATURE)] {
+    fn what_is_always_right_or_always_wrong_has_no_fit() {
+        let always = |margin: f32, label: usize| {
+            let logits = vec![vec![margin, 0.0]; 10];
+            Calibration::fit(&logits[..], &[label; 10]).unwrap().temperature
+        };
+        for margin in [0.5, 5.0, 10.0, 40.0, 1000.0] {
+            assert_eq!(always(margin, 0), 1.0, "nothing was wrong");
+            assert!((always(margin, 1) / MAX_TEMPERATURE - 1.0).abs() < 1e-12);
+        }
+    }
+
+    /// One wrong answer of a hundred, whatever the size of the logits: `e^(margin / T) = 99`.
+    #[test]
+    fn a_fit_is_found_from_far_away() {
+        for margin in [0.3, 2.0, 10.0, 40.0, 90.0] {
+            let logits = vec![vec![margin, 0.0]; 100];
+            let classes: Vec<usize> = (0..100).map(|row| usize::from(row == 0)).collect();
             let found = Calibration::fit(&logits[..], &classes).unwrap();
-            assert!((found.temperature / limit - 1.0).abs() < 1e-6, "{found:?}");
-            assert!(found.error_after.is_finite());
+            let expected = f64::from(margin) / 99.0_f64.ln();
+            assert!((found.temperature / expected - 1.0).abs() < 1e-6, "{margin}: {found:?}, {expected}");
+            assert!(found.error_after < 1e-8, "{found:?}");
         }
     }
 

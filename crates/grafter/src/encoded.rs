@@ -89,12 +89,13 @@ impl EncodedRows {
     /// What a row should be answered: its class, or its score on the scale of training.
     /// # Panics
     /// If there is no such row.
-    pub fn target(&self, row: usize) -> Target {
+    pub fn target(&self, row: usize) -> Target<'_> {
         match &self.targets {
             Targets::Classes(classes) => match self.weights.get(classes[row]) {
                 Some(weight) => Target::Weighted { class: classes[row], weight: *weight },
                 None => Target::Class(classes[row]),
             },
+            Targets::Sets(sets) => Target::Set(&sets[row]),
             Targets::Scores(scores) => {
                 Target::Score(self.scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
             }

@@ -8,10 +8,11 @@ use crate::adapter::{Adapter, ScoreScale, TaskRecord};
 use crate::calibration::CalibrationBins;
 use crate::data::{DataError, LabelledRows, Targets, blocks};
 use crate::metrics::{
-    ClassificationScores, MetricError, RegressionScores, Scores, majority_baseline, mean_baseline,
+    ClassificationScores, MetricError, MultiLabelScores, RegressionScores, Scores, frequent_baseline,
+    majority_baseline, mean_baseline,
 };
 use crate::model::Model;
-use crate::predict::{PredictError, best_class, row_logits};
+use crate::predict::{PredictError, best_class, probable_labels, row_logits};
 
 /// Why a file could not be evaluated.
 #[derive(Debug, Error)]
@@ -49,6 +50,8 @@ pub enum EvalError {
 pub enum Answers {
     /// The class of the largest logit.
     Classes(Vec<usize>),
+    /// The labels that are probable enough, in ascending order; how probable that is for each, or one half.
+    Sets(Vec<Vec<usize>>, Option<Vec<f64>>),
     /// Scores in their own unit, which the scale gives back.
     Scores(Vec<f32>, Option<ScoreScale>),
 }
@@ -58,7 +61,17 @@ impl Answers {
     pub fn to(targets: &Targets, scale: Option<ScoreScale>) -> Self {
         match targets {
             Targets::Classes(_) => Self::Classes(Vec::new()),
+            Targets::Sets(_) => Self::Sets(Vec::new(), None),
             Targets::Scores(_) => Self::Scores(Vec::new(), scale),
+        }
+    }
+
+    /// The same with other thresholds; they mean something for sets of labels alone.
+    #[must_use]
+    pub fn with_thresholds(self, thresholds: Option<Vec<f64>>) -> Self {
+        match self {
+            Self::Sets(sets, _) => Self::Sets(sets, thresholds),
+            others => others,
         }
     }
 
@@ -66,6 +79,7 @@ impl Answers {
     pub fn push(&mut self, logits: &[f32]) {
         match self {
             Self::Classes(classes) => classes.push(best_class(logits)),
+            Self::Sets(sets, thresholds) => sets.push(probable_labels(logits, thresholds.as_deref())),
             Self::Scores(scores, scale) => {
                 scores.push(scale.map_or(logits[0], |scale| scale.restore(logits[0])));
             }
@@ -80,6 +94,9 @@ impl Answers {
             (Targets::Classes(targets), Self::Classes(answers)) => {
                 ClassificationScores::compute(targets, answers, task.labels.len()).map(Scores::Classification)
             }
+            (Targets::Sets(targets), Self::Sets(answers, _)) => {
+                MultiLabelScores::compute(targets, answers, task.labels.len()).map(Scores::MultiLabel)
+            }
             (Targets::Scores(targets), Self::Scores(answers, _)) => {
                 RegressionScores::compute(targets, answers).map(Scores::Regression)
             }
@@ -92,7 +109,7 @@ impl Answers {
 /// # Errors
 /// If the rows are of another task, cannot be read or answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
-    let (mut answers, mut bins) = (Answers::to(data.targets(), adapter.manifest().task.scores), None);
+    let (mut answers, mut bins) = (answers_of(adapter, data.targets()), None);
     each_row(model, adapter, data, &mut |row, logits| {
         answers.push(logits);
         if let Targets::Classes(classes) = data.targets() {
@@ -111,9 +128,15 @@ pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Re
 /// # Errors
 /// If the rows are of another task, or cannot be read or answered.
 pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Answers, EvalError> {
-    let mut answers = Answers::to(data.targets(), adapter.manifest().task.scores);
+    let mut answers = answers_of(adapter, data.targets());
     each_row(model, adapter, data, &mut |_, logits| answers.push(logits))?;
     Ok(answers)
+}
+
+/// No answers yet, of the kind that some targets are.
+fn answers_of(adapter: &Adapter, targets: &Targets) -> Answers {
+    let manifest = adapter.manifest();
+    Answers::to(targets, manifest.task.scores).with_thresholds(manifest.thresholds.clone())
 }
 
 /// Gives the logits of each row, with its number, in the order of the rows.
@@ -142,13 +165,16 @@ fn each_row(
     Ok(())
 }
 
-/// Scores of always giving the most frequent training label, or the mean training score.
+/// Scores of always giving the most frequent training label, the labels that half of the training rows have, or the mean training score.
 /// # Errors
 /// If there are no targets.
 pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Scores, MetricError> {
     match (train, eval) {
         (Targets::Classes(train), Targets::Classes(eval)) => {
             majority_baseline(train, eval, task.labels.len()).map(Scores::Classification)
+        }
+        (Targets::Sets(train), Targets::Sets(eval)) => {
+            frequent_baseline(train, eval, task.labels.len()).map(Scores::MultiLabel)
         }
         (Targets::Scores(train), Targets::Scores(eval)) => mean_baseline(train, eval).map(Scores::Regression),
         _ => Err(MetricError::LengthMismatch { expected: eval.len(), found: 0 }),

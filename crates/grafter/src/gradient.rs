@@ -18,7 +18,7 @@ use crate::head::{self, HeadActivations, HeadInput};
 
 /// What a sequence should have been answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Target {
+pub enum Target<'a> {
     /// A class, by its place among the labels.
     Class(usize),
     /// A class that counts more or less than others.
@@ -28,20 +28,22 @@ pub enum Target {
         /// Above 0; the others count once.
         weight: f32,
     },
+    /// Any number of labels, by their places in ascending order.
+    Set(&'a [usize]),
     /// A score.
     Score(f32),
 }
 
-impl Target {
+impl Target<'_> {
     /// How much the row counts in the mean of a batch.
     pub fn weight(self) -> f64 {
         match self {
-            Self::Class(_) | Self::Score(_) => 1.0,
+            Self::Class(_) | Self::Set(_) | Self::Score(_) => 1.0,
             Self::Weighted { weight, .. } => f64::from(weight),
         }
     }
 
-    /// Loss of a row's logits (cross entropy in nats, or squared error), times the row's weight; writes its gradient.
+    /// Loss of a row's logits (cross entropy in nats, that of each label on average, or squared error), times the row's weight; writes its gradient.
     /// # Shapes
     /// logits, d_logits `[outputs]`
     pub fn loss(self, logits: &[f32], d_logits: &mut [f32]) -> f64 {
@@ -52,6 +54,7 @@ impl Target {
                 d_logits.iter_mut().for_each(|d| *d *= weight);
                 f64::from(weight) * loss
             }
+            Self::Set(has) => loss::binary_cross_entropy(logits, has, d_logits),
             Self::Score(score) => loss::squared_error(logits[0], score, &mut d_logits[0]),
         }
     }
@@ -106,7 +109,7 @@ impl GradientEngine {
         encoder: &Encoder,
         task: &TaskParameters,
         batch: &PackedBatch,
-        targets: &[Target],
+        targets: &[Target<'_>],
         dropout: &EncoderDropout,
     ) -> (f64, &[f32]) {
         assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
@@ -158,7 +161,7 @@ impl GradientEngine {
         &mut self,
         task: &TaskParameters,
         pooled: &[f32],
-        targets: &[Target],
+        targets: &[Target<'_>],
         dropout: &EncoderDropout,
     ) -> (f64, &[f32]) {
         assert_eq!(task.layout().lowest_trained(), Lowest::Head, "nothing below the head is trained");
@@ -208,7 +211,7 @@ impl Pass<'_> {
     fn run(
         &self,
         chunk: &Chunk<'_>,
-        targets: &[Target],
+        targets: &[Target<'_>],
         workspace: &mut Workspace,
         gradients: &mut ChunkGradients,
     ) -> f64 {
@@ -237,7 +240,7 @@ impl Pass<'_> {
 }
 
 /// Sum of the losses; leaves their gradients, times `scale`, in `d_logits`.
-fn losses(outputs: usize, targets: &[Target], scale: f32, head: &mut HeadActivations) -> f64 {
+fn losses(outputs: usize, targets: &[Target<'_>], scale: f32, head: &mut HeadActivations) -> f64 {
     let mut d_logits = std::mem::take(&mut head.d_logits);
     d_logits.resize(targets.len() * outputs, 0.0);
     let rows = head.logits().chunks_exact(outputs).zip(d_logits.chunks_exact_mut(outputs));

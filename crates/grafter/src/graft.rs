@@ -13,17 +13,17 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
     Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
-use crate::calibration::{Calibration, EachRow};
 use crate::data::{DataError, LabelledRows, Targets, TaskKind, blocks};
 use crate::encoded::EncodedRows;
-use crate::encoder::{Encoder, EncoderConfig};
+use crate::encoder::EncoderConfig;
 use crate::eval::{Answers, baseline};
+use crate::fitted::Fitted;
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::{batch_logits, encode_each};
+use crate::predict::encode_each;
 use crate::review::Review;
-use crate::store::{Budget, Store, StoreError};
+use crate::store::{Budget, StoreError};
 use crate::text::escape;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
@@ -52,6 +52,9 @@ pub struct GraftOptions {
     /// Whether the probabilities of a classification are calibrated on the dev rows, see [`crate::calibration`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub calibrate: bool,
+    /// Whether the thresholds of several labels are fitted on the dev rows, see [`crate::thresholds`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fit_thresholds: bool,
     /// What chooses the best evaluation; the task's default if absent.
     pub metric: Option<Metric>,
     /// Settings of the training loop.
@@ -70,6 +73,7 @@ impl Default for GraftOptions {
             head: HeadForm::Linear,
             max_length: 128,
             calibrate: false,
+            fit_thresholds: false,
             metric: None,
             train: TrainOptions {
                 epochs: None,
@@ -195,9 +199,10 @@ pub fn graft_after(
     check_length(options.max_length, model.tokenizer(), &model.encoder().config, pair)?;
     let scale = match train_data.targets() {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
-        Targets::Classes(_) => None,
+        Targets::Classes(_) | Targets::Sets(_) => None,
     };
     let task = TaskRecord::new(train_data.task(), scale);
+    options.check_task(task.kind, &task.labels)?;
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
@@ -205,8 +210,8 @@ pub fn graft_after(
     let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
     let mut follow = |done| observer.encoding(done, train_count + dev_count);
     let mut train_rows = encoding.rows(train_data, &mut follow)?;
-    if let Some(weights) = options.class_weights(&task, train_data.targets())? {
-        train_rows.weigh(weights);
+    if let (Some(weights), Targets::Classes(classes)) = (&options.train.class_weights, train_data.targets()) {
+        train_rows.weigh(weights.resolve(&task.labels, classes));
     }
     let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
     let config = options.config(task.outputs());
@@ -218,14 +223,17 @@ pub fn graft_after(
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
-    let review = Review::of(best.seen.clone(), dev_rows.targets(), &task)?;
-    let calibration = match dev_rows.targets() {
-        Targets::Classes(classes) if options.calibrate => {
-            let logits = DevLogits::compute(model.encoder(), &parameters, &dev_rows, &options.train.budget)?;
-            Some(Calibration::fit(&logits, classes)?)
-        }
-        _ => None,
-    };
+    let mut fitted = Some(Fitted::default());
+    if options.calibrate || options.fit_thresholds {
+        let follow = |done| observer.evaluating(done, dev_rows.len());
+        let of = (model.encoder(), &parameters);
+        fitted = Fitted::fit(of, &dev_rows, &options.train.budget, follow)?;
+    }
+    // Without what was to be fitted an adapter is not what was asked for.
+    let ending = if fitted.is_some() { ending } else { Ending::Interrupted };
+    let fitted = fitted.unwrap_or_default();
+    let seen = fitted.seen.clone().unwrap_or_else(|| best.seen.clone());
+    let review = Review::of(seen, dev_rows.targets(), &task)?;
     let training = TrainingRecord {
         options: options.recorded(train_rows.len()),
         train_rows: train_rows.len(),
@@ -238,7 +246,7 @@ pub fn graft_after(
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
-        adapter: seal(model, (task, options.max_length), (training.clone(), calibration), parameters),
+        adapter: seal(model, (task, options.max_length), (training.clone(), fitted), parameters),
         training,
         ending,
         steps: state.step,
@@ -251,7 +259,7 @@ pub fn graft_after(
 fn seal(
     model: &Model,
     (task, max_length): (TaskRecord, usize),
-    (training, calibration): (TrainingRecord, Option<Calibration>),
+    (training, fitted): (TrainingRecord, Fitted),
     parameters: TaskParameters,
 ) -> Adapter {
     let manifest = Manifest {
@@ -264,52 +272,11 @@ fn seal(
         trained_parameters: parameters.values().len(),
         training: Some(training),
         imported: None,
-        calibration,
+        calibration: fitted.calibration,
+        thresholds: fitted.thresholds,
         weights_sha256: weights_digest(&parameters),
     };
     Adapter { manifest, parameters }
-}
-
-/// The logits of the dev rows, of which those that memory has no room for lie in a temporary file.
-struct DevLogits {
-    outputs: usize,
-    rows: usize,
-    store: Store,
-}
-
-impl DevLogits {
-    fn compute(
-        encoder: &Encoder,
-        task: &TaskParameters,
-        dev: &EncodedRows,
-        budget: &Budget,
-    ) -> Result<Self, StoreError> {
-        let mut store = Store::new(budget);
-        for rows in dev.groups() {
-            let tasks = vec![task; rows.len()];
-            let logits = batch_logits(encoder, &dev.batch(rows)?, &tasks);
-            store.append(logits.iter().flatten().map(|logit| logit.to_bits()))?;
-        }
-        Ok(Self { outputs: task.layout().config().outputs, rows: dev.len(), store })
-    }
-}
-
-/// How many numbers are read at a time.
-const READ_NUMBERS: usize = 1 << 16;
-
-impl EachRow for DevLogits {
-    type Error = StoreError;
-
-    fn each(&self, visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), StoreError> {
-        let at_once = (READ_NUMBERS / self.outputs).max(1);
-        for first in (0..self.rows).step_by(at_once) {
-            let rows = first..(first + at_once).min(self.rows);
-            let words = self.store.read(rows.start * self.outputs..rows.end * self.outputs)?;
-            let logits: Vec<f32> = words.map(f32::from_bits).collect();
-            rows.zip(logits.chunks_exact(self.outputs)).for_each(|(row, logits)| visit(row, logits));
-        }
-        Ok(())
-    }
 }
 
 /// How rows become tokens.
@@ -394,18 +361,35 @@ impl GraftOptions {
         }
     }
 
-    /// The weight of each class, if they were given.
-    fn class_weights(&self, task: &TaskRecord, targets: &Targets) -> Result<Option<Vec<f32>>, GraftError> {
-        let Some(weights) = &self.train.class_weights else { return Ok(None) };
-        let wrong = |found: String, expected: String| {
-            Err(GraftError::Option { option: "--class-weights", found, expected })
+    /// Checks what depends on the task: its kind, and the names of its labels.
+    /// # Errors
+    /// The first option that does not fit.
+    pub fn check_task(&self, kind: TaskKind, labels: &[String]) -> Result<(), GraftError> {
+        let options = [
+            ("--calibrate", self.calibrate, TaskKind::Classification),
+            ("--fit-thresholds", self.fit_thresholds, TaskKind::MultiLabel),
+        ];
+        let wrong = |option: &'static str, of: TaskKind| GraftError::Option {
+            option,
+            found: format!("given for {kind}"),
+            expected: format!("a task of the kind {of}"),
         };
-        match targets {
-            Targets::Classes(classes) => match weights.resolve(&task.labels, classes) {
-                Ok(weights) => Ok(Some(weights)),
-                Err(label) => wrong(escape(&label, 60), "`auto` or a label of the training rows".to_owned()),
+        if let Some((option, _, of)) = options.into_iter().find(|(_, given, of)| *given && *of != kind) {
+            return Err(wrong(option, of));
+        }
+        match &self.train.class_weights {
+            Some(_) if kind != TaskKind::Classification => {
+                Err(wrong("--class-weights", TaskKind::Classification))
+            }
+            Some(weights) => match weights.unknown(labels) {
+                Some(label) => Err(GraftError::Option {
+                    option: "--class-weights",
+                    found: escape(label, 60),
+                    expected: "`auto` or a label of the training rows".to_owned(),
+                }),
+                None => Ok(()),
             },
-            Targets::Scores(_) => wrong("given".to_owned(), "none for a regression".to_owned()),
+            None => Ok(()),
         }
     }
 
@@ -425,9 +409,9 @@ impl GraftOptions {
         };
         // It is not recorded, and changes no result.
         let budget = recorded.budget.clone();
-        let calibrated = self.calibrate && manifest.task.kind == TaskKind::Classification;
         manifest.adapter == self.config(manifest.task.outputs())
-            && manifest.calibration.is_some() == calibrated
+            && manifest.calibration.is_some() == self.calibrate
+            && manifest.thresholds.is_some() == self.fit_thresholds
             && manifest.max_length == self.max_length
             && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }

@@ -65,6 +65,7 @@ pub mod encoded;
 pub mod encoder;
 mod error;
 pub mod eval;
+mod fitted;
 pub mod forgetting;
 pub mod gradient;
 pub mod graft;
@@ -82,6 +83,7 @@ pub mod review;
 pub mod store;
 pub mod tensors;
 pub mod text;
+pub mod thresholds;
 pub mod tokenizer;
 pub mod train;
 

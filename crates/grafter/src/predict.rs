@@ -9,13 +9,14 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
+use grafter_nn::loss::sigmoid;
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::adapter::{Adapter, AdapterError, TaskParameters};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
-use crate::data::Row;
+use crate::data::{Row, TaskKind};
 use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout, ForwardPass};
 use crate::head::{self, HeadActivations, HeadInput};
@@ -288,6 +289,13 @@ pub enum Prediction {
         /// Probability of every class, in the order of the task's labels.
         probabilities: serde_json::Map<String, serde_json::Value>,
     },
+    /// Any number of the task's labels.
+    Labels {
+        /// Their names, in the order of the task's labels.
+        labels: Vec<String>,
+        /// Probability of every label, in the order of the task's labels.
+        probabilities: serde_json::Map<String, serde_json::Value>,
+    },
     /// A number, in the unit of the training scores.
     Score {
         /// The number.
@@ -303,14 +311,25 @@ impl Prediction {
             return Self::Score { score: scale.restore(logits[0]) };
         }
         let probabilities = adapter.probabilities(logits);
-        let best = best_class(logits);
         let named = task.labels.iter().cloned().zip(probabilities.iter().map(|value| (*value).into()));
+        if task.kind == TaskKind::MultiLabel {
+            let labels = probable_labels(logits, adapter.manifest().thresholds.as_deref());
+            let labels = labels.into_iter().map(|label| task.labels[label].clone()).collect();
+            return Self::Labels { labels, probabilities: named.collect() };
+        }
+        let best = best_class(logits);
         Self::Class {
             label: task.labels[best].clone(),
             score: probabilities[best],
             probabilities: named.collect(),
         }
     }
+}
+
+/// The labels whose probability reaches their threshold, one half without thresholds, in ascending order.
+pub fn probable_labels(logits: &[f32], thresholds: Option<&[f64]>) -> Vec<usize> {
+    let least = |label: usize| thresholds.and_then(|all| all.get(label)).copied().unwrap_or(0.5);
+    (0..logits.len()).filter(|label| sigmoid(logits[*label]) >= least(*label)).collect()
 }
 
 /// The class of the largest logit; the first of equals.

@@ -10,6 +10,7 @@ use grafter_nn::loss::softmax;
 use crate::adapter::{ScoreScale, TaskRecord};
 use crate::data::Targets;
 use crate::eval::Answers;
+use crate::gradient::Target;
 use crate::metrics::{MetricError, Scores};
 use crate::predict::best_class;
 
@@ -28,7 +29,8 @@ pub struct Review {
     /// The classes that are most often taken for others, the most frequent first; empty for regression.
     pub confused: Vec<Confused>,
     /// The worst rows, the worst first: of classification those answered wrongly whose label had the lowest
-    /// probability, of regression those with the largest errors.
+    /// probability, of several labels those with the largest loss that were not wholly right, of regression those with the
+    /// largest errors.
     pub worst: Vec<WorstRow>,
     /// For regression: targets and answers of at most 500 rows, evenly from the first to the last.
     pub sample: Vec<(f32, f32)>,
@@ -48,18 +50,18 @@ pub struct Confused {
 }
 
 /// A row that was answered badly.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WorstRow {
     /// Its place among the rows, counted from 0.
     pub row: usize,
-    /// Cross entropy in nats, or the distance of answer and target in the unit of the targets.
+    /// Cross entropy in nats, of several labels that of each on average, or the distance of answer and target in the unit of the targets.
     pub loss: f64,
     /// What was answered.
     pub answer: WorstAnswer,
 }
 
 /// An answer beside what it should have been.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum WorstAnswer {
     /// Of a classification.
     Class {
@@ -71,6 +73,13 @@ pub enum WorstAnswer {
         probability: f64,
         /// Probability of the label.
         label_probability: f64,
+    },
+    /// Of several labels, in ascending order.
+    Set {
+        /// The row's.
+        labels: Vec<usize>,
+        /// Those that were answered.
+        answer: Vec<usize>,
     },
     /// Of a regression.
     Score {
@@ -106,6 +115,13 @@ impl<'a> Reviewer<'a> {
         Self { targets, scale, seen, row: 0 }
     }
 
+    /// The same with thresholds for several labels.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: Vec<f64>) -> Self {
+        self.seen.answers = self.seen.answers.with_thresholds(Some(thresholds));
+        self
+    }
+
     /// Sees the logits of the next row.
     pub fn push(&mut self, logits: &[f32]) {
         self.seen.answers.push(logits);
@@ -113,6 +129,7 @@ impl<'a> Reviewer<'a> {
         self.row += 1;
         let bad = match self.targets {
             Targets::Classes(classes) => classes.get(row).and_then(|label| wrong_class(logits, *label)),
+            Targets::Sets(sets) => sets.get(row).and_then(|labels| self.wrong_set(logits, labels)),
             Targets::Scores(scores) => scores.get(row).map(|target| {
                 let answer = self.scale.map_or(logits[0], |scale| scale.restore(logits[0]));
                 let loss = (f64::from(answer) - f64::from(*target)).abs();
@@ -127,6 +144,14 @@ impl<'a> Reviewer<'a> {
             worst.insert(place, WorstRow { row, loss, answer });
             worst.truncate(WORST_ROWS);
         }
+    }
+
+    /// The binary cross entropy and the answer of a row whose labels were not all answered rightly.
+    fn wrong_set(&self, logits: &[f32], labels: &[usize]) -> Option<(f64, WorstAnswer)> {
+        let Answers::Sets(answers, _) = &self.seen.answers else { return None };
+        let answer = answers.last().filter(|answer| *answer != labels)?.clone();
+        let loss = Target::Set(labels).loss(logits, &mut vec![0.0; logits.len()]);
+        Some((loss, WorstAnswer::Set { labels: labels.to_vec(), answer }))
     }
 
     /// What was kept.

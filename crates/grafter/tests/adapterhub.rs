@@ -171,7 +171,9 @@ fn descriptions_become_ours() {
             let labels = &told["head"]["labels"];
             match manifest.task.kind {
                 TaskKind::Regression => assert_eq!(labels.as_array().unwrap().len(), 1, "{case}"),
-                TaskKind::Classification => assert_eq!(json!(manifest.task.labels), *labels, "{case}"),
+                TaskKind::Classification | TaskKind::MultiLabel => {
+                    assert_eq!(json!(manifest.task.labels), *labels, "{case}");
+                }
             }
             let use_pooler = told["head"]["use_pooler"] == json!(true);
             assert_eq!(config.pooling == Pooling::Cls, use_pooler, "{case}");
@@ -294,9 +296,7 @@ fn a_file_with_tensors_of_the_base_is_refused() {
     });
     assert_eq!(
         message,
-        format!(
-            "`DIR/adapter.safetensors` has a tensor `{norm}` that does not belong to `the adapter `task``"
-        )
+        format!("`DIR/adapter.safetensors` has a tensor `{norm}` that does not belong to the adapter `task`")
     );
     let message = refusal("bert_houlsby", |folder| {
         change(&folder.join("model_head.safetensors"), |tensors| {
@@ -401,6 +401,7 @@ fn trained(model: &Model, kind: TaskKind, options: &GraftOptions) -> Adapter {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.tsv");
     let rows = match kind {
+        TaskKind::MultiLabel => "text\tlabel\ngood\tyes,new\nbad\tno\ngood good\tyes\nbad bad\t\n",
         TaskKind::Classification => "text\tlabel\ngood\tyes\nbad\tno\ngood good\tyes\nbad bad\tno\n",
         TaskKind::Regression => "text\tlabel\ngood\t4.5\nbad\t1.25\ngood good\t5\nbad bad\t0.5\n",
     };
@@ -466,6 +467,42 @@ fn a_regression_gives_its_scores_without_a_scale() {
     assert_close("scores", &there, &[here[0] * scale.std + scale.mean]);
 }
 
+/// The head gives the logits that a temperature gives here.
+#[test]
+fn a_temperature_is_worked_into_the_head() {
+    let (model, folder) = copy("bert_houlsby");
+    let mut options = GraftOptions { calibrate: true, ..options() };
+    // So few steps that not every answer is right.
+    options.train.max_steps = Some(1);
+    let adapter = trained(&model, TaskKind::Classification, &options);
+    assert!((adapter.temperature() - 1.0).abs() > 0.1, "{}", adapter.temperature());
+    let out = folder.path().join("out");
+    let exported = export(&adapter, &model, "task").unwrap();
+    assert_eq!(exported.losses(), []);
+    exported.write(&out).unwrap();
+    let again = import(&out, &model, &SINGLE).unwrap();
+    assert_eq!(again.temperature(), 1.0);
+    let texts = [TokenIds { ids: vec![1, 2], type_ids: vec![0, 0], truncated: false }];
+    let (here, there) = (answers(&model, &adapter, &texts), answers(&model, &again, &texts));
+    for (here, there) in adapter.probabilities(&here).iter().zip(again.probabilities(&there)) {
+        assert!((here - there).abs() < 1e-6, "{here}, {there}");
+    }
+}
+
+#[test]
+fn several_labels_come_back() {
+    let (model, folder) = copy("bert_houlsby");
+    let adapter = trained(&model, TaskKind::MultiLabel, &options());
+    let out = folder.path().join("out");
+    export(&adapter, &model, "task").unwrap().write(&out).unwrap();
+    let again = import(&out, &model, &SINGLE).unwrap();
+    assert_eq!(again.manifest().task, adapter.manifest().task);
+    assert_eq!(bits(again.parameters().values()), bits(adapter.parameters().values()));
+    let fitted = GraftOptions { fit_thresholds: true, ..options() };
+    let adapter = trained(&model, TaskKind::MultiLabel, &fitted);
+    assert_eq!(export(&adapter, &model, "task").unwrap().losses(), [Loss::Thresholds]);
+}
+
 #[test]
 fn what_the_files_cannot_hold_is_named() {
     let (model, _folder) = copy("bert_houlsby");
@@ -489,7 +526,7 @@ fn what_the_files_cannot_hold_is_named() {
     let refused = export(&adapter, &model, "task").unwrap_err();
     assert!(matches!(refused, AdapterHubError::Method { .. }), "{refused}");
     let adapter = trained(&model, TaskKind::Classification, &options());
-    for name in ["", "a.b", "a b", "é", "../a"] {
+    for name in ["", "a.b", "a b", "é", "../a", "train"] {
         let refused = export(&adapter, &model, name).unwrap_err();
         assert!(matches!(refused, AdapterHubError::Name { .. }), "{refused}");
     }

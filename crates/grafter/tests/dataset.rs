@@ -53,9 +53,78 @@ const SCORES: TaskKind = TaskKind::Regression;
 
 fn label_names(dataset: &Dataset) -> Vec<String> {
     match &dataset.task.scheme {
+        LabelScheme::Sets(_) => panic!("expected classes, got sets of labels"),
         LabelScheme::Classes(set) => set.names().to_vec(),
         LabelScheme::Scores => Vec::new(),
     }
+}
+
+/// The same rows with several labels in every format, their order and repetitions of no matter.
+#[test]
+fn several_labels_in_every_format() {
+    let rows = [
+        ("csv", "text,label\na,\"new, good\"\nb,good\nc,\nd,\"good,new,good\"\n"),
+        ("tsv", "text\tlabel\na\tnew, good\nb\tgood\nc\t\nd\tgood,new,good\n"),
+        (
+            "jsonl",
+            "{\"text\":\"a\",\"label\":[\"new\",\"good\"]}\n{\"text\":\"b\",\"label\":\"good\"}\n\
+             {\"text\":\"c\",\"label\":[]}\n{\"text\":\"d\",\"label\":\"good,new\"}\n",
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (extension, content) in rows {
+        let path = folder.path().join(format!("rows.{extension}"));
+        std::fs::write(&path, content).unwrap();
+        let data = Dataset::read_train(&Source::new(&path), TaskKind::MultiLabel).unwrap();
+        let LabelScheme::Sets(labels) = &data.task.scheme else { panic!("{extension}: {:?}", data.task) };
+        assert_eq!(labels.names(), ["good", "new"], "{extension}");
+        let expected = Targets::Sets(vec![vec![0, 1], vec![0], vec![], vec![0, 1]]);
+        assert_eq!(data.targets, expected, "{extension}");
+        let again = Dataset::read_eval(&Source::new(&path), &data.task).unwrap();
+        assert_eq!(again.targets, expected, "{extension}");
+        let file = LabelledFile::read_eval(&Source::new(&path), &data.task).unwrap();
+        assert_eq!(file.read().unwrap().count(), 4, "{extension}");
+    }
+    let path = folder.path().join("rows.csv");
+    std::fs::write(&path, "text,label\na,new|good\nb,good\n").unwrap();
+    let mut source = Source::new(&path);
+    source.columns.label_separator = Some('|');
+    let data = Dataset::read_train(&source, TaskKind::MultiLabel).unwrap();
+    assert_eq!(data.targets, Targets::Sets(vec![vec![0, 1], vec![0]]));
+    let comma = Dataset::read_train(&Source::new(&path), TaskKind::MultiLabel).unwrap();
+    assert_eq!(comma.task.scheme.labels().unwrap().names(), ["good", "new|good"]);
+
+    let refused = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let error = Dataset::read_train(&Source::new(&path), TaskKind::MultiLabel).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    for (name, content, expected) in [
+        ("one.csv", "text,label\na,good\nb,\n", "DIR/one.csv"),
+        ("none.csv", "text,label\na,\nb,\n", "two"),
+        ("column.csv", "text,other\na,b\n", "label"),
+        (
+            "null.jsonl",
+            "{\"text\":\"a\",\"label\":null}\n",
+            "DIR/null.jsonl:1: `label` must be a string, number or Boolean, or a list of them, found null",
+        ),
+        ("object.jsonl", "{\"text\":\"a\",\"label\":[{}]}\n", "found an array of other things"),
+        ("absent.jsonl", "{\"text\":\"a\"}\n", "DIR/absent.jsonl:1"),
+        ("joint.jsonl", "{\"text\":\"a\",\"label\":[\"a\\u001fb\"]}\n", "U+001F"),
+    ] {
+        let message = refused(name, content);
+        assert!(message.contains(expected), "{name}: {message}");
+    }
+    // A list is a label of nothing else.
+    let path = folder.path().join("list.jsonl");
+    std::fs::write(&path, "{\"text\":\"a\",\"label\":[\"x\"]}\n").unwrap();
+    let error = Dataset::read_train(&Source::new(&path), TaskKind::Classification).unwrap_err();
+    assert!(error.to_string().contains("must be a string, number or Boolean, found an array"), "{error}");
+    // Labels that training did not see are an error with its place.
+    std::fs::write(&path, "{\"text\":\"a\",\"label\":[\"good\",\"old\"]}\n").unwrap();
+    let error = Dataset::read_eval(&Source::new(&path), &data.task).unwrap_err();
+    assert!(error.to_string().contains(":1: ") && error.to_string().contains("old"), "{error}");
 }
 
 #[test]
@@ -212,7 +281,8 @@ fn the_format_comes_from_the_name_or_the_caller() {
     assert!(hint.unwrap().contains("--format"));
     source = files.write("train.data", "review\tstars\na\t1\nb\t2\n");
     source.format = Some(Format::Tsv);
-    source.columns = Columns { text: Some("review".into()), text_b: None, label: Some("stars".into()) };
+    source.columns =
+        Columns { text: Some("review".into()), label: Some("stars".into()), ..Columns::default() };
     assert_eq!(Dataset::read_train(&source, CLASSES).unwrap().rows.len(), 2);
     let lines = files.write("train.txt", "a\nb\n");
     let hint = files.assert_train_error(&lines, CLASSES, "train.txt: the format `lines` has no labels");

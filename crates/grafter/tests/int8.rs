@@ -34,7 +34,7 @@ fn task(encoder: &Encoder) -> TaskParameters {
 }
 
 /// Rows of 3 to 14 tokens, and as many targets.
-fn rows(encoder: &Encoder) -> (Vec<TokenIds>, Vec<Target>) {
+fn rows(encoder: &Encoder) -> (Vec<TokenIds>, Vec<Target<'static>>) {
     let mut random = Random::new(2);
     let mut below = |limit: usize| (random.bits() % limit as u64) as usize;
     let row = |_| {

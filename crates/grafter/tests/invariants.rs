@@ -539,7 +539,7 @@ fn an_adapter_without_its_lower_layers_is_one_that_adapts_the_upper_ones() {
     });
     let all = all.unwrap();
     assert_eq!(told, [(1, 4), (2, 4), (3, 4)]);
-    assert_eq!(all.layers, (0, 1));
+    assert_eq!(all.layers, [0, 1]);
     let spans: Vec<(usize, usize)> = all.without.iter().map(|span| (span.first, span.last)).collect();
     assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
     let dev = &grafted.training.dev_scores;

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use grafter::metrics::{
-    ClassificationScores, RegressionScores, accuracy, confusion_matrix, f1_binary, f1_macro, matthews,
-    mean_squared_error, pearson, spearman,
+    ClassificationScores, MultiLabelScores, RegressionScores, accuracy, confusion_matrix, f1_binary,
+    f1_macro, matthews, mean_squared_error, pearson, spearman,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -16,6 +16,23 @@ const TOLERANCE: f64 = 1e-12;
 struct Fixture {
     classification: Vec<ClassificationCase>,
     regression: Vec<RegressionCase>,
+    multi_label: Vec<MultiLabelCase>,
+}
+
+#[derive(Deserialize)]
+struct MultiLabelCase {
+    name: String,
+    labels: usize,
+    targets: Vec<Vec<usize>>,
+    predictions: Vec<Vec<usize>>,
+    micro_f1: f64,
+    macro_f1: f64,
+    accuracy: f64,
+    hamming_loss: f64,
+    precision: Vec<f64>,
+    recall: Vec<f64>,
+    f1: Vec<f64>,
+    support: Vec<u64>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +70,28 @@ fn fixture() -> Fixture {
 fn assert_close(what: &str, found: f64, expected: f64) {
     let bound = TOLERANCE * expected.abs().max(1.0);
     assert!((found - expected).abs() <= bound, "{what}: expected {expected}, found {found}");
+}
+
+#[test]
+fn several_labels_are_scored_as_by_scikit_learn() {
+    for case in fixture().multi_label {
+        let scores = MultiLabelScores::compute(&case.targets, &case.predictions, case.labels).unwrap();
+        assert_close(&format!("{}: micro f1", case.name), scores.micro_f1, case.micro_f1);
+        assert_close(&format!("{}: macro f1", case.name), scores.macro_f1, case.macro_f1);
+        assert_close(&format!("{}: accuracy", case.name), scores.accuracy, case.accuracy);
+        assert_close(&format!("{}: hamming loss", case.name), scores.hamming_loss, case.hamming_loss);
+        assert_eq!(scores.per_class.len(), case.labels);
+        for (label, of) in scores.per_class.iter().enumerate() {
+            assert_close(
+                &format!("{}: precision of {label}", case.name),
+                of.precision,
+                case.precision[label],
+            );
+            assert_close(&format!("{}: recall of {label}", case.name), of.recall, case.recall[label]);
+            assert_close(&format!("{}: f1 of {label}", case.name), of.f1, case.f1[label]);
+            assert_eq!(of.support, case.support[label], "{}", case.name);
+        }
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ struct Fixture {
     encoder: Encoder,
     task: TaskParameters,
     batch: PackedBatch,
-    targets: Vec<Target>,
+    targets: Vec<Target<'static>>,
     expected: Vec<u8>,
 }
 

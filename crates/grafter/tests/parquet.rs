@@ -30,7 +30,12 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn columns(text: &str, text_b: Option<&str>, label: &str) -> Columns {
-    Columns { text: Some(text.into()), text_b: text_b.map(str::to_owned), label: Some(label.into()) }
+    Columns {
+        text: Some(text.into()),
+        text_b: text_b.map(str::to_owned),
+        label: Some(label.into()),
+        label_separator: None,
+    }
 }
 
 fn read(path: &Path, options: &ReadOptions) -> Result<Vec<Result<Row, RowError>>, DataError> {

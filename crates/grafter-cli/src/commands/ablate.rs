@@ -74,17 +74,16 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
 /// The scores as a triangle, the first removed layer down and the last one across.
 fn text(ablation: &Ablation, metric: &str) -> String {
     let shown = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.4}"));
-    let (lowest, highest) = ablation.layers;
     let mut text =
         format!("{metric} with all adapters: {}\n\nwithout those of the layers", shown(ablation.whole));
     let _ = write!(text, " (first down, last across):\n\n   ");
-    for last in lowest..=highest {
+    for last in &ablation.layers {
         let _ = write!(text, "{last:>8}");
     }
-    for first in lowest..=highest {
+    for first in &ablation.layers {
         let _ = write!(text, "\n{first:>3}");
-        for last in lowest..=highest {
-            let span = ablation.span(first, last);
+        for last in &ablation.layers {
+            let span = ablation.span(*first, *last);
             let _ = write!(text, "{:>8}", span.map_or(String::new(), |span| shown(span.score)));
         }
     }

@@ -49,7 +49,7 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
     let adapter = Adapter::load(&arguments.adapter, &model)?;
     let (trained, here) = (manifest.base.precision, bank.base().precision);
-    if trained != here {
+    if trained != here && manifest.training.is_some() {
         tell(format_args!(
             "warning: the adapter was trained on a base in {trained}, and the bank's is in {here}"
         ));

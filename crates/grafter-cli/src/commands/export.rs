@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use grafter::adapter::read_manifest;
 use grafter::adapterhub::export;
+use grafter::encoder::BasePrecision;
 use grafter::text::escape;
 use serde::Serialize;
 
@@ -39,6 +40,12 @@ pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
         });
     }
     exported.write(&arguments.out)?;
+    if manifest.base.precision != BasePrecision::F32 {
+        tell(format_args!(
+            "warning: the adapter was trained on a base in {}, which is in f32 there: the answers differ slightly",
+            manifest.base.precision
+        ));
+    }
     for loss in &lost {
         tell(format_args!("warning: left out: {loss}"));
     }
@@ -46,12 +53,14 @@ pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
     if arguments.json {
         print_json(&Report { folder: &arguments.out, name: &name, files, lost })?;
     } else {
-        let folder = escape(&arguments.out.display().to_string(), usize::MAX);
+        let folder = arguments.out.display().to_string();
+        // A text of JSON is one of Python, too, with nothing in it that steers a terminal.
+        let quoted = serde_json::Value::from(folder.as_str());
         let mut text = field("exported", format!("`{name}`, {}", files.join(", ")));
-        text += &field("folder", &folder);
+        text += &field("folder", escape(&folder, usize::MAX));
         text += &field(
             "in Python",
-            format!("model.load_adapter({folder:?}, use_safetensors=True, set_active=True)"),
+            format!("model.load_adapter({quoted}, use_safetensors=True, set_active=True)"),
         );
         print(&text)?;
     }

@@ -25,7 +25,7 @@ use grafter::bank::Bank;
 use grafter::calibration::Calibration;
 use grafter::encoder::BasePrecision;
 use grafter::hub;
-use grafter::metrics::{Metric, Scores};
+use grafter::metrics::{ClassScores, Metric, Scores};
 use grafter::model::Model;
 use serde::Serialize;
 
@@ -44,7 +44,8 @@ pub fn open_adapter(
     let precision = base.unwrap_or(trained);
     let model = open_model(model, precision)?;
     let adapter = Adapter::load(folder, &model)?;
-    if precision != trained {
+    // Of one that another program trained nobody knows the precision.
+    if precision != trained && manifest.training.is_some() {
         tell(format_args!(
             "warning: adapter `{}` was trained on a base in {trained} and answers on one in {precision}",
             printable(&folder.display().to_string())
@@ -237,6 +238,13 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
                 let _ = writeln!(text, "{name:18} {value}");
             }
         }
+        Scores::MultiLabel(scores) => {
+            let _ = writeln!(text, "micro-f1  {:.4}", scores.micro_f1);
+            let _ = writeln!(text, "macro-f1  {:.4}", scores.macro_f1);
+            let _ = writeln!(text, "accuracy  {:.4}  (all labels of a row right)", scores.accuracy);
+            let _ = writeln!(text, "hamming   {:.4}  (share of wrong decisions)\n", scores.hamming_loss);
+            class_table(&mut text, &labels, &scores.per_class);
+        }
         Scores::Classification(scores) => {
             let _ = writeln!(text, "accuracy  {:.4}", scores.accuracy);
             if labels.len() == 2 {
@@ -248,21 +256,28 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
                 let _ = writeln!(text, "ece       {error:.4}  (expected calibration error)");
             }
             text.push('\n');
-            let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
-            let _ = writeln!(text, "{:width$}  precision  recall      f1    rows", "label");
-            for (label, class) in labels.iter().zip(&scores.per_class) {
-                let _ = writeln!(
-                    text,
-                    "{label:width$}     {:.4}  {:.4}  {:.4}  {:6}",
-                    class.precision, class.recall, class.f1, class.support
-                );
-            }
+            let width = class_table(&mut text, &labels, &scores.per_class);
             if labels.len() <= 12 {
                 text.push_str(&confusion_table(&scores.confusion, &labels, width));
             }
         }
     }
     text
+}
+
+/// Writes a line for each label; gives the width of the labels.
+fn class_table(text: &mut String, labels: &[String], classes: &[ClassScores]) -> usize {
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{:width$}  precision  recall      f1    rows", "label");
+    for (label, class) in labels.iter().zip(classes) {
+        let _ = writeln!(
+            text,
+            "{label:width$}     {:.4}  {:.4}  {:.4}  {:6}",
+            class.precision, class.recall, class.f1, class.support
+        );
+    }
+    width
 }
 
 fn confusion_table(confusion: &[Vec<u64>], labels: &[String], width: usize) -> String {

@@ -168,7 +168,8 @@ fn names() -> String {
 fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     let [text, text_b] = task.texts;
-    let columns = Columns { text: column(text), text_b: column(text_b), label: column("label") };
+    let columns =
+        Columns { text: column(text), text_b: column(text_b), label: column("label"), ..Columns::default() };
     let source = |split: &str| Source {
         path: folder.join(format!("{split}-00000-of-00001.parquet")),
         format: None,
@@ -191,7 +192,8 @@ fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
 fn as_published(task: &Task, folder: &Path, out: &Path) -> Result<TaskSource, Failure> {
     let (_, dev, [text, text_b, label]) = task.original;
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-    let columns = Columns { text: column(text), text_b: column(text_b), label: column(label) };
+    let columns =
+        Columns { text: column(text), text_b: column(text_b), label: column(label), ..Columns::default() };
     let source = |path: PathBuf| Source {
         path,
         format: Some(Format::Tsv),

@@ -285,6 +285,18 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
                 ),
             ]),
         ),
+        (
+            "LabelsAnswer",
+            object(&[
+                ("task", name.clone()),
+                ("version", digest.clone()),
+                ("labels", list(&text())),
+                (
+                    "probabilities",
+                    json!({ "type": "object", "additionalProperties": probability, "minProperties": 2 }),
+                ),
+            ]),
+        ),
         ("ScoreAnswer", object(&[("task", name.clone()), ("version", digest.clone()), ("score", number())])),
         (
             "TaskError",
@@ -295,15 +307,18 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
                 ("error_type", json!({ "enum": ErrorKind::ALL.map(|kind| kind.told().1) })),
             ]),
         ),
-        ("Answer", json!({ "oneOf": [reference("ClassAnswer"), reference("ScoreAnswer")] })),
+        (
+            "Answer",
+            json!({ "oneOf": [reference("ClassAnswer"), reference("LabelsAnswer"), reference("ScoreAnswer")] }),
+        ),
         ("Answers", object(&[("answers", list(&reference("Answer")))])),
         (
             "AnswersOfTasks",
             object(&[(
                 "answers",
-                list(
-                    &json!({ "oneOf": [reference("ClassAnswer"), reference("ScoreAnswer"), reference("TaskError")] }),
-                ),
+                list(&json!({ "oneOf": [
+                        reference("ClassAnswer"), reference("LabelsAnswer"), reference("ScoreAnswer"), reference("TaskError"),
+                    ] })),
             )]),
         ),
         ("TeiAnswer", json!({ "anyOf": [tei_row, list(&tei_row)] })),
@@ -321,7 +336,7 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ("loaded", json!({ "type": "boolean" })),
     ];
     let known = [
-        ("kind", json!({ "enum": ["classification", "regression"] })),
+        ("kind", json!({ "enum": ["classification", "multi-label", "regression"] })),
         ("pair", json!({ "type": "boolean" })),
         ("labels", list(&text())),
         ("max_length", count()),

@@ -84,7 +84,7 @@ fn what_the_files_cannot_hold_is_refused_unless_asked_for() {
     let name = ["export", "--adapter=adapter", "--out=other", "--allow-loss", "--name=a.b"];
     assert_snapshot!(place.told(&place.run(&name)), @r"
     exit code 2
-    error: `a.b` cannot be an adapter's name there: letters, digits, `_` and `-` can
+    error: `a.b` cannot be an adapter's name there: letters, digits, `_` and `-` can, but for what PyTorch's modules have themselves, as `train`
 
     hint: pass `--name <NAME>`
     ");

@@ -11,6 +11,7 @@ const OPINIONS: &str = "text,label\ngood film,1\nbad film,0\na good story,1\na b
 const SPAM: &str = "text,label\nwin a prize,spam\nsend the letter,ham\nwin money,spam\nsend music,ham\n";
 const PAIRS: &str = "sentence1,sentence2,label\na film,a film,same\na film,a book,other\nmusic,music,same\n\
                      music,a letter,other\n";
+const TOPICS: &str = "text,label\ngood film,\"film,good\"\nbad film,film\ngood music,good\nbad music,\n";
 const STARS: &str = "text,label\ngood film,5\nbad film,1\na good story,4\na bad story,2\n";
 
 /// Tasks of the bank that answer single texts.
@@ -69,6 +70,11 @@ pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(&shared().join("bank"), &folder.path().join("bank"));
     folder
+}
+
+/// A bank with a task of several labels, `topics`.
+pub fn add_several_labels(folder: &Path) {
+    train(folder, "topics", TOPICS, &["--kind=multi-label"]);
 }
 
 /// A bank with a new version of `reviews`.

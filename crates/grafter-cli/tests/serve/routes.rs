@@ -84,6 +84,24 @@ fn one_row_is_answered_by_many_tasks() {
     }
 }
 
+/// With all labels that are probable enough, and all probabilities to clients of text-embeddings-inference.
+#[test]
+fn several_labels_are_answered() {
+    let folder = bank::folder();
+    bank::add_several_labels(folder.path());
+    let server = Server::start_in(folder, &[], &[]);
+    let expected = predicted(&server, "topics", &["a good film"])[0].clone();
+    assert!(expected["labels"].is_array() && expected["label"].is_null(), "{expected}");
+    let body = json!({ "task": "topics", "inputs": ["a good film"] });
+    assert_eq!(bare(&server.post("/v1/predict", &body).json()["answers"][0]), expected);
+    let told = server.post("/predict", &json!({ "inputs": "a good film", "model": "topics" })).json();
+    for score in told.as_array().unwrap() {
+        assert_eq!(score["score"], expected["probabilities"][score["label"].as_str().unwrap()]);
+    }
+    let card = server.get("/v1/tasks").json()["tasks"].as_array().unwrap().clone();
+    assert!(card.iter().any(|task| task["kind"] == "multi-label"), "{card:?}");
+}
+
 #[test]
 fn clients_of_text_embeddings_inference_are_answered() {
     let server = Server::start(&["--default-task=reviews"]);

@@ -48,6 +48,15 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
             calibration.temperature, calibration.rows, calibration.error_before, calibration.error_after
         ));
     }
+    if let Some(thresholds) = &manifest.thresholds {
+        let named = task.labels.iter().zip(thresholds);
+        let named: Vec<String> =
+            named.map(|(label, least)| format!("`{}` {least:.3}", inline(label))).collect();
+        line(format!(
+            "A row has a label from a probability on that is the label's own, by the best F1 on the dev rows: {}.\n",
+            named.join(", ")
+        ));
+    }
     if let Some(imported) = &manifest.imported {
         line(format!(
             "## Origin\n\nThe adapter `{}` of {}; how it was trained and how good it is, its files do not say.\n",
@@ -85,7 +94,7 @@ fn scores_section(manifest: &Manifest, training: &TrainingRecord) -> String {
         + &format!(
             "\n{} dev rows; the baseline always gives {}. The parameters are those of step {}, the best by {}.\n",
             training.dev_rows,
-            if labels.is_empty() { "the mean training score" } else { "the most frequent training label" },
+            manifest.task.constant_answer(),
             training.best_step,
             training.metric
         )
@@ -184,6 +193,7 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
             let f1 = if scores.per_class.len() == 2 { Metric::F1 } else { Metric::MacroF1 };
             vec![Metric::Accuracy, f1, Metric::Matthews]
         }
+        Scores::MultiLabel(_) => vec![Metric::MicroF1, Metric::MacroF1, Metric::Accuracy],
         Scores::Regression(_) => vec![Metric::Pearson, Metric::Spearman],
     }
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use grafter_nn::loss::sigmoid;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -76,9 +77,13 @@ impl Adapter {
         &self.parameters
     }
 
-    /// Probabilities of the classes: the softmax of a row's logits, in f64, by the adapter's temperature if it has one.
+    /// Probabilities of the classes: the softmax of a row's logits, in f64, by the adapter's temperature if it has one. Of several
+    /// labels the probability of each.
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
-        probabilities(logits, self.temperature())
+        match self.manifest.task.kind {
+            TaskKind::MultiLabel => logits.iter().map(|logit| sigmoid(*logit)).collect(),
+            TaskKind::Classification | TaskKind::Regression => probabilities(logits, self.temperature()),
+        }
     }
 
     /// What the logits are divided by before they become probabilities.
@@ -344,9 +349,18 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     }
     if let Some(calibration) = &manifest.calibration {
         let usable = calibration.temperature.is_finite() && calibration.temperature > 0.0;
-        if !usable || task.kind == TaskKind::Regression {
+        if !usable || task.kind != TaskKind::Classification {
             let expected = "of a classification, a temperature above 0".to_owned();
-            return wrong("`calibration`", format!("{calibration:?}"), expected);
+            let found = format!("a temperature of {} of {}", calibration.temperature, task.kind);
+            return wrong("`calibration`", found, expected);
+        }
+    }
+    if let Some(thresholds) = &manifest.thresholds {
+        let usable = thresholds.len() == task.labels.len()
+            && thresholds.iter().all(|least| (0.0..=1.0).contains(least));
+        if !usable || task.kind != TaskKind::MultiLabel {
+            let found = format!("{} numbers", thresholds.len());
+            return wrong("`thresholds`", found, "of several labels, 0 to 1 for each".to_owned());
         }
     }
     if manifest.training.is_some() == manifest.imported.is_some() {

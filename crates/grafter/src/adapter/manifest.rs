@@ -43,6 +43,9 @@ pub struct Manifest {
     /// How its probabilities are made what they say; as they are if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Of a task with several labels: the probability from which on a row has each label; one half if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f64>>,
     /// SHA-256 of `adapter.safetensors`.
     pub weights_sha256: String,
 }
@@ -185,10 +188,7 @@ impl Manifest {
 impl TaskRecord {
     /// The record of a task that training data defined.
     pub fn new(task: &TaskSpec, scores: Option<ScoreScale>) -> Self {
-        let labels = match &task.scheme {
-            LabelScheme::Classes(labels) => labels.names().to_vec(),
-            LabelScheme::Scores => Vec::new(),
-        };
+        let labels = task.scheme.labels().map_or(Vec::new(), |labels| labels.names().to_vec());
         Self { kind: task.scheme.kind(), pair: task.pair, labels, scores }
     }
 
@@ -199,15 +199,25 @@ impl TaskRecord {
     pub fn spec(&self) -> Result<TaskSpec, crate::data::DataError> {
         let scheme = match self.kind {
             TaskKind::Classification => LabelScheme::Classes(LabelSet::from_names(self.labels.clone())?),
+            TaskKind::MultiLabel => LabelScheme::Sets(LabelSet::from_names(self.labels.clone())?),
             TaskKind::Regression => LabelScheme::Scores,
         };
         Ok(TaskSpec { scheme, pair: self.pair })
     }
 
+    /// What the baseline always answers, for people.
+    pub fn constant_answer(&self) -> &'static str {
+        match self.kind {
+            TaskKind::Classification => "the most frequent training label",
+            TaskKind::MultiLabel => "the labels that half of the training rows have",
+            TaskKind::Regression => "the mean training score",
+        }
+    }
+
     /// Outputs that the head needs.
     pub fn outputs(&self) -> usize {
         match self.kind {
-            TaskKind::Classification => self.labels.len(),
+            TaskKind::Classification | TaskKind::MultiLabel => self.labels.len(),
             TaskKind::Regression => 1,
         }
     }

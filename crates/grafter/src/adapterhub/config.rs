@@ -82,16 +82,7 @@ impl AdapterFile {
         if let Some(kind) = file.text("peft_type")? {
             return Err(AdapterHubError::Peft { path: path.to_owned(), kind: kind.to_owned() });
         }
-        let other = |field, found: &str, expected: String| {
-            let found = found.to_owned();
-            Err(AdapterHubError::OtherBase { path: path.to_owned(), field, found, expected })
-        };
-        if let Some(hidden) = file.count("hidden_size")?.filter(|hidden| *hidden != encoder.hidden_size) {
-            return other("hidden_size", &hidden.to_string(), encoder.hidden_size.to_string());
-        }
-        if let Some(kind) = file.text("model_type")?.filter(|kind| *kind != encoder.family.name()) {
-            return other("model_type", kind, encoder.family.name().to_owned());
-        }
+        file.check_base(encoder)?;
         let name = match file.text("name")? {
             Some(name) if !name.is_empty() && !name.contains('.') => name.to_owned(),
             _ => return Err(file.unsupported("name", file.value("name"), "a text without dots")),
@@ -255,6 +246,10 @@ fn bottleneck(config: Fields<'_>, encoder: &EncoderConfig) -> Result<Bottleneck,
     let widths = (0..layers)
         .map(|layer| if left_out.contains(&layer) { Ok(0) } else { width(config, encoder, layer) })
         .collect::<Result<Vec<usize>, AdapterHubError>>()?;
+    if widths.iter().all(|width| *width == 0) {
+        let supported = "a list that leaves a layer".to_owned();
+        return Err(config.unsupported("leave_out", config.value("leave_out"), supported));
+    }
     match widths.first() {
         Some(first) if widths.iter().all(|width| width == first) && *first > 0 => {
             Ok(Bottleneck::Same(*first))
@@ -417,6 +412,7 @@ mod tests {
             ("leave_out", json!([7])),
             ("leave_out", json!([-1])),
             ("leave_out", json!("0")),
+            ("leave_out", json!([0, 1])),
             ("mh_adapter", json!("yes")),
             ("mh_adapter", json!(null)),
             ("something_new", json!(1)),

@@ -83,7 +83,7 @@ pub enum AdapterHubError {
         name: String,
     },
     /// A tensor belongs neither to the adapter nor to its head.
-    #[error("`{}` has a tensor `{name}` that does not belong to `{owner}`", path.display())]
+    #[error("`{}` has a tensor `{name}` that does not belong to {owner}", path.display())]
     UnknownTensor {
         /// The file.
         path: PathBuf,
@@ -129,7 +129,10 @@ pub enum AdapterHubError {
         method: String,
     },
     /// AdapterHub's library cannot hold an adapter of this name.
-    #[error("`{name}` cannot be an adapter's name there: letters, digits, `_` and `-` can")]
+    #[error(
+        "`{name}` cannot be an adapter's name there: letters, digits, `_` and `-` can, but for what PyTorch's modules have \
+         themselves, as `train`"
+    )]
     Name {
         /// The name.
         name: String,

@@ -25,6 +25,8 @@ pub enum Loss {
         /// How many numbers of them.
         numbers: usize,
     },
+    /// The thresholds of several labels.
+    Thresholds,
     /// The head, since no head there reads what it does.
     Head {
         /// What it reads.
@@ -38,6 +40,7 @@ impl fmt::Display for Loss {
             Self::LayerNorms { numbers } => {
                 write!(formatter, "the trained layer normalisations ({numbers} numbers)")
             }
+            Self::Thresholds => formatter.write_str("the labels' thresholds"),
             Self::Head { pooling } => {
                 write!(formatter, "the head, since none there reads by `{pooling}` pooling")
             }
@@ -74,6 +77,70 @@ impl Exported {
     }
 }
 
+/// What a `torch.nn.ModuleDict` has under these names itself, so that nothing else can be there.
+const TAKEN: [&str; 60] = [
+    "T_destination",
+    "add_module",
+    "apply",
+    "bfloat16",
+    "buffers",
+    "call_super_init",
+    "children",
+    "clear",
+    "compile",
+    "cpu",
+    "cuda",
+    "double",
+    "dump_patches",
+    "eval",
+    "extra_repr",
+    "float",
+    "forward",
+    "get_buffer",
+    "get_extra_state",
+    "get_parameter",
+    "get_submodule",
+    "half",
+    "ipu",
+    "items",
+    "keys",
+    "load_state_dict",
+    "modules",
+    "mtia",
+    "named_buffers",
+    "named_children",
+    "named_modules",
+    "named_parameters",
+    "parameters",
+    "pop",
+    "register_backward_hook",
+    "register_buffer",
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+    "register_load_state_dict_post_hook",
+    "register_load_state_dict_pre_hook",
+    "register_module",
+    "register_parameter",
+    "register_state_dict_post_hook",
+    "register_state_dict_pre_hook",
+    "requires_grad_",
+    "set_extra_state",
+    "set_submodule",
+    "share_memory",
+    "state_dict",
+    "to",
+    "to_empty",
+    "train",
+    "training",
+    "type",
+    "update",
+    "values",
+    "xpu",
+    "zero_grad",
+];
+
 /// An adapter as files of AdapterHub, under a name that its tensors have there.
 /// # Errors
 /// If its method trains no bottleneck adapters, or the name cannot be one there.
@@ -88,7 +155,7 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
     };
     // In PyTorch a module's name has no dots.
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || !name.chars().all(fits) {
+    if name.is_empty() || !name.chars().all(fits) || TAKEN.contains(&name) {
         return Err(AdapterHubError::Name { name: name.to_owned() });
     }
     let class = names.class;
@@ -105,6 +172,9 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
     let tuned: usize = norms.map(|spec| spec.range.len()).sum();
     if tuned > 0 {
         losses.push(Loss::LayerNorms { numbers: tuned });
+    }
+    if manifest.thresholds.is_some() {
+        losses.push(Loss::Thresholds);
     }
     match head::written(adapted, &manifest.task) {
         Some(config) => files.extend([
@@ -168,17 +238,18 @@ impl Numbers<'_> {
         safetensors::serialize(views, Some(metadata)).expect("names are unique and views are whole")
     }
 
-    /// The numbers of a tensor. A head of scores gives standardised ones here and the scores themselves there.
+    /// The numbers of a tensor. A head of scores gives standardised ones here and the scores themselves there; logits that are
+    /// divided by a temperature here are so there.
     fn values(&self, spec: &ParameterSpec) -> Vec<f32> {
         let values = &self.adapter.parameters().values()[spec.range.clone()];
-        let scale = self
-            .adapter
-            .manifest()
-            .task
-            .scores
-            .filter(|_| ["head.weight", "head.bias"].contains(&spec.name.as_str()));
-        let Some(scale) = scale else { return values.to_vec() };
-        let shift = if spec.name == "head.bias" { f64::from(scale.mean) } else { 0.0 };
-        values.iter().map(|value| (f64::from(*value) * f64::from(scale.std) + shift) as f32).collect()
+        if !["head.weight", "head.bias"].contains(&spec.name.as_str()) {
+            return values.to_vec();
+        }
+        let (mut factor, mut shift) = (1.0 / self.adapter.temperature(), 0.0);
+        if let Some(scale) = self.adapter.manifest().task.scores {
+            factor = f64::from(scale.std);
+            shift = if spec.name == "head.bias" { f64::from(scale.mean) } else { 0.0 };
+        }
+        values.iter().map(|value| (f64::from(*value) * factor + shift) as f32).collect()
     }
 }

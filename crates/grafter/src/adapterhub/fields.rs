@@ -1,10 +1,13 @@
 //! The fields of a JSON object from a description, read one by one so that none is passed over.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::error::AdapterHubError;
+use crate::encoder::EncoderConfig;
 
 /// Descriptions are a page of text.
 const MAX_BYTES: u64 = 1 << 20;
@@ -13,11 +16,12 @@ const MAX_BYTES: u64 = 1 << 20;
 pub(super) fn read(path: &Path) -> Result<Map<String, Value>, AdapterHubError> {
     let io = |source| AdapterHubError::Io { action: "read", path: path.to_owned(), source };
     let wrong = |reason: String| AdapterHubError::Description { path: path.to_owned(), reason };
-    let bytes = std::fs::metadata(path).map_err(io)?.len();
-    if bytes > MAX_BYTES {
-        return Err(wrong(format!("it has {bytes} bytes, at most {MAX_BYTES} are read")));
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    let bytes = file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io)?;
+    if bytes as u64 > MAX_BYTES {
+        return Err(wrong(format!("it has more than {MAX_BYTES} bytes, which are read at most")));
     }
-    let text = std::fs::read(path).map_err(io)?;
     match serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))? {
         Value::Object(map) => Ok(map),
         _ => Err(wrong("it is no object".to_owned())),
@@ -32,6 +36,33 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Checks what both descriptions say beside their `config`: that there is nothing else, and that they are for this encoder.
+    pub(super) fn check_base(self, encoder: &EncoderConfig) -> Result<(), AdapterHubError> {
+        self.only(&[&[
+            "config",
+            "hidden_size",
+            "label2id",
+            "model_class",
+            "model_name",
+            "model_type",
+            "name",
+            "num_labels",
+            "type",
+            "version",
+        ]])?;
+        let other = |field, found: &str, expected: String| {
+            let found = found.to_owned();
+            Err(AdapterHubError::OtherBase { path: self.path.to_owned(), field, found, expected })
+        };
+        if let Some(hidden) = self.count("hidden_size")?.filter(|hidden| *hidden != encoder.hidden_size) {
+            return other("hidden_size", &hidden.to_string(), encoder.hidden_size.to_string());
+        }
+        match self.text("model_type")?.filter(|kind| *kind != encoder.family.name()) {
+            Some(kind) => other("model_type", kind, encoder.family.name().to_owned()),
+            None => Ok(()),
+        }
+    }
+
     /// An object inside.
     pub(super) fn object(self, name: &str) -> Result<Fields<'a>, AdapterHubError> {
         match self.value(name) {

@@ -12,11 +12,13 @@ use super::error::AdapterHubError;
 use super::fields::{Fields, read};
 use crate::adapter::{AdapterConfig, HeadForm, Pooling, ScoreScale, TaskRecord};
 use crate::data::{MAX_CLASSES, TaskKind};
+use crate::encoder::EncoderConfig;
 
 /// What is read of the file.
 pub(super) struct HeadFile {
     /// What the head is called; a part of its tensors' names.
     pub name: String,
+    pub kind: TaskKind,
     pub labels: Vec<String>,
     pub outputs: usize,
     pub pooling: Pooling,
@@ -24,6 +26,11 @@ pub(super) struct HeadFile {
     /// Whether the last layer has a bias.
     pub has_bias: bool,
 }
+
+/// One of several classes; with one output, a score.
+const CLASSIFICATION: &str = "classification";
+/// Any number of several labels.
+const MULTI_LABEL: &str = "multilabel_classification";
 
 const KNOWN: [&str; 8] = [
     "activation_function",
@@ -38,25 +45,41 @@ const KNOWN: [&str; 8] = [
 
 impl HeadFile {
     /// Reads the file.
-    pub(super) fn read(path: &Path) -> Result<Self, AdapterHubError> {
+    pub(super) fn read(path: &Path, encoder: &EncoderConfig) -> Result<Self, AdapterHubError> {
         let map = read(path)?;
         let file = Fields { path, map: &map };
+        file.check_base(encoder)?;
         let name = match file.text("name")? {
             Some(name) if !name.is_empty() && !name.contains('.') => name.to_owned(),
             _ => return Err(file.unsupported("name", file.value("name"), "a text without dots")),
         };
         let config = file.object("config")?;
         config.only(&[&KNOWN])?;
-        if config.text("head_type")? != Some("classification") {
-            return Err(config.unsupported("head_type", config.value("head_type"), "classification"));
-        }
+        let several = match config.text("head_type")? {
+            Some(CLASSIFICATION) => false,
+            Some(MULTI_LABEL) => true,
+            _ => {
+                let supported = format!("{CLASSIFICATION}, {MULTI_LABEL}");
+                return Err(config.unsupported("head_type", config.value("head_type"), supported));
+            }
+        };
         let found = config.value("num_labels");
         let outputs = match config.count("num_labels")? {
             Some(outputs) if (1..=MAX_CLASSES).contains(&outputs) => outputs,
             _ => return Err(config.unsupported("num_labels", found, format!("1 to {MAX_CLASSES}"))),
         };
+        let kind = match (several, outputs) {
+            (true, 1) => {
+                return Err(config.unsupported("num_labels", found, "two or more of several labels"));
+            }
+            (true, _) => TaskKind::MultiLabel,
+            // A head of one output has learnt the scores themselves.
+            (false, 1) => TaskKind::Regression,
+            (false, _) => TaskKind::Classification,
+        };
         Ok(Self {
             name,
+            kind,
             labels: labels(config, outputs)?,
             outputs,
             pooling: if config.flag("use_pooler", false)? { Pooling::Cls } else { Pooling::First },
@@ -65,18 +88,14 @@ impl HeadFile {
         })
     }
 
-    /// The task that the head answers. A head of one output has learnt the scores themselves.
+    /// The task that the head answers.
     pub(super) fn task(&self, pair: bool) -> TaskRecord {
-        match self.outputs {
-            1 => TaskRecord {
-                kind: TaskKind::Regression,
-                pair,
-                labels: Vec::new(),
-                scores: Some(ScoreScale { mean: 0.0, std: 1.0 }),
-            },
-            _ => {
-                TaskRecord { kind: TaskKind::Classification, pair, labels: self.labels.clone(), scores: None }
-            }
+        let is_scores = self.kind == TaskKind::Regression;
+        TaskRecord {
+            kind: self.kind,
+            pair,
+            labels: if is_scores { Vec::new() } else { self.labels.clone() },
+            scores: is_scores.then_some(ScoreScale { mean: 0.0, std: 1.0 }),
         }
     }
 }
@@ -144,7 +163,7 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
     };
     let labels: serde_json::Map<String, Value> = match task.kind {
         TaskKind::Regression => [("LABEL_0".to_owned(), json!(0))].into_iter().collect(),
-        TaskKind::Classification => {
+        TaskKind::Classification | TaskKind::MultiLabel => {
             task.labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect()
         }
     };
@@ -152,7 +171,7 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
         "activation_function": activation,
         "bias": true,
         "dropout_prob": null,
-        "head_type": "classification",
+        "head_type": if task.kind == TaskKind::MultiLabel { MULTI_LABEL } else { CLASSIFICATION },
         "label2id": labels,
         "layers": layers,
         "num_labels": adapter.outputs,
@@ -169,7 +188,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(super::super::HEAD_CONFIG_FILE);
         std::fs::write(&path, json!({ "config": config, "name": "task" }).to_string()).unwrap();
-        HeadFile::read(&path)
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert/config.json");
+        HeadFile::read(&path, &EncoderConfig::read(&model).unwrap())
     }
 
     #[test]
@@ -187,12 +207,14 @@ mod tests {
         assert_eq!(file.labels, ["LABEL_0", "LABEL_1"]);
         assert_eq!((file.pooling, file.form), (Pooling::Cls, HeadForm::Linear));
         assert_eq!(file.task(true).kind, TaskKind::Classification);
+        let several = json!({ "head_type": "multilabel_classification", "num_labels": 2 });
+        assert_eq!(head(&several).unwrap().task(true).kind, TaskKind::MultiLabel);
     }
 
     #[test]
     fn what_is_not_computed_is_refused_by_name() {
         for (name, value) in [
-            ("head_type", json!("multilabel_classification")),
+            ("head_type", json!("tagging")),
             ("head_type", json!(null)),
             ("num_labels", json!(0)),
             ("num_labels", json!(1_000_000_000)),

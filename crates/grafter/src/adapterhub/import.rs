@@ -41,7 +41,7 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
     if !head_path.exists() {
         return Err(AdapterHubError::NoHead { folder: folder.to_owned() });
     }
-    let head = HeadFile::read(&head_path)?;
+    let head = HeadFile::read(&head_path, encoder)?;
     if head.pooling == Pooling::Cls && !model.encoder().has_pooler() {
         return Err(AdapterHubError::Unsupported {
             path: head_path,
@@ -93,6 +93,7 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
             files,
         }),
         calibration: None,
+        thresholds: None,
         weights_sha256: weights_digest(&parameters),
     };
     Ok(Adapter { manifest, parameters })
@@ -125,6 +126,16 @@ fn read_parameters(
         let mut numbers = tensors.take(&theirs, &spec.shape)?;
         if ours.contains(".up.") {
             numbers.iter_mut().for_each(|number| *number *= file.scaling);
+        }
+        if !numbers.iter().all(|number| number.is_finite()) {
+            let expected = format!("finite numbers, also times the `scaling` of {}", file.scaling);
+            let path = tensors.path().to_owned();
+            return Err(AdapterHubError::Tensor {
+                path,
+                name: theirs,
+                expected,
+                found: "infinity".to_owned(),
+            });
         }
         values.insert(&spec.name, numbers);
     }

@@ -25,7 +25,7 @@ impl Tensors {
         (safetensors, bin): (&'static str, &'static str),
     ) -> Result<Self, AdapterHubError> {
         let paths = [safetensors, bin].map(|name| folder.join(name));
-        let Some(path) = paths.iter().find(|path| path.exists()) else {
+        let Some(path) = paths.iter().find(|path| path.is_file()) else {
             return Err(AdapterHubError::NoWeights { folder: folder.to_owned(), safetensors, bin });
         };
         let io = |source| AdapterHubError::Io { action: "read", path: path.clone(), source };
@@ -33,6 +33,10 @@ impl Tensors {
         let tensors =
             if path == &paths[0] { from_safetensors(path, &bytes)? } else { read_pickle(path, &bytes)? };
         Ok(Self { path: path.clone(), sha256: sha256_hex(&bytes), tensors })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file's own name.

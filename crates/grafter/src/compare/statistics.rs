@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::task::RowAnswers;
-use crate::metrics::{Metric, accuracy, f1_binary, f1_macro, matthews, pearson, spearman};
+use crate::metrics::{Metric, MultiLabelScores, accuracy, f1_binary, f1_macro, matthews, pearson, spearman};
 use crate::random::Random;
 
 /// How often the rows are drawn; with this number both ends of the interval are drawn values.
@@ -59,8 +59,12 @@ pub fn value_on(
                 Metric::F1 => f1_binary(&targets, &answers, 1).ok(),
                 Metric::MacroF1 => f1_macro(&targets, &answers, classes).ok(),
                 Metric::Matthews => matthews(&targets, &answers, classes).ok(),
-                Metric::Pearson | Metric::Spearman => None,
+                Metric::MicroF1 | Metric::Pearson | Metric::Spearman => None,
             }
+        }
+        (RowAnswers::Sets(targets), RowAnswers::Sets(answers)) => {
+            let picked = rows.iter().map(|row| (&targets[*row], &answers[*row]));
+            MultiLabelScores::of_rows(picked, classes).ok()?.get(metric).ok()
         }
         (RowAnswers::Scores(targets), RowAnswers::Scores(answers)) => {
             let picked =
@@ -69,7 +73,7 @@ pub fn value_on(
             match metric {
                 Metric::Pearson => pearson(&targets, &answers).ok().flatten(),
                 Metric::Spearman => spearman(&targets, &answers).ok().flatten(),
-                Metric::Accuracy | Metric::F1 | Metric::MacroF1 | Metric::Matthews => None,
+                Metric::Accuracy | Metric::F1 | Metric::MacroF1 | Metric::MicroF1 | Metric::Matthews => None,
             }
         }
         _ => None,

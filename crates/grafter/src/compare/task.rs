@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::CompareError;
 use super::error::is_unlabelled;
-use crate::data::{Columns, DataError, Format, LabelledFile, LabelledRows, Source, Targets, TaskKind};
+use crate::data::{
+    Columns, DataError, Format, LabelSet, LabelledFile, LabelledRows, Source, Targets, TaskKind,
+};
 use crate::digest::sha256_file;
 use crate::eval::Answers;
 use crate::metrics::{Metric, check_targets};
@@ -102,7 +104,7 @@ pub struct FilePlan {
 /// The right answers of a task, and what else its scores need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskTargets {
-    /// Number of classes; 0 for regression.
+    /// Number of classes or labels; 0 for regression.
     pub classes: usize,
     /// Of the dev rows.
     pub dev: RowAnswers,
@@ -116,6 +118,8 @@ pub struct TaskTargets {
 pub enum RowAnswers {
     /// Indices of classes.
     Classes(Vec<usize>),
+    /// Of each row the indices of its labels, in ascending order.
+    Sets(Vec<Vec<usize>>),
     /// Numbers in the unit of the labels.
     Scores(Vec<f32>),
 }
@@ -125,6 +129,7 @@ impl RowAnswers {
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
+            Self::Sets(sets) => sets.len(),
             Self::Scores(scores) => scores.len(),
         }
     }
@@ -139,6 +144,7 @@ impl From<&Targets> for RowAnswers {
     fn from(targets: &Targets) -> Self {
         match targets {
             Targets::Classes(classes) => Self::Classes(classes.clone()),
+            Targets::Sets(sets) => Self::Sets(sets.clone()),
             Targets::Scores(scores) => Self::Scores(scores.clone()),
         }
     }
@@ -148,6 +154,7 @@ impl From<Answers> for RowAnswers {
     fn from(answers: Answers) -> Self {
         match answers {
             Answers::Classes(classes) => Self::Classes(classes),
+            Answers::Sets(sets, _) => Self::Sets(sets),
             Answers::Scores(scores, _) => Self::Scores(scores),
         }
     }
@@ -162,6 +169,8 @@ pub struct CompareTask {
     pub plan: TaskPlan,
     /// The right answers.
     pub targets: TaskTargets,
+    /// Names of the classes or labels; none for regression.
+    pub labels: Vec<String>,
     /// What may not be meant, for people.
     pub notes: Vec<String>,
 }
@@ -202,10 +211,7 @@ impl CompareTask {
         for file in [Some(&files.train), Some(&files.dev), files.test.as_ref()].into_iter().flatten() {
             notes.extend(file.warnings().iter().map(|warning| format!("task `{name}`: {warning}")));
         }
-        let classes = match &files.train.task().scheme {
-            crate::data::LabelScheme::Classes(labels) => labels.len(),
-            crate::data::LabelScheme::Scores => 0,
-        };
+        let classes = files.train.task().scheme.labels().map_or(0, LabelSet::len);
         let metric = source.metric.unwrap_or(Metric::default_for(source.kind));
         metric
             .check(source.kind, classes)
@@ -235,6 +241,7 @@ impl CompareTask {
                 dev: files.dev.targets().into(),
                 test: files.test.as_ref().map(|file| file.targets().into()),
             },
+            labels: files.train.task().scheme.labels().map_or(Vec::new(), |labels| labels.names().to_vec()),
             notes,
             source,
         })

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 
 use super::dataset::{MAX_CLASSES, looks_like_scores};
-use super::labels::{Spread, score};
+use super::labels::{Spread, join, parts, score};
 use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
     CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
@@ -91,7 +91,7 @@ fn label_set(
 ) -> Option<LabelSet> {
     let file = train.file.as_str().into();
     let only = match (report.kind, &train.scores, train.labels.as_slice()) {
-        (TaskKind::Classification, _, [label]) => Some(label.label.clone()),
+        (TaskKind::Classification | TaskKind::MultiLabel, _, [label]) => Some(label.label.clone()),
         (TaskKind::Regression, Some(scores), _) if scores.min == scores.max => Some(scores.min.to_string()),
         _ => None,
     };
@@ -105,7 +105,7 @@ fn label_set(
         let message = format!("{}: {warning}", train.file);
         report.warnings.push(Problem { message, hint: warning.hint() });
     }
-    if report.kind != TaskKind::Classification {
+    if report.kind == TaskKind::Regression {
         return None;
     }
     // Fewer than two labels are reported above, in words of their own.
@@ -142,6 +142,12 @@ impl LabelIds {
         // Scores are the same if their numbers are: `5` is `5.000`.
         let name = match (kind, score(label)) {
             (TaskKind::Regression, Ok(score)) => score.to_string(),
+            // So are sets in another order.
+            (TaskKind::MultiLabel, _) => {
+                let mut labels: Vec<&str> = parts(label).collect();
+                labels.sort_unstable();
+                join(labels).unwrap_or_default()
+            }
             _ => label.to_owned(),
         };
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
@@ -203,7 +209,10 @@ impl<'a> SplitCheck<'a> {
         label_ids: &mut LabelIds,
         count_tokens: &dyn Fn(&Row) -> usize,
     ) -> Result<Option<Vec<String>>, DataError> {
-        let labels = if self.report.split == Split::Test { LabelUse::Optional } else { LabelUse::Required };
+        let labels = match (self.options.kind, self.report.split) {
+            (TaskKind::Classification | TaskKind::Regression, Split::Test) => LabelUse::Optional,
+            (kind, _) => source.columns.label_use(kind),
+        };
         let mut reader = source.open(labels)?;
         self.report.file = reader.file().to_string();
         for row in reader.by_ref() {
@@ -233,16 +242,8 @@ impl<'a> SplitCheck<'a> {
             return Ok(());
         };
         match self.options.kind {
-            TaskKind::Classification => {
-                match known {
-                    Some(known) => drop(known.class_of(label)?),
-                    None if self.labels.len() == MAX_CLASSES && !self.labels.contains_key(label) => {
-                        return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
-                    }
-                    None => {}
-                }
-                *self.labels.entry(label.clone()).or_default() += 1;
-            }
+            TaskKind::Classification => self.take_class(label, known)?,
+            TaskKind::MultiLabel => parts(label).try_for_each(|label| self.take_class(label, known))?,
             TaskKind::Regression => {
                 let score = f64::from(score(label)?);
                 self.spread.add(label);
@@ -253,6 +254,18 @@ impl<'a> SplitCheck<'a> {
                 scores.max = scores.max.max(score);
             }
         }
+        Ok(())
+    }
+
+    fn take_class(&mut self, label: &str, known: Option<&LabelSet>) -> Result<(), RowErrorKind> {
+        match known {
+            Some(known) => drop(known.class_of(label)?),
+            None if self.labels.len() == MAX_CLASSES && !self.labels.contains_key(label) => {
+                return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+            }
+            None => {}
+        }
+        *self.labels.entry(label.to_owned()).or_default() += 1;
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ColumnError, LabelUse};
+use super::{ColumnError, LabelUse, TaskKind};
 
 const TEXT_FLAG: &str = "--text-column";
 const TEXT_B_FLAG: &str = "--text-b-column";
@@ -25,13 +25,29 @@ pub struct Columns {
     pub text_b: Option<String>,
     /// The label (`--label-column`).
     pub label: Option<String>,
+    /// What stands between the labels of a row that may have several (`--label-separator`); a comma if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<char>,
 }
+
+/// What stands between labels where nothing else is said.
+const SEPARATOR: char = ',';
 
 impl Columns {
     /// The flag of the first column that is named.
     pub(super) fn first_flag(&self) -> Option<&'static str> {
         let named = [(&self.text, TEXT_FLAG), (&self.text_b, TEXT_B_FLAG), (&self.label, LABEL_FLAG)];
         named.into_iter().find(|(name, _)| name.is_some()).map(|(_, flag)| flag)
+    }
+
+    /// How labels are used in training and evaluating a task of a kind.
+    pub(super) fn label_use(&self, kind: TaskKind) -> LabelUse {
+        match kind {
+            TaskKind::Classification | TaskKind::Regression => LabelUse::Required,
+            TaskKind::MultiLabel => {
+                LabelUse::Several { separator: self.label_separator.unwrap_or(SEPARATOR) }
+            }
+        }
     }
 
     /// The name of the label column.
@@ -86,7 +102,7 @@ pub(super) fn find_label(
     match &columns.label {
         Some(name) => find_named(found, name, LABEL_FLAG).map(Some),
         None if found.contains(&LABEL_NAME) => find_named(found, LABEL_NAME, LABEL_FLAG).map(Some),
-        None if labels == LabelUse::Required => Err(ColumnError::NoLabel { found: owned(found) }),
+        None if labels != LabelUse::Optional => Err(ColumnError::NoLabel { found: owned(found) }),
         None => Ok(None),
     }
 }
@@ -132,6 +148,7 @@ mod tests {
             text: text.map(str::to_owned),
             text_b: text_b.map(str::to_owned),
             label: label.map(str::to_owned),
+            label_separator: None,
         }
     }
 

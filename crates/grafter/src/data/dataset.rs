@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::labelled::{Told, read_eval, read_train};
 use super::labels::score;
-use super::{DataError, LabelScheme, LabelUse, Row, Source, TaskKind};
+use super::{DataError, LabelScheme, Row, Source, TaskKind};
 
 /// What a training file fixes for every file after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct TaskSpec {
 pub enum Targets {
     /// Indices into the task's [`LabelSet`](super::LabelSet).
     Classes(Vec<usize>),
+    /// Of each row the indices of its labels, in ascending order.
+    Sets(Vec<Vec<usize>>),
     /// Finite numbers.
     Scores(Vec<f32>),
 }
@@ -32,6 +34,7 @@ impl Targets {
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
+            Self::Sets(sets) => sets.len(),
             Self::Scores(scores) => scores.len(),
         }
     }
@@ -107,7 +110,7 @@ impl Dataset {
     /// The first row that cannot be used; no rows; all rows with the same label (or score).
     pub fn read_train(source: &Source, kind: TaskKind) -> Result<Self, DataError> {
         let mut rows = Vec::new();
-        let told = read_train(source.open(LabelUse::Required)?, kind, |row| rows.push(row))?;
+        let told = read_train(source.open(source.columns.label_use(kind))?, kind, |row| rows.push(row))?;
         Ok(Self::new(told, rows))
     }
 
@@ -118,7 +121,8 @@ impl Dataset {
     /// task is on single texts, or the reverse.
     pub fn read_eval(source: &Source, task: &TaskSpec) -> Result<Self, DataError> {
         let mut rows = Vec::new();
-        let told = read_eval(source.open(LabelUse::Required)?, task, |row| rows.push(row))?;
+        let labels = source.columns.label_use(task.scheme.kind());
+        let told = read_eval(source.open(labels)?, task, |row| rows.push(row))?;
         Ok(Self::new(told, rows))
     }
 

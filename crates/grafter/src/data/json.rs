@@ -8,7 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::columns::{find_label, find_texts, owned};
-use super::{ColumnError, Columns, LabelUse, RowErrorKind};
+use super::labels::{JOINT, join};
+use super::{ColumnError, Columns, LabelUse, MAX_CLASSES, RowErrorKind};
 
 /// The texts and the label of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,15 +71,24 @@ pub(super) fn parse(
 
 /// The canonical text of a label: a string as it is, a number or Boolean as JSON writes it.
 fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<String>, RowErrorKind> {
+    let wrong = |expected, found| Err(RowErrorKind::JsonType { field: name.to_owned(), expected, found });
     match (value, labels) {
+        (Some(Scalar::String(cell)), LabelUse::Several { separator }) => Ok(join(cell.split(separator))),
         (Some(Scalar::String(label) | Scalar::Plain(label, _)), _) => Ok(Some(label.clone())),
         (_, LabelUse::Optional) => Ok(None),
-        (None, LabelUse::Required) => Err(RowErrorKind::MissingLabel { column: name.to_owned() }),
-        (Some(Scalar::Other(found)), LabelUse::Required) => Err(RowErrorKind::JsonType {
-            field: name.to_owned(),
-            expected: "a string, number or Boolean",
-            found,
-        }),
+        (None, _) => Err(RowErrorKind::MissingLabel { column: name.to_owned() }),
+        (Some(Scalar::List(list)), LabelUse::Several { .. }) => {
+            // No label may hold what stands between them.
+            if list.iter().any(|label| label.contains(JOINT)) {
+                return wrong("labels without the control character U+001F", "a label with it");
+            }
+            Ok(join(list.iter().map(String::as_str)))
+        }
+        (Some(Scalar::Other(found)), LabelUse::Several { .. }) => {
+            wrong("a string, number or Boolean, or a list of them", found)
+        }
+        (Some(Scalar::List(_)), LabelUse::Required) => wrong("a string, number or Boolean", "an array"),
+        (Some(Scalar::Other(found)), LabelUse::Required) => wrong("a string, number or Boolean", found),
     }
 }
 
@@ -86,6 +96,7 @@ fn text(object: &mut [(String, Scalar)], name: &str) -> Result<String, RowErrorK
     let found = match object.iter_mut().find(|(field, _)| field == name).map(|(_, value)| value) {
         Some(Scalar::String(text)) => return Ok(std::mem::take(text)),
         Some(Scalar::Plain(_, found) | Scalar::Other(found)) => *found,
+        Some(Scalar::List(_)) => "an array",
         None => "nothing",
     };
     Err(RowErrorKind::JsonType { field: name.to_owned(), expected: "a string", found })
@@ -94,12 +105,14 @@ fn text(object: &mut [(String, Scalar)], name: &str) -> Result<String, RowErrorK
 /// The fields of an object in their order, repeated ones included.
 struct Object(Vec<(String, Scalar)>);
 
-/// A value, as far as it can be a text or a label; what is in an array or object is dropped as it is read, so that
-/// a line needs little more memory than its length.
+/// A value, as far as it can be a text, a label or a list of labels; what else is in an array or object is dropped as it is
+/// read, so that a line needs little more memory than its length.
 enum Scalar {
     String(String),
     /// A number or Boolean in JSON's spelling, and what it is.
     Plain(String, &'static str),
+    /// An array of strings, numbers and Booleans, not more than labels can be.
+    List(Vec<String>),
     Other(&'static str),
 }
 
@@ -171,8 +184,18 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Scalar, A::Error> {
-        while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other("an array"))
+        let mut list = Some(Vec::new());
+        while let Some(element) = array.next_element()? {
+            match (&mut list, element) {
+                (Some(labels), Scalar::String(label) | Scalar::Plain(label, _))
+                    if labels.len() < MAX_CLASSES =>
+                {
+                    labels.push(label);
+                }
+                _ => list = None,
+            }
+        }
+        Ok(list.map_or(Scalar::Other("an array of other things"), Scalar::List))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {

@@ -12,10 +12,10 @@ use std::time::SystemTime;
 
 use super::dataset::{left_out, warnings};
 use super::file::FromPlace;
-use super::labels::{Spread, score};
+use super::labels::{Spread, parts, score};
 use super::{
-    DataError, Dataset, FileRows, LabelScheme, LabelSet, LabelUse, MAX_CLASSES, Row, RowError, RowErrorKind,
-    Source, Targets, TaskKind, TaskSpec, Warning,
+    DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, Row, RowError, RowErrorKind, Source,
+    Targets, TaskKind, TaskSpec, Warning,
 };
 
 /// Rows in their order.
@@ -96,7 +96,7 @@ impl LabelledFile {
     /// # Errors
     /// As of [`Dataset::read_train`].
     pub fn read_train(source: &Source, kind: TaskKind) -> Result<Self, DataError> {
-        Self::open(source, |reader| read_train(reader, kind, drop))
+        Self::open(source, kind, |reader| read_train(reader, kind, drop))
     }
 
     /// Reads a file to evaluate on, whose rows must be examples of `task`.
@@ -104,7 +104,7 @@ impl LabelledFile {
     /// # Errors
     /// As of [`Dataset::read_eval`].
     pub fn read_eval(source: &Source, task: &TaskSpec) -> Result<Self, DataError> {
-        Self::open(source, |reader| read_eval(reader, task, drop))
+        Self::open(source, task.scheme.kind(), |reader| read_eval(reader, task, drop))
     }
 
     /// What may not be meant.
@@ -114,12 +114,13 @@ impl LabelledFile {
 
     fn open(
         source: &Source,
+        kind: TaskKind,
         read: impl FnOnce(FileRows<FromPlace<&File>>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
         let input = source.with_places(source.open_file()?)?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
         let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(&input, LabelUse::Required)?)?;
+        let told = read(source.reader(&input, source.columns.label_use(kind))?)?;
         Ok(Self { told, source: source.clone(), input, stamp })
     }
 
@@ -151,7 +152,8 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let rows = self.source.reader(&self.input, LabelUse::Required);
+        let labels = self.source.columns.label_use(self.told.task.scheme.kind());
+        let rows = self.source.reader(&self.input, labels);
         // What is wrong with a file that was cut is that it was.
         let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
         let rows = rows.map_err(explained)?;
@@ -179,6 +181,7 @@ pub(super) fn read_train<R: Read>(
     let file = reader.file().clone();
     let (pair, scheme, targets, skipped) = match kind {
         TaskKind::Classification => train_classes(reader, keep)?,
+        TaskKind::MultiLabel => train_sets(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
     };
     let warnings = warnings(&scheme, targets.len(), skipped);
@@ -191,29 +194,75 @@ fn train_classes<R: Read>(
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut targets = Vec::new();
+    let (mut seen, mut targets) = (Seen::default(), Vec::new());
     let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
-        let next = seen.len();
-        targets.push(match seen.get(label) {
-            Some(class) => *class,
-            // Of a wrong column every label may be another one: no more of them are held.
-            None if next == MAX_CLASSES => return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES }),
-            None => *seen.entry(label.to_owned()).or_insert(next),
-        });
+        targets.push(seen.number(label)?);
         Ok(())
     })?;
     bad_label.map_or(Ok(()), Err)?;
-    if let (1, Some(label)) = (seen.len(), seen.keys().next()) {
-        return Err(DataError::OneLabel { file, label: label.clone() });
+    if let Some(label) = seen.only() {
+        return Err(DataError::OneLabel { file, label });
     }
-    let set = LabelSet::of_file(seen.keys().map(String::as_str), class_names.as_deref())?;
-    let mut places = vec![0; seen.len()];
-    for (label, class) in &seen {
-        places[*class] = set.index_of(label).expect("the set is of these labels");
-    }
+    let (set, places) = seen.in_order(class_names.as_deref())?;
     targets.iter_mut().for_each(|class| *class = places[*class]);
     Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets), skipped))
+}
+
+/// As [`train_classes`], of rows with any number of labels.
+fn train_sets<R: Read>(
+    reader: FileRows<R>,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
+    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
+    let (mut seen, mut targets) = (Seen::default(), Vec::new());
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+        targets.push(parts(label).map(|label| seen.number(label)).collect::<Result<Vec<usize>, _>>()?);
+        Ok(())
+    })?;
+    bad_label.map_or(Ok(()), Err)?;
+    if let Some(label) = seen.only() {
+        return Err(DataError::OneLabel { file, label });
+    }
+    let (set, places) = seen.in_order(class_names.as_deref())?;
+    for classes in &mut targets {
+        classes.iter_mut().for_each(|class| *class = places[*class]);
+        classes.sort_unstable();
+    }
+    Ok((pair, LabelScheme::Sets(set), Targets::Sets(targets), skipped))
+}
+
+/// The labels of a training file, numbered as they come: their order is known when all are.
+#[derive(Default)]
+struct Seen(HashMap<String, usize>);
+
+impl Seen {
+    fn number(&mut self, label: &str) -> Result<usize, RowErrorKind> {
+        let next = self.0.len();
+        match self.0.get(label) {
+            Some(number) => Ok(*number),
+            // Of a wrong column every label may be another one: no more of them are held.
+            None if next == MAX_CLASSES => Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES }),
+            None => Ok(*self.0.entry(label.to_owned()).or_insert(next)),
+        }
+    }
+
+    /// The label, if there is just one.
+    fn only(&self) -> Option<String> {
+        match (self.0.len(), self.0.keys().next()) {
+            (1, Some(label)) => Some(label.clone()),
+            _ => None,
+        }
+    }
+
+    /// The labels in their order, and the place there of each number.
+    fn in_order(&self, class_names: Option<&[String]>) -> Result<(LabelSet, Vec<usize>), DataError> {
+        let set = LabelSet::of_file(self.0.keys().map(String::as_str), class_names)?;
+        let mut places = vec![0; self.0.len()];
+        for (label, number) in &self.0 {
+            places[*number] = set.index_of(label).expect("the set is of these labels");
+        }
+        Ok((set, places))
+    }
 }
 
 /// Whether rows are pairs, their scores, and how many were left out.
@@ -248,13 +297,20 @@ pub(super) fn read_eval<R: Read>(
     check_pair(&file, task.pair, reader.is_pair())?;
     let mut targets = match &task.scheme {
         LabelScheme::Classes(_) => Targets::Classes(Vec::new()),
+        LabelScheme::Sets(_) => Targets::Sets(Vec::new()),
         LabelScheme::Scores => Targets::Scores(Vec::new()),
     };
     let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         match (&task.scheme, &mut targets) {
             (LabelScheme::Classes(set), Targets::Classes(classes)) => classes.push(set.class_of(label)?),
+            (LabelScheme::Sets(set), Targets::Sets(sets)) => {
+                let mut classes =
+                    parts(label).map(|label| set.class_of(label)).collect::<Result<Vec<usize>, _>>()?;
+                classes.sort_unstable();
+                sets.push(classes);
+            }
             (_, Targets::Scores(scores)) => scores.push(score(label)?),
-            (LabelScheme::Scores, Targets::Classes(_)) => unreachable!("targets are of the task's kind"),
+            (_, Targets::Classes(_) | Targets::Sets(_)) => unreachable!("targets are of the task's kind"),
         }
         Ok(())
     })?;

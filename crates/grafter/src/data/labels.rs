@@ -15,6 +15,9 @@ use super::{DataError, RowErrorKind};
 pub enum TaskKind {
     /// One of several classes.
     Classification,
+    /// Any number of several labels, or none.
+    #[serde(rename = "multi-label")]
+    MultiLabel,
     /// A number.
     Regression,
 }
@@ -23,6 +26,7 @@ impl fmt::Display for TaskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Classification => "classification",
+            Self::MultiLabel => "multi-label",
             Self::Regression => "regression",
         })
     }
@@ -35,8 +39,11 @@ impl FromStr for TaskKind {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "classification" => Ok(Self::Classification),
+            "multi-label" => Ok(Self::MultiLabel),
             "regression" => Ok(Self::Regression),
-            _ => Err(format!("unknown task kind `{name}`, expected `classification` or `regression`")),
+            _ => Err(format!(
+                "unknown task kind `{name}`, expected `classification`, `multi-label` or `regression`"
+            )),
         }
     }
 }
@@ -122,18 +129,48 @@ impl LabelSet {
 pub enum LabelScheme {
     /// Each label is the name of a class.
     Classes(LabelSet),
+    /// Each row has any of these labels.
+    Sets(LabelSet),
     /// Each label is a number.
     Scores,
 }
 
 impl LabelScheme {
+    /// The labels, if these are names.
+    pub fn labels(&self) -> Option<&LabelSet> {
+        match self {
+            Self::Classes(labels) | Self::Sets(labels) => Some(labels),
+            Self::Scores => None,
+        }
+    }
+
     /// The kind of task.
     pub fn kind(&self) -> TaskKind {
         match self {
             Self::Classes(_) => TaskKind::Classification,
+            Self::Sets(_) => TaskKind::MultiLabel,
             Self::Scores => TaskKind::Regression,
         }
     }
+}
+
+/// What stands between the labels of a row that has several, in [`Row::label`](super::Row::label).
+pub(super) const JOINT: char = '\u{1f}';
+
+/// Several labels as one text; white space around them and empty ones are left out, as are repetitions. `None` if there are none.
+pub(super) fn join<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut kept: Vec<&str> = Vec::new();
+    for label in labels.into_iter().map(str::trim).filter(|label| !label.is_empty()) {
+        if !kept.contains(&label) {
+            kept.push(label);
+        }
+    }
+    (!kept.is_empty()).then(|| kept.join(JOINT.encode_utf8(&mut [0; 4])))
+}
+
+/// The labels of a text that [`join`] gave.
+pub(super) fn parts(label: &str) -> impl Iterator<Item = &str> {
+    label.split(JOINT).filter(|label| !label.is_empty())
 }
 
 /// A regression label as a number.

@@ -42,7 +42,8 @@ pub struct Row {
     pub text: String,
     /// The second text of a pair; never empty or only white space.
     pub text_b: Option<String>,
-    /// The label as text, without white space around it; never empty.
+    /// The label as text, without white space around it; never empty. Of a row with several labels all of them, with the
+    /// control character U+001F between.
     pub label: Option<String>,
     /// The line the row starts on, or of Parquet its place, counted from 1.
     pub line: u64,

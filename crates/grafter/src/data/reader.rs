@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::columns::{find_label, find_texts};
 use super::csv::{Fed, Record, content};
 use super::json::{self, TextFields};
+use super::labels::join;
 use super::lines::{LineRead, Lines};
 use super::{Columns, DataError, Format, Row, RowError, RowErrorKind};
 
@@ -24,6 +25,11 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 pub enum LabelUse {
     /// Each row needs a label, as training and evaluation do.
     Required,
+    /// Each row may have any number of labels, in a list or with this character between them; the column must be there.
+    Several {
+        /// What stands between them in a text.
+        separator: char,
+    },
     /// A label is kept where there is one and never a reason to reject a row, as in prediction.
     Optional,
 }
@@ -104,7 +110,7 @@ impl<R: BufRead> RowReader<R> {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Jsonl => Header::Json(None),
             Format::Parquet => return Err(DataError::NoText { file: reader.file }),
-            Format::Lines if options.labels == LabelUse::Required => {
+            Format::Lines if options.labels != LabelUse::Optional => {
                 return Err(DataError::LinesWithoutLabels { file: reader.file });
             }
             Format::Lines => match options.columns.first_flag() {
@@ -232,7 +238,10 @@ impl<R: BufRead> RowReader<R> {
         let first = text_at(*text)?;
         let text_b = text_b.map(text_at).transpose()?;
         let label_text = label.and_then(|place| self.record.field(place)).map(str::to_owned);
-        let label = self.clean_label(label_text)?;
+        let label = match self.options.labels {
+            LabelUse::Several { separator } => label_text.and_then(|cell| join(cell.split(separator))),
+            LabelUse::Required | LabelUse::Optional => self.clean_label(label_text)?,
+        };
         Ok(Some(Row { text: first, text_b, label, line }))
     }
 
@@ -260,7 +269,11 @@ impl<R: BufRead> RowReader<R> {
         };
         let text = not_empty(row.text, name)?;
         let text_b = row.text_b.map(|text| not_empty(text, name_b)).transpose()?;
-        Ok(Row { text, text_b, label: self.clean_label(row.label)?, line })
+        let label = match self.options.labels {
+            LabelUse::Several { .. } => row.label,
+            LabelUse::Required | LabelUse::Optional => self.clean_label(row.label)?,
+        };
+        Ok(Row { text, text_b, label, line })
     }
 
     fn next_plain(&mut self) -> Option<Result<Row, RowError>> {

@@ -83,7 +83,7 @@ impl ClassificationScores {
             Metric::F1 => self.f1.ok_or(MetricError::F1NeedsTwoClasses { classes }),
             Metric::MacroF1 => Ok(self.macro_f1),
             Metric::Matthews => Ok(self.matthews),
-            Metric::Pearson | Metric::Spearman => {
+            Metric::MicroF1 | Metric::Pearson | Metric::Spearman => {
                 Err(MetricError::WrongKind { metric, kind: TaskKind::Classification })
             }
         }
@@ -172,14 +172,14 @@ pub fn matthews(targets: &[usize], predictions: &[usize], classes: usize) -> Res
 
 /// How often one class is target, prediction, and both.
 #[derive(Clone, Copy, Default)]
-struct ClassCounts {
-    targets: u64,
-    predicted: u64,
-    right: u64,
+pub(super) struct ClassCounts {
+    pub targets: u64,
+    pub predicted: u64,
+    pub right: u64,
 }
 
 impl ClassCounts {
-    fn scores(&self) -> ClassScores {
+    pub fn scores(&self) -> ClassScores {
         ClassScores {
             precision: ratio(self.right, self.predicted),
             recall: ratio(self.right, self.targets),

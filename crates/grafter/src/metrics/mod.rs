@@ -5,6 +5,7 @@
 //! Nothing here knows of models or files.
 
 mod classification;
+mod multi_label;
 mod regression;
 
 use std::fmt;
@@ -17,18 +18,21 @@ pub use classification::{
     ClassScores, ClassificationScores, MAX_CONFUSION_CLASSES, accuracy, confusion_matrix, f1_binary,
     f1_macro, majority_baseline, matthews,
 };
+pub use multi_label::{MultiLabelScores, frequent_baseline};
 pub use regression::{RegressionScores, mean_baseline, mean_squared_error, pearson, spearman};
 
 /// A measure to report and to choose the best epoch by. For all of them higher is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The share of right answers.
+    /// The share of right answers; of several labels that of rows all of whose labels are right.
     Accuracy,
     /// F1 of the positive class of two, which is the second label in label order (`1` of `0` `1`).
     F1,
     /// The mean of the classes' F1.
     MacroF1,
+    /// F1 of all labels of all rows together, of rows with several labels.
+    MicroF1,
     /// Matthews correlation coefficient, in its form for any number of classes.
     Matthews,
     /// Pearson correlation.
@@ -39,13 +43,21 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Accuracy, Self::F1, Self::MacroF1, Self::Matthews, Self::Pearson, Self::Spearman];
+    pub const ALL: [Self; 7] = [
+        Self::Accuracy,
+        Self::F1,
+        Self::MacroF1,
+        Self::MicroF1,
+        Self::Matthews,
+        Self::Pearson,
+        Self::Spearman,
+    ];
 
-    /// The metric where the caller names none: accuracy, and Pearson correlation for regression.
+    /// The metric where the caller names none: accuracy, micro F1 for several labels, and Pearson correlation for regression.
     pub fn default_for(kind: TaskKind) -> Self {
         match kind {
             TaskKind::Classification => Self::Accuracy,
+            TaskKind::MultiLabel => Self::MicroF1,
             TaskKind::Regression => Self::Pearson,
         }
     }
@@ -56,17 +68,20 @@ impl Metric {
             Self::Accuracy => "accuracy",
             Self::F1 => "f1",
             Self::MacroF1 => "macro-f1",
+            Self::MicroF1 => "micro-f1",
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
         }
     }
 
-    /// The kind of task it measures.
-    pub fn kind(self) -> TaskKind {
+    /// Whether it measures tasks of a kind.
+    pub fn measures(self, kind: TaskKind) -> bool {
         match self {
-            Self::Accuracy | Self::F1 | Self::MacroF1 | Self::Matthews => TaskKind::Classification,
-            Self::Pearson | Self::Spearman => TaskKind::Regression,
+            Self::Accuracy | Self::MacroF1 => kind != TaskKind::Regression,
+            Self::F1 | Self::Matthews => kind == TaskKind::Classification,
+            Self::MicroF1 => kind == TaskKind::MultiLabel,
+            Self::Pearson | Self::Spearman => kind == TaskKind::Regression,
         }
     }
 
@@ -75,7 +90,7 @@ impl Metric {
     /// # Errors
     /// A metric of the other kind of task; `f1` for more than two classes.
     pub fn check(self, kind: TaskKind, classes: usize) -> Result<(), MetricError> {
-        if self.kind() != kind {
+        if !self.measures(kind) {
             return Err(MetricError::WrongKind { metric: self, kind });
         }
         if self == Self::F1 && classes != 2 {
@@ -99,6 +114,9 @@ pub fn check_targets(metric: Metric, targets: &Targets) -> Result<(), MetricErro
         }
         (Metric::F1, Targets::Classes(classes)) => {
             (!classes.contains(&1)).then_some("none of which has the positive label")
+        }
+        (Metric::MicroF1 | Metric::MacroF1, Targets::Sets(sets)) => {
+            sets.iter().all(Vec::is_empty).then_some("none of which has a label")
         }
         _ => None,
     };
@@ -190,12 +208,12 @@ impl MetricError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::WrongKind { kind, .. } => {
-                let fitting = Metric::ALL.iter().filter(|metric| metric.kind() == *kind);
+                let fitting = Metric::ALL.iter().filter(|metric| metric.measures(*kind));
                 let names: Vec<String> = fitting.map(|metric| format!("`{metric}`")).collect();
                 Some(format!("for {kind} use {}", names.join(", ")))
             }
             Self::F1NeedsTwoClasses { .. } => Some("use `macro-f1`".to_owned()),
-            Self::Blind { metric, .. } if metric.kind() == TaskKind::Classification => {
+            Self::Blind { metric, .. } if metric.measures(TaskKind::Classification) => {
                 Some("use other dev rows, or `--metric accuracy`".to_owned())
             }
             Self::Blind { .. } => Some("use other dev rows".to_owned()),
@@ -213,6 +231,8 @@ impl MetricError {
 pub enum Scores {
     /// Of classes.
     Classification(ClassificationScores),
+    /// Of sets of labels.
+    MultiLabel(MultiLabelScores),
     /// Of numbers.
     Regression(RegressionScores),
 }
@@ -225,7 +245,7 @@ impl Scores {
             Self::Classification(scores) => {
                 Self::Classification(ClassificationScores { confusion: Vec::new(), ..scores })
             }
-            regression => regression,
+            others => others,
         }
     }
 
@@ -241,6 +261,7 @@ impl Scores {
     pub fn get(&self, metric: Metric) -> Result<Option<f64>, MetricError> {
         match self {
             Self::Classification(scores) => scores.get(metric).map(Some),
+            Self::MultiLabel(scores) => scores.get(metric).map(Some),
             Self::Regression(scores) => scores.get(metric),
         }
     }
@@ -264,7 +285,8 @@ mod tests {
             assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{metric}\""));
         }
         let error = "acc".parse::<Metric>().unwrap_err();
-        let expected = "unknown metric `acc`; known: accuracy, f1, macro-f1, matthews, pearson, spearman";
+        let expected =
+            "unknown metric `acc`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman";
         assert_eq!(error.to_string(), expected);
     }
 

@@ -20,10 +20,10 @@ pub fn page(ablation: &Ablation, manifest: &Manifest, data: &str) -> Page {
 }
 
 fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
-    let (lowest, highest) = ablation.layers;
+    let layers = &ablation.layers;
     let labels = |name: &str| Labels {
         name: name.to_owned(),
-        labels: (lowest..=highest).map(|layer| layer.to_string()).collect(),
+        labels: layers.iter().map(ToString::to_string).collect(),
     };
     let cell = |first: usize, last: usize| {
         let span = ablation.span(first, last);
@@ -38,9 +38,7 @@ fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
         title: scale.clone(),
         rows: labels("first layer without"),
         columns: labels("last layer without"),
-        cells: (lowest..=highest)
-            .map(|first| (lowest..=highest).map(|last| cell(first, last)).collect())
-            .collect(),
+        cells: layers.iter().map(|first| layers.iter().map(|last| cell(*first, *last)).collect()).collect(),
         range: None,
         scale,
     }

@@ -15,9 +15,12 @@ pub struct ClassWeights {
     /// Whether the classes that are not named count as if there were equally many rows of each: `rows / (classes · rows of the
     /// class)`, scikit-learn's `balanced`. Otherwise they count once.
     pub auto: bool,
-    /// By the label; above 0.
+    /// By the label; 0.0001 to 10,000.
     pub given: BTreeMap<String, f32>,
 }
+
+/// Only how weights are to each other counts, so no larger or smaller ones are needed.
+const WEIGHTS: std::ops::RangeInclusive<f32> = 1e-4..=1e4;
 
 /// One word of the command line: `auto`, or a label and its weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +38,15 @@ impl FromStr for ClassWeight {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let wrong = || format!("expected `auto` or `LABEL=WEIGHT` with a weight above 0, found `{text}`");
+        let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
+        let wrong = || {
+            format!(
+                "expected `auto` or `LABEL=WEIGHT`, one label a flag, a weight of {least} to {most}; found `{text}`"
+            )
+        };
         // A label may hold the sign, too.
         let (label, weight) = text.rsplit_once('=').ok_or_else(wrong)?;
-        let weight = weight.parse().ok().filter(|weight: &f32| weight.is_finite() && *weight > 0.0);
+        let weight = weight.parse().ok().filter(|weight: &f32| WEIGHTS.contains(weight));
         Ok(Self::Of(label.to_owned(), weight.ok_or_else(wrong)?))
     }
 }
@@ -71,13 +79,13 @@ impl ClassWeights {
         self.auto.then_some(ClassWeight::Auto).into_iter().chain(given).collect()
     }
 
+    /// The first name that is none of these labels.
+    pub fn unknown(&self, labels: &[String]) -> Option<&str> {
+        self.given.keys().find(|label| !labels.contains(label)).map(String::as_str)
+    }
+
     /// The weight of each of these labels, given the classes of the training rows.
-    /// # Errors
-    /// The first name that is none of the labels.
-    pub fn resolve(&self, labels: &[String], classes: &[usize]) -> Result<Vec<f32>, String> {
-        if let Some(unknown) = self.given.keys().find(|label| !labels.contains(label)) {
-            return Err(unknown.clone());
-        }
+    pub fn resolve(&self, labels: &[String], classes: &[usize]) -> Vec<f32> {
         let mut rows = vec![0_usize; labels.len()];
         classes.iter().for_each(|class| rows[*class] += 1);
         let balanced = |count: usize| classes.len() as f64 / (labels.len() * count.max(1)) as f64;
@@ -86,7 +94,7 @@ impl ClassWeights {
             None if self.auto => balanced(count) as f32,
             None => 1.0,
         };
-        Ok(labels.iter().zip(rows).map(weight).collect())
+        labels.iter().zip(rows).map(weight).collect()
     }
 }
 
@@ -106,15 +114,16 @@ mod tests {
             ClassWeights::of_words(&words).unwrap()
         };
         // 8 rows in 3 classes: 8/15, 8/3, 8/6.
-        let auto = words(&["auto"]).resolve(&labels(), &classes).unwrap();
+        let auto = words(&["auto"]).resolve(&labels(), &classes);
         assert_eq!(auto, [8.0 / 15.0, 8.0 / 3.0, 8.0 / 6.0]);
-        assert_eq!(words(&["b=c=2.5"]).resolve(&labels(), &classes), Ok(vec![1.0, 2.5, 1.0]));
+        assert_eq!(words(&["b=c=2.5"]).resolve(&labels(), &classes), [1.0, 2.5, 1.0]);
         let both = words(&["auto", "auto=0.5"]);
-        assert_eq!(both.resolve(&labels(), &classes), Ok(vec![8.0 / 15.0, 8.0 / 3.0, 0.5]));
+        assert_eq!(both.resolve(&labels(), &classes), [8.0 / 15.0, 8.0 / 3.0, 0.5]);
         assert_eq!(both.words().iter().map(ToString::to_string).collect::<Vec<_>>(), ["auto", "auto=0.5"]);
-        assert_eq!(words(&["d=1"]).resolve(&labels(), &classes), Err("d".to_owned()));
+        assert_eq!(words(&["a=2", "d=1"]).unknown(&labels()), Some("d"));
+        assert_eq!(both.unknown(&labels()), None);
         assert_eq!(ClassWeights::of_words(&[]), None);
-        for wrong in ["a", "a=", "a=0", "a=-1", "a=inf", "a=NaN", "Auto"] {
+        for wrong in ["a", "a=", "a=0", "a=-1", "a=inf", "a=NaN", "a=1e-5", "a=1e5", "auto,a=2", "Auto"] {
             assert!(wrong.parse::<ClassWeight>().is_err(), "{wrong}");
         }
     }

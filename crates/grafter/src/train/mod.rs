@@ -402,7 +402,7 @@ impl Run<'_> {
         let rows = self.data.train;
         let end = (state.position + options.batch_size).min(rows.len());
         let picked = &order[state.position..end];
-        let targets: Vec<Target> = picked.iter().map(|row| rows.target(*row)).collect();
+        let targets: Vec<Target<'_>> = picked.iter().map(|row| rows.target(*row)).collect();
         let dropout = match options.dropout {
             false => EncoderDropout::none(),
             true => EncoderDropout::training(&encoder.config, options.seed, state.step),

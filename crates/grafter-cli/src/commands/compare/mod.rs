@@ -87,6 +87,9 @@ impl<'a> Job<'a> {
         for setting in self.grid.settings(config) {
             setting.options(&template).check(&model)?;
         }
+        for task in &tasks {
+            template.check_task(task.plan.kind, &task.labels)?;
+        }
         let plan = Plan::new(&model, &template, &tasks, self.grid.clone());
         let folder = CompareFolder::open(self.out, &plan, &tasks)?;
         // Temporary files lie in the folder, and trials that run beside each other share the memory.

@@ -108,6 +108,11 @@ fn text(report: &Report<'_>) -> String {
     if let Some(calibration) = &manifest.calibration {
         text += &field("calibrated", calibration_text(calibration));
     }
+    if let Some(thresholds) = &manifest.thresholds {
+        let shown: Vec<String> = thresholds.iter().take(12).map(|least| format!("{least:.3}")).collect();
+        let more = if thresholds.len() > shown.len() { ", …" } else { "" };
+        text += &field("thresholds", format!("{}{more}", shown.join(", ")));
+    }
     text += &match (&manifest.training, &manifest.imported) {
         (Some(record), _) => training(manifest, record),
         (None, Some(record)) => imported(record),
@@ -165,6 +170,7 @@ fn training(manifest: &Manifest, training: &TrainingRecord) -> String {
     let options = &training.options;
     let base = match manifest.task.kind {
         TaskKind::Classification => "majority",
+        TaskKind::MultiLabel => "labels of half of the rows",
         TaskKind::Regression => "mean score",
     };
     let mut text = String::new();

@@ -56,7 +56,7 @@ const answered = answer => {
     panel.append(make("p", answer.error, "bad"));
   } else if (answer.probabilities) {
     const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-    for (const [label, value] of sorted.slice(0, MOST_BARS)) panel.append(bar(label, value, label === answer.label));
+    for (const [label, value] of sorted.slice(0, MOST_BARS)) panel.append(bar(label, value, label === answer.label || (answer.labels || []).includes(label)));
     if (sorted.length > MOST_BARS) panel.append(make("p", "and " + (sorted.length - MOST_BARS) + " more", "soft"));
   } else {
     panel.append(make("p", "score " + number(answer.score)));

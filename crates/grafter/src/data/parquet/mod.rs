@@ -21,6 +21,7 @@ pub use table::parquet_panic_is_caught;
 use table::{Column, Table, Value};
 
 use super::columns::{find_label, find_texts};
+use super::labels::join;
 use super::{DataError, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
@@ -132,6 +133,9 @@ impl ParquetRows {
                 let value = column.next(left)?;
                 let label = label(value, &asked.name, self.class_names.as_deref());
                 label.and_then(|label| match (label, self.options.labels) {
+                    (label, LabelUse::Several { separator }) => {
+                        Ok(label.and_then(|cell| join(cell.split(separator))))
+                    }
                     (None, LabelUse::Required) => {
                         Err(RowErrorKind::MissingLabel { column: asked.name.clone() })
                     }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::TrainReport;
-use crate::data::{DataError, LabelledRows};
-use crate::metrics::{ClassificationScores, Scores};
+use crate::data::{DataError, LabelledRows, TaskKind};
+use crate::metrics::{ClassScores, ClassificationScores, Scores};
 use crate::report::chart::{Axis, Cell, HeatMap, Labels, Mark, Plot, Point, Series, number};
 use crate::report::number::grouped;
 use crate::report::page::{Paragraph, Section};
@@ -82,6 +82,12 @@ impl TrainReport<'_> {
         labels.get(class).map_or_else(|| class.to_string(), |label| escape(label, LABEL_CHARACTERS))
     }
 
+    /// Several labels.
+    fn set(&self, labels: &[usize]) -> String {
+        let names: Vec<String> = labels.iter().map(|label| self.label(*label)).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
     /// All scores beside those of a constant answer.
     pub(super) fn scores(&self) -> Section {
         let manifest = self.grafted.adapter.manifest();
@@ -112,11 +118,7 @@ impl TrainReport<'_> {
                 .map(|((name, value), (_, baseline))| vec![name, text(value), text(baseline)])
                 .collect(),
         };
-        let constant = if manifest.task.labels.is_empty() {
-            "the mean training score"
-        } else {
-            "the most frequent training label"
-        };
+        let constant = manifest.task.constant_answer();
         let note = format!(
             "On {} dev rows, with the parameters of step {}. The baseline always answers {constant}.",
             grouped(training.dev_rows),
@@ -135,8 +137,9 @@ impl TrainReport<'_> {
                     1..=MATRIX_LABELS => section.with(&self.matrix(scores)),
                     _ => section.with(&self.confused_pairs()),
                 };
-                section.with(&self.per_class(scores))
+                section.with(&self.per_class(&scores.per_class))
             }
+            Scores::MultiLabel(scores) => Section::new("Labels").with(&self.per_class(&scores.per_class)),
             Scores::Regression(_) => Section::new("Answers").with(&self.answers()),
         }
     }
@@ -179,21 +182,21 @@ impl TrainReport<'_> {
         }
     }
 
-    fn per_class(&self, scores: &ClassificationScores) -> Table {
-        let mut classes: Vec<usize> = (0..scores.per_class.len()).collect();
+    fn per_class(&self, scores: &[ClassScores]) -> Table {
+        let mut classes: Vec<usize> = (0..scores.len()).collect();
         let mut caption = "Precision, recall and F1 of each label".to_owned();
         if classes.len() > LISTED_LABELS {
-            classes.retain(|class| scores.per_class[*class].support > 0);
-            classes.sort_by(|a, b| scores.per_class[*a].f1.total_cmp(&scores.per_class[*b].f1));
+            classes.retain(|class| scores[*class].support > 0);
+            classes.sort_by(|a, b| scores[*a].f1.total_cmp(&scores[*b].f1));
             classes.truncate(LISTED_LABELS);
             caption = format!(
                 "The {} labels with the lowest F1 of those that have dev rows; all {} are in report.json",
                 classes.len(),
-                grouped(scores.per_class.len())
+                grouped(scores.len())
             );
         }
         let row = |class: usize| {
-            let of = &scores.per_class[class];
+            let of = &scores[class];
             let mut row = vec![self.label(class)];
             row.extend([of.precision, of.recall, of.f1].map(decimals));
             row.push(of.support.to_string());
@@ -238,25 +241,28 @@ impl TrainReport<'_> {
     /// The worst rows.
     pub(super) fn mistakes(&self) -> Section {
         let worst = &self.grafted.review.worst;
-        let is_classes = matches!(self.grafted.review.scores, Scores::Classification(_));
-        let section = Section::new(if is_classes { "Worst mistakes" } else { "Largest errors" });
+        let kind = self.grafted.adapter.manifest().task.kind;
+        let section =
+            Section::new(if kind == TaskKind::Regression { "Largest errors" } else { "Worst mistakes" });
         if worst.is_empty() {
             return section.with(&Paragraph("Every dev row was answered rightly.".to_owned()));
         }
-        let section = section.with(&Paragraph(match is_classes {
-            true => "The wrong answers whose label was thought least probable.".to_owned(),
-            false => "The answers that are furthest from the score.".to_owned(),
-        }));
+        let told = match kind {
+            TaskKind::Classification => "The wrong answers whose label was thought least probable.",
+            TaskKind::MultiLabel => "The rows that were not wholly right with the largest loss.",
+            TaskKind::Regression => "The answers that are furthest from the score.",
+        };
+        let section = section.with(&Paragraph(told.to_owned()));
         let section = match &self.texts {
             Texts::Shown(_) => section,
             Texts::LeftOut => section.with(&Paragraph("The texts were left out.".to_owned())),
             Texts::Unreadable(error) => section
                 .with(&Paragraph(format!("The dev rows could not be read again for their texts: {error}."))),
         };
-        section.with(&self.worst_table(is_classes))
+        section.with(&self.worst_table(kind))
     }
 
-    fn worst_table(&self, is_classes: bool) -> Table {
+    fn worst_table(&self, kind: TaskKind) -> Table {
         let texts = match &self.texts {
             Texts::Shown(texts) => Some(texts),
             Texts::LeftOut | Texts::Unreadable(_) => None,
@@ -268,29 +274,37 @@ impl TrainReport<'_> {
             };
             let mut cells = vec![line];
             cells.extend(text);
-            cells.extend(match worst.answer {
-                WorstAnswer::Class { label, answer, probability, label_probability } => {
-                    [self.label(label), share(label_probability), self.label(answer), share(probability)]
+            cells.extend(match &worst.answer {
+                WorstAnswer::Class { label, answer, probability, label_probability } => vec![
+                    self.label(*label),
+                    share(*label_probability),
+                    self.label(*answer),
+                    share(*probability),
+                ],
+                WorstAnswer::Set { labels, answer } => {
+                    vec![self.set(labels), self.set(answer), decimals(worst.loss)]
                 }
-                WorstAnswer::Score { target, answer } => [
-                    number(f64::from(target)),
-                    number(f64::from(answer)),
-                    number(f64::from(answer) - f64::from(target)),
-                    String::new(),
+                WorstAnswer::Score { target, answer } => vec![
+                    number(f64::from(*target)),
+                    number(f64::from(*answer)),
+                    number(f64::from(*answer) - f64::from(*target)),
                 ],
             });
             cells
         };
         let mut columns = vec![(if texts.is_some() { "line" } else { "row" }, Column::Number)];
         columns.extend(texts.map(|_| ("text", Column::Text)));
-        columns.extend(match is_classes {
-            true => vec![
+        columns.extend(match kind {
+            TaskKind::Classification => vec![
                 ("label", Column::Name),
                 ("its probability", Column::Number),
                 ("answer", Column::Name),
                 ("its probability", Column::Number),
             ],
-            false => {
+            TaskKind::MultiLabel => {
+                vec![("labels", Column::Name), ("answer", Column::Name), ("loss", Column::Number)]
+            }
+            TaskKind::Regression => {
                 vec![("score", Column::Number), ("answer", Column::Number), ("error", Column::Number)]
             }
         });
@@ -306,9 +320,12 @@ impl TrainReport<'_> {
         let worst = self.grafted.review.worst.iter();
         worst
             .map(|worst| {
-                let (label, answer) = match worst.answer {
-                    WorstAnswer::Class { label, answer, .. } => (Said::Class(label), Said::Class(answer)),
-                    WorstAnswer::Score { target, answer } => (Said::Score(target), Said::Score(answer)),
+                let (label, answer) = match &worst.answer {
+                    WorstAnswer::Class { label, answer, .. } => (Said::Class(*label), Said::Class(*answer)),
+                    WorstAnswer::Set { labels, answer } => {
+                        (Said::Set(labels.clone()), Said::Set(answer.clone()))
+                    }
+                    WorstAnswer::Score { target, answer } => (Said::Score(*target), Said::Score(*answer)),
                 };
                 WorstNumbers { row: worst.row + 1, loss: worst.loss, label, answer }
             })
@@ -326,10 +343,11 @@ pub(super) struct WorstNumbers {
     answer: Said,
 }
 
-/// A class by its place among the labels, or a score.
+/// A class by its place among the labels, several of them, or a score.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Said {
     Class(usize),
+    Set(Vec<usize>),
     Score(f32),
 }

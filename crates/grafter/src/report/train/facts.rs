@@ -146,6 +146,7 @@ pub(super) fn command(grafted: &Grafted, train: &Source, dev: &Source) -> String
         ("--text-column", &train.columns.text),
         ("--text-b-column", &train.columns.text_b),
         ("--label-column", &train.columns.label),
+        ("--label-separator", &train.columns.label_separator.map(String::from)),
     ] {
         unless(column.is_none(), name, column.clone().unwrap_or_default());
     }
@@ -183,7 +184,9 @@ pub(super) fn command(grafted: &Grafted, train: &Source, dev: &Source) -> String
         unless(false, "--class-weights", word.to_string());
     }
     unless(false, "--seed", options.seed.to_string());
+    let fitted = manifest.thresholds.is_some();
     for (set, name) in [
+        (fitted, "--fit-thresholds"),
         (!options.dropout, "--no-dropout"),
         (adapter.freeze_layernorm, "--freeze-layernorm"),
         (manifest.calibration.is_some(), "--calibrate"),

@@ -166,6 +166,7 @@ impl TrainReport<'_> {
         });
         let unit = match self.grafted.adapter.manifest().task.kind {
             TaskKind::Classification => "loss (cross entropy, nats)",
+            TaskKind::MultiLabel => "loss (binary cross entropy of a label, nats)",
             TaskKind::Regression => "loss (squared error of standardised scores)",
         };
         Plot { title: "Loss".to_owned(), x: Axis::linear("step"), y: Axis::linear(unit), series }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use grafter::bank::TaskName;
-use grafter::data::{LabelScheme, LabelledFile, LabelledRows, Source, TaskKind};
+use grafter::data::{LabelSet, LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::digest::{sha256_file, sha256_hex};
 use grafter::eval::EvalError;
 use grafter::forgetting::SequenceTask;
@@ -94,10 +94,7 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
             let scored_source = entry.test.as_deref().map_or(dev.clone(), source);
             let scored = of_task(&scored_source)?;
             let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
-            let classes = match &train_file.task().scheme {
-                LabelScheme::Classes(labels) => labels.names().len(),
-                LabelScheme::Scores => 0,
-            };
+            let classes = train_file.task().scheme.labels().map_or(0, LabelSet::len);
             metric.check(entry.kind, classes).map_err(EvalError::from)?;
             for rows in [&dev_file, &scored] {
                 check_targets(metric, rows.targets()).map_err(EvalError::from)?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use grafter::adapter::{self, Method};
 use grafter::bank::{Bank, BankError};
-use grafter::data::LabelledRows;
+use grafter::data::{LabelSet, LabelledRows};
 use grafter::durable::{parent_of, write_file};
 use grafter::eval::evaluate;
 use grafter::forgetting::{ForgettingMatrix, SequentialFineTuning};
@@ -41,6 +41,10 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let mut options = arguments.options.options(model.encoder().config.max_length());
     options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
+    for task in &tasks {
+        let scheme = &task.train.1.task().scheme;
+        options.check_task(scheme.kind(), scheme.labels().map_or(&[], LabelSet::names))?;
+    }
     let earlier = match arguments.go_on {
         true => Earlier::read(&bank, &tasks, &options)?,
         false => Earlier::none(&bank, &tasks)?,
@@ -158,7 +162,12 @@ impl Sequence<'_> {
 
     /// Fine-tunes one model on every task in turn; nothing of it is kept.
     fn fine_tuning(&self, options: &GraftOptions) -> Result<Option<ForgettingMatrix>, Failure> {
-        let mut options = GraftOptions { method: Method::Full, adapt_from_layer: 0, ..options.clone() };
+        let mut options = GraftOptions {
+            method: Method::Full,
+            adapt_from_layer: 0,
+            freeze_layernorm: false,
+            ..options.clone()
+        };
         // The rate that was named is one for adapters.
         options.train.learning_rate = None;
         let mut matrix = ForgettingMatrix::new(TUNED_METHOD);
