@@ -309,12 +309,15 @@ fn several_labels() {
     for (flags, expected) in [
         (["--kind=multi-label", "--calibrate"], "`--calibrate` is given for multi-label"),
         (["--kind=multi-label", "--metric=f1"], "metric `f1` does not measure multi-label"),
-        (["--kind=classification", "--fit-thresholds"], "`--fit-thresholds` is given for classification"),
         (["--kind=multi-label", "--class-weights=auto"], "`--class-weights` is given for multi-label"),
     ] {
         let refused = place.train("csv", &[&flags[..], &["--overwrite"]].concat());
         assert!(refused.code == Some(2) && refused.stderr.contains(expected), "{}", refused.stderr);
     }
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
+    let refused = place.train("csv", &["--overwrite", "--fit-thresholds"]);
+    assert!(refused.stderr.contains("`--fit-thresholds` is given for classification"), "{}", refused.stderr);
 }
 
 /// The answers stay, and their probabilities are those that the temperature gives.
@@ -1047,7 +1050,7 @@ fn a_wrong_metric() {
     "#);
     assert_snapshot!(with("bleu"), @r#"
     exit code 2
-    error: invalid value 'bleu' for '--metric <NAME>': unknown metric `bleu`; known: accuracy, f1, macro-f1, matthews, pearson, spearman
+    error: invalid value 'bleu' for '--metric <NAME>': unknown metric `bleu`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman
 
     For more information, try '--help'.
     "#);

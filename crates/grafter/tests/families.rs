@@ -245,7 +245,7 @@ fn a_bias_by_distance_belongs_to_the_base_or_to_a_task() {
         let together = answers(&model, adapter);
         for (text, together) in texts.iter().zip(&together) {
             let alone = row_logits(&model, adapter, std::slice::from_ref(text)).unwrap();
-            assert_eq!(alone, [together.clone()]);
+            assert_eq!(alone, std::slice::from_ref(together));
         }
     }
     let own = full.parameters().relative_bias().unwrap();

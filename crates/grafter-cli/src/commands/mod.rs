@@ -23,6 +23,7 @@ use std::path::{Component, Path, PathBuf};
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
 use grafter::calibration::Calibration;
+use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
 use grafter::hub;
 use grafter::metrics::{ClassScores, Metric, Scores};
@@ -211,6 +212,15 @@ pub fn metric_text(scores: &Scores, metric: Metric) -> String {
     match scores.get(metric) {
         Ok(Some(value)) => format!("{value:.4}"),
         _ => "–".to_owned(),
+    }
+}
+
+/// What always answers the same, that scores are held against.
+pub fn base_text(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Classification => "majority",
+        TaskKind::MultiLabel => "frequent labels",
+        TaskKind::Regression => "mean score",
     }
 }
 

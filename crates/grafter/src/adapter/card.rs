@@ -59,9 +59,14 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     }
     if let Some(imported) = &manifest.imported {
         line(format!(
-            "## Origin\n\nThe adapter `{}` of {}; how it was trained and how good it is, its files do not say.\n",
+            "## Origin\n\nThe adapter `{}` of {}; how it was trained and how good it is, its files do not say. Method {}, {}{}, \
+             at most {} tokens.\n",
             inline(&imported.name),
-            inline(&imported.format)
+            inline(&imported.format),
+            manifest.adapter.method,
+            form(&manifest.adapter),
+            manifest.adapter.reading(),
+            manifest.max_length
         ));
     }
     if has_report {
@@ -100,19 +105,23 @@ fn scores_section(manifest: &Manifest, training: &TrainingRecord) -> String {
         )
 }
 
+/// Size and form of the adapters, if there are any, with a comma after it.
+fn form(adapter: &AdapterConfig) -> String {
+    if !adapter.method.has_adapters() {
+        return String::new();
+    }
+    let from = match adapter.adapt_from_layer {
+        0 => String::new(),
+        layer => format!("from layer {layer} (counted from 0), "),
+    };
+    let frozen = if adapter.freeze_layernorm { "frozen layer normalisations, " } else { "" };
+    format!("{from}bottleneck {}, {} activation, {frozen}", adapter.bottleneck, adapter.activation)
+}
+
 fn training_section(manifest: &Manifest, training: &TrainingRecord) -> String {
     let adapter = &manifest.adapter;
     let options = &training.options;
-    let form = if adapter.method.has_adapters() {
-        let from = match adapter.adapt_from_layer {
-            0 => String::new(),
-            layer => format!("from layer {layer} (counted from 0), "),
-        };
-        let frozen = if adapter.freeze_layernorm { "frozen layer normalisations, " } else { "" };
-        format!("{from}bottleneck {}, {} activation, {frozen}", adapter.bottleneck, adapter.activation)
-    } else {
-        String::new()
-    };
+    let form = form(adapter);
     format!(
         "## Training\n\n{} training rows, {} epochs, batches of {}, learning rate {}, method {}, {form}{}, at most \
          {} tokens, seed {}. {} steps were done; the run: {}.\n",

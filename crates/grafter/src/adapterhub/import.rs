@@ -67,13 +67,10 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
         supported: unfit.expected,
     })?;
     let (parameters, files) = read_parameters(folder, model, (&file, &head), &config)?;
-    let digests = [&path, &head_path].map(|path| {
-        let digest = sha256_file(path);
-        digest.map_err(|source| AdapterHubError::Io { action: "read", path: path.clone(), source })
-    });
     let mut files: BTreeMap<String, String> = files.into_iter().collect();
-    for (name, digest) in [CONFIG_FILE, HEAD_CONFIG_FILE].into_iter().zip(digests) {
-        files.insert(name.to_owned(), digest?);
+    for (name, path) in [(CONFIG_FILE, &path), (HEAD_CONFIG_FILE, &head_path)] {
+        let io = |source| AdapterHubError::Io { action: "read", path: path.clone(), source };
+        files.insert(name.to_owned(), sha256_file(path).map_err(io)?);
     }
     let manifest = Manifest {
         format_version: FORMAT_VERSION,

@@ -6,14 +6,15 @@ use grafter::adapter::{
     AdapterError, CARD_FILE, ImportRecord, MANIFEST_FILE, Manifest, TrainingRecord, WEIGHTS_FILE,
     read_manifest,
 };
-use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
 use grafter::encoder::BasePrecision;
 use grafter::tensors::TensorSummary;
 use serde::Serialize;
 
 use super::short;
-use crate::commands::{calibration_text, field, metric_text, percent, print, print_json, printable};
+use crate::commands::{
+    base_text, calibration_text, field, metric_text, percent, print, print_json, printable,
+};
 use crate::failure::Failure;
 use crate::terminal::{bytes, counted, grouped};
 
@@ -93,7 +94,7 @@ fn text(report: &Report<'_>) -> String {
         ),
     );
     text += &field(
-        "trained",
+        if manifest.training.is_some() { "trained" } else { "holds" },
         format!(
             "{} numbers in {}, {} of the base",
             grouped(manifest.trained_parameters),
@@ -168,11 +169,7 @@ fn imported(record: &ImportRecord) -> String {
 
 fn training(manifest: &Manifest, training: &TrainingRecord) -> String {
     let options = &training.options;
-    let base = match manifest.task.kind {
-        TaskKind::Classification => "majority",
-        TaskKind::MultiLabel => "labels of half of the rows",
-        TaskKind::Regression => "mean score",
-    };
+    let base = base_text(manifest.task.kind);
     let mut text = String::new();
     for (place, metric) in training.dev_scores.defined().into_iter().enumerate() {
         let name = if place == 0 { "dev scores" } else { "" };

@@ -17,7 +17,7 @@ use grafter::train::{Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
-use super::{calibration_text, metric_text, print, print_json};
+use super::{base_text, calibration_text, metric_text, print, print_json};
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
@@ -214,7 +214,7 @@ fn report(
 
 fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Grafted) -> String {
     let training = &grafted.training;
-    let base = if manifest.task.labels.is_empty() { "mean score" } else { "majority" };
+    let base = base_text(manifest.task.kind);
     let ending = match grafted.ending {
         Ending::Completed => String::new(),
         ending => format!(", {ending}"),
