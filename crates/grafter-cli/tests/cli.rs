@@ -253,6 +253,29 @@ fn regression() {
     }
 }
 
+/// `predict` streams what a compressed file holds, and says what is wrong with a broken one.
+#[test]
+fn compressed_texts_are_answered() {
+    let place = Place::with_adapter();
+    // Of `printf 'good film\nbad film\n' | gzip -n`.
+    let gzip: &[u8] = &[
+        0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x4b, 0xcf, 0xcf, 0x4f, 0x51, 0x48, 0xcb,
+        0xcc, 0xc9, 0xe5, 0x4a, 0x4a, 0x84, 0x32, 0x00, 0x20, 0xc1, 0x09, 0x51, 0x13, 0x00, 0x00, 0x00,
+    ];
+    place.write("texts.txt", "good film\nbad film\n");
+    place.write("texts.txt.gz", gzip);
+    let answers =
+        |file: &str| place.run(&["predict", "--adapter=adapter", "--input", file]).succeeded().stdout;
+    assert_eq!(answers("texts.txt.gz"), answers("texts.txt"));
+    place.write("broken.txt.gz", &gzip[..gzip.len() - 4]);
+    let broken = place.run(&["predict", "--adapter=adapter", "--input=broken.txt.gz"]);
+    assert!(
+        broken.code != Some(0) && !broken.stderr.is_empty() || broken.stdout.contains("error"),
+        "{}",
+        broken.stdout
+    );
+}
+
 /// Trained, scored and answered with any number of labels a row, with thresholds of their own, too.
 #[test]
 fn several_labels() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use grafter::data::{
@@ -57,6 +58,36 @@ fn label_names(dataset: &Dataset) -> Vec<String> {
         LabelScheme::Classes(set) => set.names().to_vec(),
         LabelScheme::Scores => Vec::new(),
     }
+}
+
+/// A compressed file is what it holds, wherever files are read.
+#[test]
+fn compressed_files_are_what_they_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = b"text,label\ngood film,1\nbad film,0\n";
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(rows).unwrap();
+    let gzip = encoder.finish().unwrap();
+    let zstd = ruzstd::encoding::compress_to_vec(&rows[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let plain = folder.path().join("rows.csv");
+    std::fs::write(&plain, rows).unwrap();
+    let expected = Dataset::read_train(&Source::new(&plain), CLASSES).unwrap();
+    for (name, bytes) in [("rows.csv.gz", gzip.clone()), ("rows.CSV.zst", zstd)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(Format::for_path(&path).unwrap(), Format::Csv);
+        let found = Dataset::read_train(&Source::new(&path), CLASSES).unwrap();
+        assert_eq!((found.rows, found.targets), (expected.rows.clone(), expected.targets.clone()), "{name}");
+        let file = LabelledFile::read_eval(&Source::new(&path), &expected.task).unwrap();
+        assert_eq!(file.read().unwrap().count(), 2, "{name}");
+        assert_eq!(Source::new(&path).open(LabelUse::Optional).unwrap().count(), 2, "{name}");
+    }
+    let broken = folder.path().join("broken.csv.gz");
+    std::fs::write(&broken, &gzip[..gzip.len() - 9]).unwrap();
+    let error = Dataset::read_train(&Source::new(&broken), CLASSES).unwrap_err();
+    assert!(matches!(error, DataError::Compressed { .. }), "{error}");
+    let unknown = Format::for_path(Path::new("rows.gz")).unwrap_err();
+    assert_eq!(unknown.to_string(), "rows.gz: cannot tell the format from the file name");
 }
 
 /// The same rows with several labels in every format, their order and repetitions of no matter.

@@ -12,7 +12,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind, temporary_copy,
+    Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
+    temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
@@ -179,7 +180,12 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
     let (input, name) = if standard_input {
         (Input::Standard, "standard input".to_owned())
     } else {
-        (Input::File(File::open(&arguments.input).map_err(failed)?), arguments.input.display().to_string())
+        let file = File::open(&arguments.input).map_err(failed)?;
+        let input = match Compression::for_path(&arguments.input) {
+            Some(compression) => Input::Compressed(compression, file),
+            None => Input::File(file),
+        };
+        (input, arguments.input.display().to_string())
     };
     if format != Format::Parquet {
         return Ok(FileRows::text(input.stream(), name, format, &options)?);
@@ -191,6 +197,7 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
 enum Input {
     Standard,
     File(File),
+    Compressed(Compression, File),
 }
 
 impl Input {
@@ -198,6 +205,7 @@ impl Input {
         match self {
             Self::Standard => Box::new(stdin()),
             Self::File(file) => Box::new(file),
+            Self::Compressed(compression, file) => Box::new(compression.read(file)),
         }
     }
 

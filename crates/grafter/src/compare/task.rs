@@ -33,16 +33,20 @@ pub struct TaskSource {
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
 const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
+/// What may follow.
+const COMPRESSIONS: [&str; 3] = ["", ".gz", ".zst"];
 
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
-    /// `.jsonl` or `.parquet`.
+    /// `.jsonl` or `.parquet`, compressed or not.
     /// # Errors
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
         let source = |split: &'static str| -> Result<Option<Source>, CompareError> {
-            let names = EXTENSIONS.map(|extension| format!("{split}.{extension}"));
-            let mut found = names.into_iter().filter(|name| folder.join(name).exists());
+            let names = EXTENSIONS
+                .iter()
+                .flat_map(|extension| COMPRESSIONS.map(|more| format!("{split}.{extension}{more}")));
+            let mut found = names.filter(|name| folder.join(name).exists());
             match (found.next(), found.next()) {
                 (Some(first), Some(second)) => {
                     let (task, folder) = (name.to_owned(), folder.to_owned());

@@ -321,6 +321,14 @@ pub enum DataError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The file is compressed by its name, and broken or none.
+    #[error("cannot decompress `{}`: {source}", path.display())]
+    Compressed {
+        /// The path.
+        path: PathBuf,
+        /// What the decompressor says.
+        source: io::Error,
+    },
     /// The file's name does not tell its format.
     #[error("{}: cannot tell the format from the file name", path.display())]
     UnknownFormat {
@@ -430,7 +438,7 @@ impl DataError {
                 Some("pass `--format csv`, `tsv` or `jsonl` for labelled data".to_owned())
             }
             Self::Copy { .. } => Some(
-                "a pipe is read twice: pass a file, or set `TMPDIR` to a folder with room for a copy"
+                "pipes and compressed files are read twice: pass a plain file, or set `TMPDIR` to a folder with room for a copy"
                     .to_owned(),
             ),
             Self::Scores { .. } => {
@@ -440,6 +448,7 @@ impl DataError {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
             }
             Self::Open { .. }
+            | Self::Compressed { .. }
             | Self::Empty { .. }
             | Self::NoText { .. }
             | Self::OneLabel { .. }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::file::{FromPlace, temporary_copy};
-use super::{Columns, DataError, FileRows, LabelUse, ReadOptions};
+use super::{Columns, Compression, DataError, FileRows, LabelUse, ReadOptions};
 
 /// The format of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,11 +30,17 @@ pub enum Format {
 
 impl Format {
     /// The format that a path's extension tells, in any case: `.csv`; `.tsv` and `.tab`; `.jsonl` and `.ndjson`;
-    /// `.parquet`; `.txt` is plain lines.
+    /// `.parquet`; `.txt` is plain lines. An extension of a compression ([`Compression`]) may follow.
     ///
     /// # Errors
     /// [`DataError::UnknownFormat`] for any other extension, or none.
     pub fn for_path(path: &Path) -> Result<Self, DataError> {
+        let whole = path;
+        let path = if Compression::for_path(path).is_some() {
+            Path::new(path.file_stem().unwrap_or_default())
+        } else {
+            path
+        };
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         match extension.as_str() {
             "csv" => Ok(Self::Csv),
@@ -41,7 +48,7 @@ impl Format {
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
             "txt" => Ok(Self::Lines),
-            _ => Err(DataError::UnknownFormat { path: path.to_owned() }),
+            _ => Err(DataError::UnknownFormat { path: whole.to_owned() }),
         }
     }
 }
@@ -108,10 +115,15 @@ impl Source {
         FileRows::text(file, name, self.told_format()?, &options)
     }
 
-    /// Opens the file, if it can be read as rows.
+    /// Opens the file, if it can be read as rows; of a compressed one a copy of what it holds.
     pub(super) fn open_file(&self) -> Result<File, DataError> {
         self.told_format()?;
-        File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })
+        let file =
+            File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })?;
+        match Compression::for_path(&self.path) {
+            Some(compression) => self.copy(&mut compression.read(file)),
+            None => Ok(file),
+        }
     }
 
     /// Reads the header of the file, which is open already and has places.
@@ -133,11 +145,20 @@ impl Source {
         if file.metadata().map_err(failed)?.is_file() {
             return Ok(file);
         }
-        let folder = tempfile::env::temp_dir();
-        temporary_copy(&mut file).map_err(|source| DataError::Copy {
-            path: self.path.clone(),
-            folder,
-            source,
+        self.copy(&mut file)
+    }
+
+    /// A copy of what can be read only once, at its beginning.
+    fn copy(&self, input: &mut impl Read) -> Result<File, DataError> {
+        let copy = temporary_copy(input).and_then(|mut copy| copy.rewind().map(|()| copy));
+        copy.map_err(|source| {
+            let (path, folder) = (self.path.clone(), tempfile::env::temp_dir());
+            match source.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                    DataError::Compressed { path, source }
+                }
+                _ => DataError::Copy { path, folder, source },
+            }
         })
     }
 

@@ -7,6 +7,7 @@
 
 mod check;
 mod columns;
+mod compressed;
 mod csv;
 mod dataset;
 mod error;
@@ -25,6 +26,7 @@ pub use check::{
     RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
 };
 pub use columns::Columns;
+pub use compressed::Compression;
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use file::temporary_copy;
