@@ -106,6 +106,10 @@ pub struct Pull {
     /// Fetch and verify again even if it is in the cache
     #[arg(long)]
     pub force: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which pretrained model.

@@ -33,6 +33,10 @@ pub struct BankInit {
     #[arg(long, value_name = "PRECISION", default_value_t)]
     pub base: BasePrecision,
 
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
     #[command(flatten)]
     pub model: ModelArg,
 }
@@ -58,6 +62,10 @@ pub struct BankAdd {
     /// Texts whose answers are kept as the proof that the task has not changed, the first 16; made-up ones if absent
     #[arg(long, value_name = "FILE")]
     pub probes: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 
     #[command(flatten)]
     pub model: BankModelArg,
@@ -86,6 +94,10 @@ pub struct BankRemove {
     /// The task with all its versions, or one version of it by the first digits of its digest
     #[arg(value_name = "NAME[@VERSION]")]
     pub task: TaskRef,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Exit codes are told here because scripts rely on them.

@@ -11,6 +11,7 @@ use grafter::data::{LabelUse, Row};
 use grafter::metrics::Metric;
 use grafter::text::escape;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{open_bank_model, open_model, percent, print, print_json, printable};
 use crate::Outcome;
@@ -31,6 +32,10 @@ pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
 fn init(arguments: &BankInit) -> Result<Outcome, Failure> {
     let model = open_model(&arguments.model.model, arguments.base)?;
     let bank = Bank::init(&arguments.bank, &model)?;
+    if arguments.json {
+        print_json(&json!({ "bank": bank.path(), "base": bank.base() }))?;
+        return Ok(Outcome::Done);
+    }
     print(&format!(
         "bank     {}\nbase     {}, {} numbers in {}\n",
         bank.path().display(),
@@ -59,7 +64,11 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
     let add = if arguments.new_version { Add::NewVersion } else { Add::New };
     let version =
         bank.add(&arguments.task, &Incoming { adapter: &adapter, probes: &probes, companions: &[] }, add)?;
-    print(&format!("task     {}@{}\n", arguments.task, version.short()))?;
+    if arguments.json {
+        print_json(&json!({ "task": arguments.task, "version": version }))?;
+    } else {
+        print(&format!("task     {}@{}\n", arguments.task, version.short()))?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -77,6 +86,9 @@ fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
 fn remove(arguments: &BankRemove) -> Result<Outcome, Failure> {
     Bank::open(&arguments.bank)?.remove(&arguments.task)?;
     tell(format_args!("removed `{}`", arguments.task));
+    if arguments.json {
+        print_json(&json!({ "removed": arguments.task.to_string() }))?;
+    }
     Ok(Outcome::Done)
 }
 

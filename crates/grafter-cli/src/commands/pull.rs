@@ -2,7 +2,9 @@
 
 use grafter::hub;
 
-use super::print;
+use serde_json::json;
+
+use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Pull;
 use crate::failure::Failure;
@@ -10,6 +12,10 @@ use crate::progress::PullBar;
 
 pub fn run(arguments: &Pull) -> Result<Outcome, Failure> {
     let folder = hub::pull(&arguments.model, arguments.force, &mut PullBar::default())?;
-    print(&format!("{}\n", folder.display()))?;
+    if arguments.json {
+        print_json(&json!({ "model": arguments.model, "folder": folder }))?;
+    } else {
+        print(&format!("{}\n", folder.display()))?;
+    }
     Ok(Outcome::Done)
 }

@@ -38,11 +38,16 @@ fn an_adapter_goes_out_and_comes_back() {
     // What knows nothing of its training is a task like any other.
     let scores = place.run(&["eval", "--adapter=again", "--data=train.csv", "--json"]).succeeded().json();
     assert_eq!(scores["labels"], serde_json::json!(["0", "1"]));
-    place.run(&["bank", "init", "bank"]).succeeded();
-    place.run(&["bank", "add", "bank", "again", "--task=opinions", "--probes=train.csv"]).succeeded();
+    let made = place.run(&["bank", "init", "bank", "--json"]).succeeded().json();
+    assert_eq!((&made["bank"], &made["base"]["name"]), (&Value::from("bank"), &Value::from("tiny-bert")));
+    let added = ["bank", "add", "bank", "again", "--task=opinions", "--probes=train.csv", "--json"];
+    let added = place.run(&added).succeeded().json();
     let listed = place.run_bare(&["bank", "list", "bank", "--json"]).succeeded().json();
     assert_eq!(listed["tasks"][0]["dev_score"], Value::Null, "{listed}");
+    assert_eq!(listed["tasks"][0]["version"], added["version"], "{listed}");
     place.run_bare(&["bank", "list", "bank"]).succeeded();
+    let removed = place.run_bare(&["bank", "remove", "bank", "opinions", "--json"]).succeeded().json();
+    assert_eq!(removed["removed"], "opinions");
     let told = place.run_bare(&["inspect", "again"]).succeeded().stdout;
     assert!(
         told.contains("imported     `opinions` of AdapterHub adapters.1.3.0, trained on `tiny-bert`\n"),
