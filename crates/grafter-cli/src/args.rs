@@ -28,6 +28,10 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 
+    /// Flags from a TOML file, such as `epochs = 3`; those of the command line go before it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Threads to compute with; all processors if absent
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

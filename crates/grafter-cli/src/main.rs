@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod failure;
 mod interrupt;
 mod progress;
@@ -54,8 +55,9 @@ fn main() -> ExitCode {
             tell_panic(panic);
         }
     }));
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let ran =
+        config::expand(std::env::args_os().collect()).and_then(|words| run(&Arguments::parse_from(words)));
+    match ran {
         Ok(Outcome::Done) => ExitCode::from(DONE),
         Ok(Outcome::RowsRejected | Outcome::TasksChanged | Outcome::Unanswered) => ExitCode::from(REFUSED),
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),

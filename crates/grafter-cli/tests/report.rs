@@ -97,6 +97,7 @@ fn the_same_run_writes_the_same_report_with_any_number_of_threads() {
         "history.csv",
         "report.html",
         "report.json",
+        "run.toml",
     ];
     assert_eq!(names, expected);
     for name in expected {
@@ -104,6 +105,9 @@ fn the_same_run_writes_the_same_report_with_any_number_of_threads() {
     }
     place.train("one", &["--overwrite"]);
     assert!(place.files("one") == one, "a report is replaced with its adapter");
+    // What it was run with, as a file of settings.
+    place.run(&["train", "--config=one/run.toml", "--out", "again"]);
+    assert!(place.files("again") == one, "the settings repeat the run");
     place.train("none", &["--no-report"]);
     let none = place.files("none");
     assert_eq!(none.len(), 3);

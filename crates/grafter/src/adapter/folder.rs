@@ -42,11 +42,14 @@ pub enum Companion {
     History,
     /// The evaluations of the run.
     Evaluations,
+    /// The settings of the run, for `--config`.
+    Settings,
 }
 
 impl Companion {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Report, Self::ReportNumbers, Self::History, Self::Evaluations];
+    pub const ALL: [Self; 5] =
+        [Self::Report, Self::ReportNumbers, Self::History, Self::Evaluations, Self::Settings];
 
     /// Its name in the folder.
     pub fn file_name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Companion {
             Self::ReportNumbers => "report.json",
             Self::History => "history.csv",
             Self::Evaluations => "evaluations.csv",
+            Self::Settings => "run.toml",
         }
     }
 }

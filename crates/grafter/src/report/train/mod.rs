@@ -5,8 +5,10 @@
 
 mod answers;
 mod facts;
+mod flags;
 mod history;
 
+use self::flags::Flags;
 pub use answers::{RowText, Texts};
 pub use history::History;
 
@@ -68,7 +70,12 @@ impl TrainReport<'_> {
             (Companion::ReportNumbers, self.numbers().into_bytes()),
             (Companion::History, self.history.steps_csv().into_bytes()),
             (Companion::Evaluations, self.history.evaluations_csv().into_bytes()),
+            (Companion::Settings, self.flags().toml().into_bytes()),
         ]
+    }
+
+    fn flags(&self) -> Flags {
+        Flags::of(self.grafted, self.train, self.dev)
     }
 
     /// The page.
@@ -230,12 +237,12 @@ impl TrainReport<'_> {
 
     fn run(&self) -> Section {
         let files = "The numbers of this page lie beside it: history.csv has every step, evaluations.csv every \
-                     evaluation, report.json the scores. The adapter is adapter.safetensors with adapter.json; it holds no \
+                     evaluation, report.json the scores, run.toml the settings. The adapter is adapter.safetensors with adapter.json; it holds no \
                      text.";
         Section::new("The run")
             .with(&Facts(facts::facts(self.grafted, self.train, self.dev)))
             .with(&Paragraph("To run it again, in the folder of the files:".to_owned()))
-            .with(&Code(facts::command(self.grafted, self.train, self.dev)))
+            .with(&Code(self.flags().command()))
             .with(&Paragraph(files.to_owned()))
     }
 

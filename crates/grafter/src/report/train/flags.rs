@@ -1,0 +1,156 @@
+//! The flags that give the same bytes again, as a command for a shell and as a file for `--config`.
+//!
+//! What decides the numbers is always named, the rest where it is not the default.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::facts::file_name;
+use crate::data::{Source, TaskKind};
+use crate::encoder::BasePrecision;
+use crate::graft::{GraftOptions, Grafted};
+use crate::metrics::Metric;
+use crate::train::ClassWeights;
+
+/// The flags of a run, in the folder of its files.
+pub(super) struct Flags(Vec<Flag>);
+
+/// One flag, with its value if it has one.
+struct Flag {
+    name: &'static str,
+    value: Option<String>,
+}
+
+impl Flags {
+    /// Those of a run on two files.
+    pub(super) fn of(grafted: &Grafted, train: &Source, dev: &Source) -> Self {
+        let mut flags = Self(Vec::new());
+        flags.always("train", file_name(&train.path));
+        flags.always("dev", file_name(&dev.path));
+        flags.always("out", "adapter");
+        flags.data(grafted, train, dev);
+        flags.form(grafted);
+        flags.run(grafted);
+        flags
+    }
+
+    /// The command for a shell.
+    pub(super) fn command(&self) -> String {
+        let mut command = "grafter train".to_owned();
+        for Flag { name, value } in &self.0 {
+            // Writing to a string cannot fail.
+            let _ = match value {
+                Some(value) => write!(command, " --{name} {}", quoted(value)),
+                None => write!(command, " --{name}"),
+            };
+        }
+        command
+    }
+
+    /// The file for `--config`; a flag that is given several times is a list. A text of JSON is one of TOML, too.
+    pub(super) fn toml(&self) -> String {
+        let mut text = "# The settings of this run: `grafter train --config FILE` repeats it in the folder of its files.\n".to_owned();
+        for (place, Flag { name, value }) in self.0.iter().enumerate() {
+            let same = || self.0.iter().filter(|flag| flag.name == *name);
+            if self.0[..place].iter().any(|earlier| earlier.name == *name) {
+                continue;
+            }
+            let values: Vec<Value> = same().filter_map(|flag| flag.value.clone().map(Value::from)).collect();
+            let value = match (value, &values[..]) {
+                (None, _) => Value::from(true),
+                (Some(_), [value]) => value.clone(),
+                (Some(_), _) => Value::from(values),
+            };
+            let _ = writeln!(text, "{name} = {value}");
+        }
+        text
+    }
+
+    fn always(&mut self, name: &'static str, value: impl ToString) {
+        self.0.push(Flag { name, value: Some(value.to_string()) });
+    }
+
+    fn unless(&mut self, is_default: bool, name: &'static str, value: impl ToString) {
+        if !is_default {
+            self.always(name, value);
+        }
+    }
+
+    fn some<T: ToString>(&mut self, name: &'static str, value: Option<T>) {
+        if let Some(value) = value {
+            self.always(name, value);
+        }
+    }
+
+    fn set(&mut self, is_set: bool, name: &'static str) {
+        if is_set {
+            self.0.push(Flag { name, value: None });
+        }
+    }
+
+    /// How the files are read, and on which base.
+    fn data(&mut self, grafted: &Grafted, train: &Source, dev: &Source) {
+        let manifest = grafted.adapter.manifest();
+        self.some("format", train.format.or(dev.format));
+        self.some("text-column", train.columns.text.as_ref());
+        self.some("text-b-column", train.columns.text_b.as_ref());
+        self.some("label-column", train.columns.label.as_ref());
+        self.some("label-separator", train.columns.label_separator);
+        self.unless(manifest.task.kind == TaskKind::Classification, "kind", manifest.task.kind);
+        self.unless(manifest.base.name == "minilm", "model", &manifest.base.name);
+        self.unless(manifest.base.precision == BasePrecision::F32, "base", manifest.base.precision);
+    }
+
+    /// What is grafted.
+    fn form(&mut self, grafted: &Grafted) {
+        let (defaults, manifest) = (GraftOptions::default(), grafted.adapter.manifest());
+        let adapter = &manifest.adapter;
+        self.unless(adapter.method == defaults.method, "method", adapter.method);
+        if adapter.method.has_adapters() {
+            self.always("bottleneck", &adapter.bottleneck);
+            self.unless(adapter.activation == defaults.activation, "activation", adapter.activation);
+            self.unless(adapter.adapt_from_layer == 0, "adapt-from-layer", adapter.adapt_from_layer);
+        }
+        self.set(adapter.freeze_layernorm, "freeze-layernorm");
+        self.unless(adapter.pooling == defaults.pooling, "pooling", adapter.pooling);
+        self.unless(adapter.head == defaults.head, "head", adapter.head);
+        self.unless(manifest.max_length == defaults.max_length, "max-length", manifest.max_length);
+    }
+
+    /// How it is trained.
+    fn run(&mut self, grafted: &Grafted) {
+        let (manifest, training) = (grafted.adapter.manifest(), &grafted.training);
+        let (options, usual) = (&training.options, GraftOptions::default().train);
+        let metric = training.metric;
+        self.unless(metric == Metric::default_for(manifest.task.kind), "metric", metric);
+        self.always("epochs", options.epochs_for(training.train_rows));
+        self.some("max-steps", options.max_steps);
+        self.always("batch-size", options.batch_size);
+        self.always("lr", options.learning_rate_for(manifest.adapter.method));
+        self.unless(options.warmup == usual.warmup, "warmup", options.warmup);
+        let decay = options.optimizer.weight_decay;
+        self.unless(decay == usual.optimizer.weight_decay, "weight-decay", decay);
+        self.unless(options.max_grad_norm == usual.max_grad_norm, "max-grad-norm", options.max_grad_norm);
+        self.unless(options.init_std == usual.init_std, "init-std", options.init_std);
+        self.some("eval-every", options.eval_every);
+        self.some("patience", options.patience);
+        for word in options.class_weights.iter().flat_map(ClassWeights::words) {
+            self.always("class-weights", word);
+        }
+        self.always("seed", options.seed);
+        self.set(!options.dropout, "no-dropout");
+        self.set(manifest.calibration.is_some(), "calibrate");
+        self.set(manifest.thresholds.is_some(), "fit-thresholds");
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
