@@ -182,7 +182,7 @@ impl RowArgs {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl or .parquet
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl or .parquet, with .gz or .zst after it if compressed
     #[arg(long, value_name = "FILE", required_unless_present = "sequence", requires = "dev")]
     pub train: Option<PathBuf>,
 
@@ -552,7 +552,7 @@ pub struct CheckData {
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
 
-    /// Kind of task: classification or regression
+    /// Kind of task: classification, multi-label or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 

@@ -80,6 +80,9 @@ fn least_loss<R: EachRow + ?Sized>(rows: &R, classes: &[usize]) -> Result<f64, R
     let mut inverse = 1.0;
     while high - low > CLOSE * low {
         let (slope, curvature) = slope_and_curvature(rows, classes, inverse)?;
+        if slope == 0.0 {
+            return Ok(inverse);
+        }
         let before = high / low;
         if slope > 0.0 {
             high = inverse

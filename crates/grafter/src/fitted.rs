@@ -1,7 +1,5 @@
 //! What is fitted on the dev rows when a run is over: a temperature, or the thresholds of several labels.
 
-use std::ops::ControlFlow;
-
 use crate::adapter::TaskParameters;
 use crate::calibration::{Calibration, EachRow};
 use crate::data::Targets;
@@ -17,34 +15,43 @@ use crate::thresholds;
 pub(crate) struct Fitted {
     pub calibration: Option<Calibration>,
     pub thresholds: Option<Vec<f64>>,
-    /// The answers to the dev rows, where what was fitted changes them.
+    /// The answers to the dev rows with what was fitted.
     pub seen: Option<Seen>,
 }
 
 impl Fitted {
-    /// Fits what fits the dev rows' targets to the answers of a task. `follow` is told how many rows are done and may end the
-    /// work, with nothing.
+    /// Fits what fits the dev rows' targets to the answers of a task. `follow` is told how many rows are done; it cannot end the
+    /// work, which is a part of the run that its caller keeps.
     pub(crate) fn fit(
         (encoder, task): (&Encoder, &TaskParameters),
         dev: &EncodedRows,
         budget: &Budget,
-        follow: impl FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(logits) = Logits::compute((encoder, task), dev, budget, follow)? else { return Ok(None) };
+        follow: impl FnMut(usize),
+    ) -> Result<Self, StoreError> {
+        let logits = Logits::compute((encoder, task), dev, budget, follow)?;
         let mut fitted = Self::default();
         match dev.targets() {
-            Targets::Classes(classes) => fitted.calibration = Some(Calibration::fit(&logits, classes)?),
+            Targets::Classes(classes) => {
+                let calibration = Calibration::fit(&logits, classes)?;
+                let reviewer = Reviewer::new(dev.targets(), None).with_temperature(calibration.temperature);
+                fitted.seen = Some(review(&logits, reviewer)?);
+                fitted.calibration = Some(calibration);
+            }
             Targets::Sets(sets) => {
                 let thresholds = thresholds::fit(&logits, logits.outputs, sets)?;
-                let mut reviewer = Reviewer::new(dev.targets(), None).with_thresholds(thresholds.clone());
-                logits.each(&mut |_, logits| reviewer.push(logits))?;
-                fitted.seen = Some(reviewer.finish());
+                let reviewer = Reviewer::new(dev.targets(), None).with_thresholds(thresholds.clone());
+                fitted.seen = Some(review(&logits, reviewer)?);
                 fitted.thresholds = Some(thresholds);
             }
             Targets::Scores(_) => {}
         }
-        Ok(Some(fitted))
+        Ok(fitted)
     }
+}
+
+fn review(logits: &Logits, mut reviewer: Reviewer<'_>) -> Result<Seen, StoreError> {
+    logits.each(&mut |_, logits| reviewer.push(logits))?;
+    Ok(reviewer.finish())
 }
 
 /// The logits of the dev rows, of which those that memory has no room for lie in a temporary file.
@@ -62,18 +69,18 @@ impl Logits {
         (encoder, task): (&Encoder, &TaskParameters),
         dev: &EncodedRows,
         budget: &Budget,
-        mut follow: impl FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<Self>, StoreError> {
+        mut follow: impl FnMut(usize),
+    ) -> Result<Self, StoreError> {
         let mut store = Store::new(budget);
         for rows in dev.groups() {
             let (tasks, done) = (vec![task; rows.len()], rows.end);
             let logits = batch_logits(encoder, &dev.batch(rows)?, &tasks);
             store.append(logits.iter().flatten().map(|logit| logit.to_bits()))?;
-            if done < dev.len() && follow(done).is_break() {
-                return Ok(None);
+            if done < dev.len() {
+                follow(done);
             }
         }
-        Ok(Some(Self { outputs: task.layout().config().outputs, rows: dev.len(), store }))
+        Ok(Self { outputs: task.layout().config().outputs, rows: dev.len(), store })
     }
 }
 

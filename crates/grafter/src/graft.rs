@@ -223,15 +223,13 @@ pub fn graft_after(
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
-    let mut fitted = Some(Fitted::default());
+    let mut fitted = Fitted::default();
     if options.calibrate || options.fit_thresholds {
-        let follow = |done| observer.evaluating(done, dev_rows.len());
-        let of = (model.encoder(), &parameters);
-        fitted = Fitted::fit(of, &dev_rows, &options.train.budget, follow)?;
+        let follow = |done| {
+            let _stop = observer.evaluating(done, dev_rows.len());
+        };
+        fitted = Fitted::fit((model.encoder(), &parameters), &dev_rows, &options.train.budget, follow)?;
     }
-    // Without what was to be fitted an adapter is not what was asked for.
-    let ending = if fitted.is_some() { ending } else { Ending::Interrupted };
-    let fitted = fitted.unwrap_or_default();
     let seen = fitted.seen.clone().unwrap_or_else(|| best.seen.clone());
     let review = Review::of(seen, dev_rows.targets(), &task)?;
     let training = TrainingRecord {

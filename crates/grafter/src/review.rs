@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use grafter_nn::loss::softmax;
-
 use crate::adapter::{ScoreScale, TaskRecord};
+use crate::calibration::probabilities;
 use crate::data::Targets;
 use crate::eval::Answers;
 use crate::gradient::Target;
@@ -104,6 +103,8 @@ pub struct Seen {
 pub struct Reviewer<'a> {
     targets: &'a Targets,
     scale: Option<ScoreScale>,
+    /// What logits of classes are divided by.
+    temperature: f64,
     seen: Seen,
     row: usize,
 }
@@ -112,7 +113,7 @@ impl<'a> Reviewer<'a> {
     /// Nothing seen yet of rows with these targets; `scale` is that of the task.
     pub fn new(targets: &'a Targets, scale: Option<ScoreScale>) -> Self {
         let seen = Seen { answers: Answers::to(targets, scale), worst: Vec::new() };
-        Self { targets, scale, seen, row: 0 }
+        Self { targets, scale, temperature: 1.0, seen, row: 0 }
     }
 
     /// The same with thresholds for several labels.
@@ -122,13 +123,21 @@ impl<'a> Reviewer<'a> {
         self
     }
 
+    /// The same with a temperature for the probabilities of classes.
+    #[must_use]
+    pub fn with_temperature(self, temperature: f64) -> Self {
+        Self { temperature, ..self }
+    }
+
     /// Sees the logits of the next row.
     pub fn push(&mut self, logits: &[f32]) {
         self.seen.answers.push(logits);
         let row = self.row;
         self.row += 1;
         let bad = match self.targets {
-            Targets::Classes(classes) => classes.get(row).and_then(|label| wrong_class(logits, *label)),
+            Targets::Classes(classes) => {
+                classes.get(row).and_then(|label| wrong_class(logits, *label, self.temperature))
+            }
             Targets::Sets(sets) => sets.get(row).and_then(|labels| self.wrong_set(logits, labels)),
             Targets::Scores(scores) => scores.get(row).map(|target| {
                 let answer = self.scale.map_or(logits[0], |scale| scale.restore(logits[0]));
@@ -180,15 +189,16 @@ impl Review {
     }
 }
 
-fn wrong_class(logits: &[f32], label: usize) -> Option<(f64, WorstAnswer)> {
+fn wrong_class(logits: &[f32], label: usize, temperature: f64) -> Option<(f64, WorstAnswer)> {
     let answer = best_class(logits);
     if answer == label || label >= logits.len() {
         return None;
     }
-    let probabilities = softmax(logits);
+    let probabilities = probabilities(logits, temperature);
     // From the logits and not from the probability, which may be too small for a number: the answer's logit is the
     // largest, so this is ln of (sum of all / label).
-    let loss = f64::from(logits[answer]) - f64::from(logits[label]) - probabilities[answer].ln();
+    let apart = (f64::from(logits[answer]) - f64::from(logits[label])) / temperature;
+    let loss = apart - probabilities[answer].ln();
     let (probability, label_probability) = (probabilities[answer], probabilities[label]);
     Some((loss, WorstAnswer::Class { label, answer, probability, label_probability }))
 }

@@ -8,7 +8,7 @@ use grafter_nn::loss::sigmoid;
 use crate::calibration::EachRow;
 
 /// Probabilities that are held in memory at the same time: those of so many labels as fit.
-const HELD: usize = 1 << 26;
+const HELD: usize = 1 << 22;
 
 /// Fits a threshold for each of so many labels to the labels of some rows, in ascending order. A label that no row has keeps one
 /// half.

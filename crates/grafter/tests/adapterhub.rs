@@ -526,7 +526,7 @@ fn what_the_files_cannot_hold_is_named() {
     let refused = export(&adapter, &model, "task").unwrap_err();
     assert!(matches!(refused, AdapterHubError::Method { .. }), "{refused}");
     let adapter = trained(&model, TaskKind::Classification, &options());
-    for name in ["", "a.b", "a b", "é", "../a", "train"] {
+    for name in ["", "a.b", "a b", "é", "../a", "train", "_apply"] {
         let refused = export(&adapter, &model, name).unwrap_err();
         assert!(matches!(refused, AdapterHubError::Name { .. }), "{refused}");
     }

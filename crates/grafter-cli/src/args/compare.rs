@@ -36,12 +36,12 @@ pub struct Compare {
     #[arg(long, value_name = "FILE", requires = "train")]
     pub test: Option<PathBuf>,
 
-    /// Kind of the tasks, or of one of them: classification or regression; classification if absent
+    /// Kind of the tasks, or of one of them: classification, multi-label or regression; classification if absent
     #[arg(long, value_name = "[TASK=]KIND", value_delimiter = ',')]
     pub kind: Vec<Assigned<TaskKind>>,
 
-    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, matthews, pearson or spearman;
-    /// accuracy, or pearson for regression, if absent
+    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, micro-f1, matthews, pearson or
+    /// spearman; accuracy, or micro-f1 of several labels, or pearson for regression, if absent
     #[arg(long, value_name = "[TASK=]NAME", value_delimiter = ',')]
     pub metric: Vec<Assigned<Metric>>,
 
@@ -97,11 +97,11 @@ pub struct Tune {
     #[arg(long)]
     pub overwrite: bool,
 
-    /// Kind of task: classification or regression
+    /// Kind of task: classification, multi-label or regression
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
-    /// What is best; accuracy, or pearson for regression, if absent
+    /// What is best; accuracy, or micro-f1 of several labels, or pearson for regression, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 

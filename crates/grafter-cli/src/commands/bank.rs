@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use grafter::adapter::Adapter;
+use grafter::adapter::{Adapter, BaseRecord};
 use grafter::bank::{
     Add, Answered, Bank, BankError, BrokenTask, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict,
     Verified, Version, generated_rows,
@@ -29,11 +29,18 @@ pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
     }
 }
 
+/// What `init --json` prints.
+#[derive(Serialize)]
+struct Made<'a> {
+    bank: &'a Path,
+    base: &'a BaseRecord,
+}
+
 fn init(arguments: &BankInit) -> Result<Outcome, Failure> {
     let model = open_model(&arguments.model.model, arguments.base)?;
     let bank = Bank::init(&arguments.bank, &model)?;
     if arguments.json {
-        print_json(&json!({ "bank": bank.path(), "base": bank.base() }))?;
+        print_json(&Made { bank: bank.path(), base: bank.base() })?;
         return Ok(Outcome::Done);
     }
     print(&format!(

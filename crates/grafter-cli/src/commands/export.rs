@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::read_manifest;
-use grafter::adapterhub::export;
+use grafter::adapterhub::{Loss, export};
 use grafter::encoder::BasePrecision;
 use grafter::text::escape;
 use serde::Serialize;
@@ -32,11 +32,10 @@ pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
     if !lost.is_empty() && !arguments.allow_loss {
         return Err(Failure::Usage {
             message: format!("AdapterHub's files cannot hold {}", lost.join(" and ")),
-            hint: Some(
-                "`grafter train --freeze-layernorm --pooling first --head dense` trains what they hold; `--allow-loss` \
-                 writes the rest"
-                    .to_owned(),
-            ),
+            hint: Some(format!(
+                "`grafter train` with {} trains what they hold; `--allow-loss` writes the rest",
+                exported.losses().iter().map(Loss::advice).collect::<Vec<_>>().join(" and ")
+            )),
         });
     }
     exported.write(&arguments.out)?;

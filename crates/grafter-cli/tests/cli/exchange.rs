@@ -69,7 +69,7 @@ fn what_the_files_cannot_hold_is_refused_unless_asked_for() {
     exit code 2
     error: AdapterHub's files cannot hold the trained layer normalisations (320 numbers) and the head, since none there reads by `mean` pooling
 
-    hint: `grafter train --freeze-layernorm --pooling first --head dense` trains what they hold; `--allow-loss` writes the rest
+    hint: `grafter train` with `--freeze-layernorm` and `--pooling first --head dense` trains what they hold; `--allow-loss` writes the rest
     ");
     assert!(!place.path("out").exists());
     let lossy = place.run(&["export", "--adapter=adapter", "--out=out", "--allow-loss"]).succeeded();

@@ -95,6 +95,7 @@ fn several_labels_are_answered() {
     let body = json!({ "task": "topics", "inputs": ["a good film"] });
     assert_eq!(bare(&server.post("/v1/predict", &body).json()["answers"][0]), expected);
     let told = server.post("/predict", &json!({ "inputs": "a good film", "model": "topics" })).json();
+    assert_eq!(told.as_array().unwrap().len(), 2);
     for score in told.as_array().unwrap() {
         assert_eq!(score["score"], expected["probabilities"][score["label"].as_str().unwrap()]);
     }

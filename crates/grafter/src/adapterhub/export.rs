@@ -34,6 +34,17 @@ pub enum Loss {
     },
 }
 
+impl Loss {
+    /// How `grafter train` trains without it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::LayerNorms { .. } => "`--freeze-layernorm`",
+            Self::Thresholds => "no `--fit-thresholds`",
+            Self::Head { .. } => "`--pooling first --head dense`",
+        }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -155,7 +166,7 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
     };
     // In PyTorch a module's name has no dots.
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || !name.chars().all(fits) || TAKEN.contains(&name) {
+    if name.is_empty() || !name.chars().all(fits) || name.starts_with('_') || TAKEN.contains(&name) {
         return Err(AdapterHubError::Name { name: name.to_owned() });
     }
     let class = names.class;
@@ -249,6 +260,9 @@ impl Numbers<'_> {
         if let Some(scale) = self.adapter.manifest().task.scores {
             factor = f64::from(scale.std);
             shift = if spec.name == "head.bias" { f64::from(scale.mean) } else { 0.0 };
+        }
+        if (factor, shift) == (1.0, 0.0) {
+            return values.to_vec();
         }
         values.iter().map(|value| (f64::from(*value) * factor + shift) as f32).collect()
     }

@@ -34,7 +34,7 @@ pub struct TaskSource {
 const MAX_NAME: usize = 64;
 const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
 /// What may follow.
-const COMPRESSIONS: [&str; 3] = ["", ".gz", ".zst"];
+const COMPRESSIONS: [&str; 4] = ["", ".gz", ".zst", ".zstd"];
 
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,

@@ -98,6 +98,9 @@ fn label_set(
     if let Some(label) = only {
         report.problems.push(problem(&DataError::OneLabel { file, label }));
     }
+    if report.kind == TaskKind::MultiLabel && train.labels.is_empty() && train.rows > 0 {
+        report.problems.push(problem(&DataError::NoLabels { file: train.file.as_str().into() }));
+    }
     let names = || train.labels.iter().map(|count| count.label.as_str());
     let rows = usize::try_from(train.rows).unwrap_or(usize::MAX);
     if report.kind == TaskKind::Classification && looks_like_scores(names(), rows) {
@@ -146,7 +149,7 @@ impl LabelIds {
             (TaskKind::MultiLabel, _) => {
                 let mut labels: Vec<&str> = parts(label).collect();
                 labels.sort_unstable();
-                join(labels).unwrap_or_default()
+                join(labels).ok().flatten().unwrap_or_default()
             }
             _ => label.to_owned(),
         };
@@ -211,7 +214,12 @@ impl<'a> SplitCheck<'a> {
     ) -> Result<Option<Vec<String>>, DataError> {
         let labels = match (self.options.kind, self.report.split) {
             (TaskKind::Classification | TaskKind::Regression, Split::Test) => LabelUse::Optional,
-            (kind, _) => source.columns.label_use(kind),
+            (kind, split) => match source.columns.label_use(kind)? {
+                LabelUse::Several { separator, .. } => {
+                    LabelUse::Several { separator, needed: split != Split::Test }
+                }
+                labels => labels,
+            },
         };
         let mut reader = source.open(labels)?;
         self.report.file = reader.file().to_string();
@@ -242,8 +250,8 @@ impl<'a> SplitCheck<'a> {
             return Ok(());
         };
         match self.options.kind {
-            TaskKind::Classification => self.take_class(label, known)?,
-            TaskKind::MultiLabel => parts(label).try_for_each(|label| self.take_class(label, known))?,
+            TaskKind::Classification => self.take_classes([label.as_str()], known)?,
+            TaskKind::MultiLabel => self.take_classes(parts(label), known)?,
             TaskKind::Regression => {
                 let score = f64::from(score(label)?);
                 self.spread.add(label);
@@ -257,15 +265,24 @@ impl<'a> SplitCheck<'a> {
         Ok(())
     }
 
-    fn take_class(&mut self, label: &str, known: Option<&LabelSet>) -> Result<(), RowErrorKind> {
-        match known {
-            Some(known) => drop(known.class_of(label)?),
-            None if self.labels.len() == MAX_CLASSES && !self.labels.contains_key(label) => {
-                return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+    /// Counts the labels of a row, all or, if one cannot be used, none.
+    fn take_classes<'l>(
+        &mut self,
+        labels: impl IntoIterator<Item = &'l str>,
+        known: Option<&LabelSet>,
+    ) -> Result<(), RowErrorKind> {
+        let labels: Vec<&str> = labels.into_iter().collect();
+        let mut new = 0;
+        for label in &labels {
+            match known {
+                Some(known) => drop(known.class_of(label)?),
+                None => new += usize::from(!self.labels.contains_key(*label)),
             }
-            None => {}
         }
-        *self.labels.entry(label.to_owned()).or_default() += 1;
+        if self.labels.len() + new > MAX_CLASSES && new > 0 {
+            return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+        }
+        labels.into_iter().for_each(|label| *self.labels.entry(label.to_owned()).or_default() += 1);
         Ok(())
     }
 
@@ -277,7 +294,9 @@ impl<'a> SplitCheck<'a> {
         self.report.truncated.rows += u64::from(tokens > self.options.max_length);
 
         let digest = digest(row);
-        let label = row.label.as_deref().map(|label| label_ids.id(label, self.options.kind));
+        // Of several labels none is an answer, too.
+        let none = (self.options.kind == TaskKind::MultiLabel).then_some("");
+        let label = row.label.as_deref().or(none).map(|label| label_ids.id(label, self.options.kind));
         let max_listed = self.options.max_listed;
         for (overlap, (_, texts)) in self.overlaps.iter_mut().zip(self.earlier) {
             if let Some(first) = texts.get(&digest) {

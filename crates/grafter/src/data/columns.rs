@@ -4,11 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ColumnError, LabelUse, TaskKind};
+use super::{ColumnError, DataError, LabelUse, TaskKind};
 
 const TEXT_FLAG: &str = "--text-column";
 const TEXT_B_FLAG: &str = "--text-b-column";
 const LABEL_FLAG: &str = "--label-column";
+const SEPARATOR_FLAG: &str = "--label-separator";
 const LABEL_NAME: &str = "label";
 /// The text columns known by name: alone, or with a partner.
 const KNOWN_TEXTS: [(&str, Option<&str>); 4] =
@@ -37,16 +38,20 @@ impl Columns {
     /// The flag of the first column that is named.
     pub(super) fn first_flag(&self) -> Option<&'static str> {
         let named = [(&self.text, TEXT_FLAG), (&self.text_b, TEXT_B_FLAG), (&self.label, LABEL_FLAG)];
-        named.into_iter().find(|(name, _)| name.is_some()).map(|(_, flag)| flag)
+        let named = named.into_iter().find(|(name, _)| name.is_some()).map(|(_, flag)| flag);
+        named.or(self.label_separator.map(|_| SEPARATOR_FLAG))
     }
 
     /// How labels are used in training and evaluating a task of a kind.
-    pub(super) fn label_use(&self, kind: TaskKind) -> LabelUse {
-        match kind {
-            TaskKind::Classification | TaskKind::Regression => LabelUse::Required,
-            TaskKind::MultiLabel => {
-                LabelUse::Several { separator: self.label_separator.unwrap_or(SEPARATOR) }
+    /// # Errors
+    /// If there is a separator for a task of one label a row.
+    pub(super) fn label_use(&self, kind: TaskKind) -> Result<LabelUse, DataError> {
+        match (kind, self.label_separator) {
+            (TaskKind::MultiLabel, separator) => {
+                Ok(LabelUse::Several { separator: separator.unwrap_or(SEPARATOR), needed: true })
             }
+            (kind, Some(_)) => Err(DataError::Separator { kind }),
+            (_, None) => Ok(LabelUse::Required),
         }
     }
 
@@ -102,7 +107,9 @@ pub(super) fn find_label(
     match &columns.label {
         Some(name) => find_named(found, name, LABEL_FLAG).map(Some),
         None if found.contains(&LABEL_NAME) => find_named(found, LABEL_NAME, LABEL_FLAG).map(Some),
-        None if labels != LabelUse::Optional => Err(ColumnError::NoLabel { found: owned(found) }),
+        None if matches!(labels, LabelUse::Required | LabelUse::Several { needed: true, .. }) => {
+            Err(ColumnError::NoLabel { found: owned(found) })
+        }
         None => Ok(None),
     }
 }

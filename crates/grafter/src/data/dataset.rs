@@ -55,6 +55,8 @@ pub enum Warning {
         /// How many rows there are.
         rows: usize,
     },
+    /// Rows may have several labels, and none has.
+    OneLabelEach,
     /// Rows with an empty text were left out, as was asked.
     EmptyTexts {
         /// How many.
@@ -69,6 +71,9 @@ impl Warning {
             Self::LooksLikeRegression { .. } => {
                 Some(format!("if labels are scores, the task is `{}`", TaskKind::Regression))
             }
+            Self::OneLabelEach => {
+                Some("what stands between labels is `--label-separator`, a comma if absent".to_owned())
+            }
             Self::EmptyTexts { .. } => None,
         }
     }
@@ -80,6 +85,7 @@ impl fmt::Display for Warning {
             Self::LooksLikeRegression { labels, rows } => {
                 write!(f, "{labels} different numeric labels in {rows} rows are taken as classes")
             }
+            Self::OneLabelEach => f.write_str("no row has more than one label"),
             Self::EmptyTexts { rows } => write!(f, "rows with an empty text are left out: {rows}"),
         }
     }
@@ -110,7 +116,7 @@ impl Dataset {
     /// The first row that cannot be used; no rows; all rows with the same label (or score).
     pub fn read_train(source: &Source, kind: TaskKind) -> Result<Self, DataError> {
         let mut rows = Vec::new();
-        let told = read_train(source.open(source.columns.label_use(kind))?, kind, |row| rows.push(row))?;
+        let told = read_train(source.open(source.columns.label_use(kind)?)?, kind, |row| rows.push(row))?;
         Ok(Self::new(told, rows))
     }
 
@@ -121,7 +127,7 @@ impl Dataset {
     /// task is on single texts, or the reverse.
     pub fn read_eval(source: &Source, task: &TaskSpec) -> Result<Self, DataError> {
         let mut rows = Vec::new();
-        let labels = source.columns.label_use(task.scheme.kind());
+        let labels = source.columns.label_use(task.scheme.kind())?;
         let told = read_eval(source.open(labels)?, task, |row| rows.push(row))?;
         Ok(Self::new(told, rows))
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Format, ParquetError};
+use super::{Format, ParquetError, TaskKind};
 use crate::text::escape;
 
 /// How many names a message lists before it only counts the rest.
@@ -89,6 +89,9 @@ pub enum RowErrorKind {
         /// What the JSON parser says.
         reason: String,
     },
+    /// A label of a row with several that holds what stands between them here.
+    #[error("a label holds the control character U+001F")]
+    LabelJoint,
     /// A JSON field, or a value of a table, of the wrong type.
     #[error("{} must be {expected}, found {found}", quoted(field))]
     JsonType {
@@ -212,6 +215,7 @@ impl RowErrorKind {
             | Self::FieldsChanged { .. }
             | Self::EmptyText { .. }
             | Self::NoSuchClass { .. }
+            | Self::LabelJoint
             | Self::ValueNotUtf8 { .. } => return None,
         };
         Some(hint.to_owned())
@@ -328,6 +332,18 @@ pub enum DataError {
         path: PathBuf,
         /// What the decompressor says.
         source: io::Error,
+    },
+    /// No row of a training file has a label.
+    #[error("{file}: no row has a label")]
+    NoLabels {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// A separator of labels for a task that has one label a row.
+    #[error("`--label-separator` is for a task of the kind multi-label, this one is of the kind {kind}")]
+    Separator {
+        /// The kind of task.
+        kind: TaskKind,
     },
     /// The file's name does not tell its format.
     #[error("{}: cannot tell the format from the file name", path.display())]
@@ -449,6 +465,8 @@ impl DataError {
             }
             Self::Open { .. }
             | Self::Compressed { .. }
+            | Self::NoLabels { .. }
+            | Self::Separator { .. }
             | Self::Empty { .. }
             | Self::NoText { .. }
             | Self::OneLabel { .. }

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::columns::{find_label, find_texts, owned};
-use super::labels::{JOINT, join};
+use super::labels::join;
 use super::{ColumnError, Columns, LabelUse, MAX_CLASSES, RowErrorKind};
 
 /// The texts and the label of an object.
@@ -73,21 +73,21 @@ pub(super) fn parse(
 fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<String>, RowErrorKind> {
     let wrong = |expected, found| Err(RowErrorKind::JsonType { field: name.to_owned(), expected, found });
     match (value, labels) {
-        (Some(Scalar::String(cell)), LabelUse::Several { separator }) => Ok(join(cell.split(separator))),
+        (Some(Scalar::String(cell)), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
         (Some(Scalar::String(label) | Scalar::Plain(label, _)), _) => Ok(Some(label.clone())),
         (_, LabelUse::Optional) => Ok(None),
-        (None, _) => Err(RowErrorKind::MissingLabel { column: name.to_owned() }),
-        (Some(Scalar::List(list)), LabelUse::Several { .. }) => {
-            // No label may hold what stands between them.
-            if list.iter().any(|label| label.contains(JOINT)) {
-                return wrong("labels without the control character U+001F", "a label with it");
-            }
-            Ok(join(list.iter().map(String::as_str)))
+        (Some(Scalar::List(list)), LabelUse::Several { .. }) => join(list.iter().map(String::as_str)),
+        (Some(Scalar::LongList), LabelUse::Several { .. }) => {
+            Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES })
         }
+        (None, LabelUse::Several { needed: false, .. }) => Ok(None),
+        (None, _) => Err(RowErrorKind::MissingLabel { column: name.to_owned() }),
         (Some(Scalar::Other(found)), LabelUse::Several { .. }) => {
             wrong("a string, number or Boolean, or a list of them", found)
         }
-        (Some(Scalar::List(_)), LabelUse::Required) => wrong("a string, number or Boolean", "an array"),
+        (Some(Scalar::List(_) | Scalar::LongList), LabelUse::Required) => {
+            wrong("a string, number or Boolean", "an array")
+        }
         (Some(Scalar::Other(found)), LabelUse::Required) => wrong("a string, number or Boolean", found),
     }
 }
@@ -96,7 +96,7 @@ fn text(object: &mut [(String, Scalar)], name: &str) -> Result<String, RowErrorK
     let found = match object.iter_mut().find(|(field, _)| field == name).map(|(_, value)| value) {
         Some(Scalar::String(text)) => return Ok(std::mem::take(text)),
         Some(Scalar::Plain(_, found) | Scalar::Other(found)) => *found,
-        Some(Scalar::List(_)) => "an array",
+        Some(Scalar::List(_) | Scalar::LongList) => "an array",
         None => "nothing",
     };
     Err(RowErrorKind::JsonType { field: name.to_owned(), expected: "a string", found })
@@ -111,8 +111,10 @@ enum Scalar {
     String(String),
     /// A number or Boolean in JSON's spelling, and what it is.
     Plain(String, &'static str),
-    /// An array of strings, numbers and Booleans, not more than labels can be.
+    /// An array of strings, numbers and Booleans, not more than there can be labels.
     List(Vec<String>),
+    /// An array of more of them.
+    LongList,
     Other(&'static str),
 }
 
@@ -184,18 +186,18 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Scalar, A::Error> {
-        let mut list = Some(Vec::new());
+        let mut list = Scalar::List(Vec::new());
         while let Some(element) = array.next_element()? {
-            match (&mut list, element) {
-                (Some(labels), Scalar::String(label) | Scalar::Plain(label, _))
-                    if labels.len() < MAX_CLASSES =>
-                {
+            list = match (list, element) {
+                (Scalar::List(mut labels), Scalar::String(label) | Scalar::Plain(label, _)) => {
                     labels.push(label);
+                    if labels.len() > MAX_CLASSES { Scalar::LongList } else { Scalar::List(labels) }
                 }
-                _ => list = None,
-            }
+                (Scalar::LongList, Scalar::String(_) | Scalar::Plain(..)) => Scalar::LongList,
+                _ => Scalar::Other("an array of other things"),
+            };
         }
-        Ok(list.map_or(Scalar::Other("an array of other things"), Scalar::List))
+        Ok(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {

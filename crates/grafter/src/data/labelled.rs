@@ -120,7 +120,7 @@ impl LabelledFile {
         let input = source.with_places(source.open_file()?)?;
         let failed = |error| DataError::Open { path: source.path.clone(), source: error };
         let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(&input, source.columns.label_use(kind))?)?;
+        let told = read(source.reader(&input, source.columns.label_use(kind)?)?)?;
         Ok(Self { told, source: source.clone(), input, stamp })
     }
 
@@ -152,7 +152,7 @@ impl LabelledRows for LabelledFile {
     }
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
-        let labels = self.source.columns.label_use(self.told.task.scheme.kind());
+        let labels = self.source.columns.label_use(self.told.task.scheme.kind())?;
         let rows = self.source.reader(&self.input, labels);
         // What is wrong with a file that was cut is that it was.
         let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
@@ -184,7 +184,12 @@ pub(super) fn read_train<R: Read>(
         TaskKind::MultiLabel => train_sets(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
     };
-    let warnings = warnings(&scheme, targets.len(), skipped);
+    let mut warnings = warnings(&scheme, targets.len(), skipped);
+    if let Targets::Sets(sets) = &targets
+        && sets.iter().all(|labels| labels.len() < 2)
+    {
+        warnings.push(Warning::OneLabelEach);
+    }
     Ok(Told { file, task: TaskSpec { scheme, pair }, targets, warnings })
 }
 
@@ -193,17 +198,11 @@ fn train_classes<R: Read>(
     reader: FileRows<R>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
-    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
-    let (mut seen, mut targets) = (Seen::default(), Vec::new());
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+    let mut targets = Vec::new();
+    let (pair, set, places, skipped) = train_labels(reader, keep, |label, seen| {
         targets.push(seen.number(label)?);
         Ok(())
     })?;
-    bad_label.map_or(Ok(()), Err)?;
-    if let Some(label) = seen.only() {
-        return Err(DataError::OneLabel { file, label });
-    }
-    let (set, places) = seen.in_order(class_names.as_deref())?;
     targets.iter_mut().for_each(|class| *class = places[*class]);
     Ok((pair, LabelScheme::Classes(set), Targets::Classes(targets), skipped))
 }
@@ -213,22 +212,37 @@ fn train_sets<R: Read>(
     reader: FileRows<R>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
-    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
-    let (mut seen, mut targets) = (Seen::default(), Vec::new());
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+    let mut targets = Vec::new();
+    let (pair, set, places, skipped) = train_labels(reader, keep, |label, seen| {
         targets.push(parts(label).map(|label| seen.number(label)).collect::<Result<Vec<usize>, _>>()?);
         Ok(())
     })?;
-    bad_label.map_or(Ok(()), Err)?;
-    if let Some(label) = seen.only() {
-        return Err(DataError::OneLabel { file, label });
-    }
-    let (set, places) = seen.in_order(class_names.as_deref())?;
     for classes in &mut targets {
         classes.iter_mut().for_each(|class| *class = places[*class]);
         classes.sort_unstable();
     }
     Ok((pair, LabelScheme::Sets(set), Targets::Sets(targets), skipped))
+}
+
+/// Whether rows are pairs, the labels that `take` saw, in their order, the place there of each number, and how many rows were left
+/// out.
+fn train_labels<R: Read>(
+    reader: FileRows<R>,
+    keep: impl FnMut(Row),
+    mut take: impl FnMut(&str, &mut Seen) -> Result<(), RowErrorKind>,
+) -> Result<(bool, LabelSet, Vec<usize>, usize), DataError> {
+    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
+    let mut seen = Seen::default();
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| take(label, &mut seen))?;
+    bad_label.map_or(Ok(()), Err)?;
+    if seen.0.is_empty() {
+        return Err(DataError::NoLabels { file });
+    }
+    if let Some(label) = seen.only() {
+        return Err(DataError::OneLabel { file, label });
+    }
+    let (set, places) = seen.in_order(class_names.as_deref())?;
+    Ok((pair, set, places, skipped))
 }
 
 /// The labels of a training file, numbered as they come: their order is known when all are.
@@ -259,7 +273,9 @@ impl Seen {
         let set = LabelSet::of_file(self.0.keys().map(String::as_str), class_names)?;
         let mut places = vec![0; self.0.len()];
         for (label, number) in &self.0 {
-            places[*number] = set.index_of(label).expect("the set is of these labels");
+            // A name that the file gives its classes may not be one that a row has, once white space around it is gone.
+            let bad = || DataError::BadLabelSet { names: class_names.unwrap_or_default().to_vec() };
+            places[*number] = set.index_of(label).ok_or_else(bad)?;
         }
         Ok((set, places))
     }

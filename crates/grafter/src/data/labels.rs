@@ -158,14 +158,18 @@ impl LabelScheme {
 pub(super) const JOINT: char = '\u{1f}';
 
 /// Several labels as one text; white space around them and empty ones are left out, as are repetitions. `None` if there are none.
-pub(super) fn join<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(super) fn join<'a>(labels: impl IntoIterator<Item = &'a str>) -> Result<Option<String>, RowErrorKind> {
     let mut kept: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for label in labels.into_iter().map(str::trim).filter(|label| !label.is_empty()) {
-        if !kept.contains(&label) {
+        if label.contains(JOINT) {
+            return Err(RowErrorKind::LabelJoint);
+        }
+        if seen.insert(label) {
             kept.push(label);
         }
     }
-    (!kept.is_empty()).then(|| kept.join(JOINT.encode_utf8(&mut [0; 4])))
+    Ok((!kept.is_empty()).then(|| kept.join(JOINT.encode_utf8(&mut [0; 4]))))
 }
 
 /// The labels of a text that [`join`] gave.

@@ -25,10 +25,12 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 pub enum LabelUse {
     /// Each row needs a label, as training and evaluation do.
     Required,
-    /// Each row may have any number of labels, in a list or with this character between them; the column must be there.
+    /// Each row may have any number of labels, in a list or with a character between them.
     Several {
         /// What stands between them in a text.
         separator: char,
+        /// Whether the column must be there, as in training and evaluation.
+        needed: bool,
     },
     /// A label is kept where there is one and never a reason to reject a row, as in prediction.
     Optional,
@@ -239,7 +241,9 @@ impl<R: BufRead> RowReader<R> {
         let text_b = text_b.map(text_at).transpose()?;
         let label_text = label.and_then(|place| self.record.field(place)).map(str::to_owned);
         let label = match self.options.labels {
-            LabelUse::Several { separator } => label_text.and_then(|cell| join(cell.split(separator))),
+            LabelUse::Several { separator, .. } => {
+                label_text.map_or(Ok(None), |cell| join(cell.split(separator)))?
+            }
             LabelUse::Required | LabelUse::Optional => self.clean_label(label_text)?,
         };
         Ok(Some(Row { text: first, text_b, label, line }))

@@ -232,6 +232,7 @@ pub enum Scores {
     /// Of classes.
     Classification(ClassificationScores),
     /// Of sets of labels.
+    #[serde(rename = "multi-label")]
     MultiLabel(MultiLabelScores),
     /// Of numbers.
     Regression(RegressionScores),

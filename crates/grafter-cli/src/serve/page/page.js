@@ -56,8 +56,11 @@ const answered = answer => {
     panel.append(make("p", answer.error, "bad"));
   } else if (answer.probabilities) {
     const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-    for (const [label, value] of sorted.slice(0, MOST_BARS)) panel.append(bar(label, value, label === answer.label || (answer.labels || []).includes(label)));
-    if (sorted.length > MOST_BARS) panel.append(make("p", "and " + (sorted.length - MOST_BARS) + " more", "soft"));
+    const given = answer.labels || [answer.label];
+    const shown = sorted.filter(([label], place) => place < MOST_BARS || given.includes(label));
+    for (const [label, value] of shown) panel.append(bar(label, value, given.includes(label)));
+    if (sorted.length > shown.length) panel.append(make("p", "and " + (sorted.length - shown.length) + " more", "soft"));
+    if (!given.length) panel.append(make("p", "no label is probable enough", "soft"));
   } else {
     panel.append(make("p", "score " + number(answer.score)));
   }

@@ -133,9 +133,9 @@ impl ParquetRows {
                 let value = column.next(left)?;
                 let label = label(value, &asked.name, self.class_names.as_deref());
                 label.and_then(|label| match (label, self.options.labels) {
-                    (label, LabelUse::Several { separator }) => {
-                        Ok(label.and_then(|cell| join(cell.split(separator))))
-                    }
+                    // The name of a class is one label, whatever stands in it.
+                    (Some(name), LabelUse::Several { .. }) if self.class_names.is_some() => join([&*name]),
+                    (Some(cell), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
                     (None, LabelUse::Required) => {
                         Err(RowErrorKind::MissingLabel { column: asked.name.clone() })
                     }

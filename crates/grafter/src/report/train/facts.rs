@@ -84,6 +84,13 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
                 )
             }),
         ),
+        (
+            "Thresholds",
+            manifest.thresholds.as_ref().map_or("none".to_owned(), |all| {
+                let all: Vec<String> = all.iter().take(NAMED_LABELS).map(|least| format!("{least:.3}")).collect();
+                format!("fitted on these dev rows: {}", all.join(", "))
+            }),
+        ),
         ("Class weights", options.class_weights.as_ref().map_or("equal".to_owned(), class_weights)),
         ("Seed", options.seed.to_string()),
         ("Program", manifest.tool.clone()),
