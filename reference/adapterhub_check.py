@@ -6,8 +6,9 @@
 
 There: `grafter train`, `grafter export`, `load_adapter`. Back: some steps of training in PyTorch, `save_adapter`,
 `grafter import`, and `grafter export` again, which must give the tensors that came. Each way the probabilities that the
-library computes for the same texts are held against those that `grafter predict` prints. Needs `requirements-parity.txt`.
-The files have a header, a column `sentence` or `text`, and a column `label`.
+library computes for the same texts are held against those that `grafter predict` prints. The model cards of both folders are
+read as the hub's own library reads them. Needs `requirements-parity.txt`. The files have a header, a column `sentence` or
+`text`, and a column `label`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 from adapters import AutoAdapterModel, DoubleSeqBnConfig, SeqBnConfig
+from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -146,6 +148,9 @@ class Check:
         )  # fmt: skip
         self.grafter("export", "--adapter", adapter, "--model", self.model, "--out", exported, "--name", NAME)
         self.compare(f"exported {case.name}", adapter, self.loaded(exported))
+        for folder, library, tag in ((adapter, "grafter", "adapter"), (exported, "adapters", "adapter-transformers")):
+            described = ModelCard.load(folder / "README.md").data
+            assert (described.library_name, tag in described.tags) == (library, True), f"{folder}: {described}"
 
     def back(self, case: Back):
         """The library trains and saves, grafter imports, answers, and exports again."""

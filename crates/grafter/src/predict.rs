@@ -326,9 +326,13 @@ impl Prediction {
     }
 }
 
-/// The labels whose probability reaches their threshold, one half without thresholds, in ascending order.
+/// The threshold of a label that has none of its own.
+pub const DEFAULT_THRESHOLD: f64 = 0.5;
+
+/// The labels whose probability reaches their threshold, [`DEFAULT_THRESHOLD`] without one, in ascending order.
 pub fn probable_labels(logits: &[f32], thresholds: Option<&[f64]>) -> Vec<usize> {
-    let least = |label: usize| thresholds.and_then(|all| all.get(label)).copied().unwrap_or(0.5);
+    let least =
+        |label: usize| thresholds.and_then(|all| all.get(label)).copied().unwrap_or(DEFAULT_THRESHOLD);
     (0..logits.len()).filter(|label| sigmoid(logits[*label]) >= least(*label)).collect()
 }
 

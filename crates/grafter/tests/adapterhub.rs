@@ -519,7 +519,7 @@ fn what_the_files_cannot_hold_is_named() {
     assert_eq!(exported.losses(), [Loss::Head { pooling: Pooling::Mean }]);
     assert_eq!(
         exported.files().iter().map(|(name, _)| *name).collect::<Vec<_>>(),
-        ["adapter_config.json", "adapter.safetensors"]
+        ["adapter_config.json", "adapter.safetensors", "README.md"]
     );
     let head = GraftOptions { method: Method::Head, freeze_layernorm: false, ..options() };
     let adapter = trained(&model, TaskKind::Classification, &head);

@@ -101,6 +101,8 @@ pub enum Described {
         kind: String,
         pair: bool,
         labels: Vec<String>,
+        /// Of several labels, the probability from which on a row has each.
+        thresholds: Option<Vec<f64>>,
         max_length: usize,
         method: String,
         trained_parameters: usize,
@@ -124,6 +126,7 @@ impl CatalogTask {
                     kind: manifest.task.kind.to_string(),
                     pair: manifest.task.pair,
                     labels: manifest.task.labels.clone(),
+                    thresholds: manifest.label_thresholds(),
                     max_length: manifest.max_length,
                     method: manifest.adapter.method.to_string(),
                     trained_parameters: manifest.trained_parameters,

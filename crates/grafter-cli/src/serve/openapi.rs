@@ -339,6 +339,10 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ("kind", json!({ "enum": ["classification", "multi-label", "regression"] })),
         ("pair", json!({ "type": "boolean" })),
         ("labels", list(&text())),
+        (
+            "thresholds",
+            json!({ "type": ["array", "null"], "items": { "type": "number", "minimum": 0, "maximum": 1 } }),
+        ),
         ("max_length", count()),
         ("method", text()),
         ("trained_parameters", count()),

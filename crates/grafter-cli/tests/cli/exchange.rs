@@ -25,7 +25,9 @@ fn an_adapter_goes_out_and_comes_back() {
     let exported = place.run(&["export", "--adapter=adapter", "--out=out", "--name=opinions", "--json"]);
     let exported = exported.succeeded().json();
     assert_eq!(exported["lost"], serde_json::json!([]));
-    assert_eq!(exported["files"].as_array().unwrap().len(), 4);
+    assert_eq!(exported["files"].as_array().unwrap().len(), 5);
+    let card = std::fs::read_to_string(place.path("out/README.md")).unwrap();
+    assert!(card.starts_with("---\nlibrary_name: adapters\n") && card.contains("## Scores"), "{card}");
     let imported =
         place.run(&["import", "out", "--out=again", "--max-length=32", "--json"]).succeeded().json();
     assert_eq!(imported["manifest"]["imported"]["name"], "opinions");
@@ -74,7 +76,9 @@ fn what_the_files_cannot_hold_is_refused_unless_asked_for() {
     assert!(!place.path("out").exists());
     let lossy = place.run(&["export", "--adapter=adapter", "--out=out", "--allow-loss"]).succeeded();
     assert_eq!(lossy.stderr.matches("warning: left out: ").count(), 2, "{}", lossy.stderr);
-    assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 3);
+    let card = std::fs::read_to_string(place.path("out/README.md")).unwrap();
+    assert!(card.contains("Not all that was trained") && !card.contains("## Scores"), "{card}");
     // Without its head nothing is to be read back.
     assert_snapshot!(place.told(&place.run(&["import", "out", "--out=again"])), @r"
     exit code 2

@@ -100,7 +100,9 @@ fn several_labels_are_answered() {
         assert_eq!(score["score"], expected["probabilities"][score["label"].as_str().unwrap()]);
     }
     let card = server.get("/v1/tasks").json()["tasks"].as_array().unwrap().clone();
-    assert!(card.iter().any(|task| task["kind"] == "multi-label"), "{card:?}");
+    let topics = card.iter().find(|task| task["kind"] == "multi-label").unwrap();
+    assert_eq!(topics["thresholds"], json!([0.5, 0.5]), "{card:?}");
+    assert!(card.iter().all(|task| task["name"] == "topics" || task["thresholds"].is_null()), "{card:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::config::AdapterConfig;
-use super::manifest::{Manifest, TrainingRecord};
+use super::manifest::{Manifest, TaskRecord, TrainingRecord};
 use super::method::Method;
 use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
@@ -11,19 +11,18 @@ use crate::metrics::{Metric, Scores};
 
 /// The card's text; it points at the report where there is one.
 pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
-    let mut card = front_matter(manifest);
+    let mut card = front_matter(manifest, "grafter", ["adapter", &manifest.adapter.method.to_string()]);
     let task = &manifest.task;
     let precision = match manifest.base.precision {
         BasePrecision::F32 => "",
         BasePrecision::Int8 => ", its linear layers in 8 bits",
     };
-    let what = if task.pair { "pairs of texts" } else { "texts" };
     let share = 100.0 * manifest.trained_parameters as f64 / manifest.base.parameters.max(1) as f64;
     // Writing to a string cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(card, "{text}");
     };
-    line(format!("# An adapter for {} of {what}\n", task.kind));
+    line(format!("# An adapter for {} of {}\n", task.kind, rows_of(task)));
     line(format!(
         "{} {} for the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
          alone and leaves it as it is.\n",
@@ -75,6 +74,44 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     line(format!("## Use\n\n```sh\n{}\n```\n", use_command(manifest)));
     line(source(&manifest.adapter).to_owned());
     card
+}
+
+/// The card of an adapter as files of AdapterHub's library: how it is loaded there, and, if they hold `all` of it, its scores.
+pub(crate) fn exported_card(manifest: &Manifest, family: &str, all: bool) -> String {
+    let task = &manifest.task;
+    let base = known_base(manifest);
+    let named = base.map_or(manifest.base.name.as_str(), |known| known.repo);
+    let mut card = front_matter(manifest, "adapters", ["adapter-transformers", family]);
+    let mut line = |text: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(card, "{text}");
+    };
+    line(format!("# An adapter for {} of {}\n", task.kind, rows_of(task)));
+    line(format!(
+        "A bottleneck adapter ({}{}, at most {} tokens) for `{}`, in the files of AdapterHub's library `adapters`, written by {}.\n",
+        form(&manifest.adapter),
+        manifest.adapter.reading(),
+        manifest.max_length,
+        inline(named),
+        manifest.tool
+    ));
+    if !all {
+        line("Not all that was trained is in these files: it answers otherwise than it did where it was trained.\n".to_owned());
+    }
+    if let (true, Some(training)) = (all, &manifest.training) {
+        line(scores_section(manifest, training));
+    }
+    let model = serde_json::Value::from(base.map_or("<the model>", |known| known.repo));
+    line(format!(
+        "## Use\n\n```python\nfrom adapters import AutoAdapterModel\n\nmodel = AutoAdapterModel.from_pretrained({model})\n\
+         model.load_adapter(\"<this folder or repository>\", use_safetensors=True, set_active=True)\n```"
+    ));
+    card
+}
+
+/// What the rows of a task are.
+fn rows_of(task: &TaskRecord) -> &'static str {
+    if task.pair { "pairs of texts" } else { "texts" }
 }
 
 const REPORT: &str = "`report.html` shows the run. It quotes dev rows that were answered wrongly, unless the run was given \
@@ -207,10 +244,11 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
     }
 }
 
-/// YAML front matter as the hub knows it. Names from users are written as JSON strings, which YAML reads.
-fn front_matter(manifest: &Manifest) -> String {
-    let mut yaml = String::from("---\nlibrary_name: grafter\npipeline_tag: text-classification\n");
-    let _ = writeln!(yaml, "tags:\n- adapter\n- {}", manifest.adapter.method);
+/// YAML front matter as the hub knows it: the library that loads the folder, and tags. Names from users are written as JSON strings,
+/// which YAML reads.
+fn front_matter(manifest: &Manifest, library: &str, tags: [&str; 2]) -> String {
+    let mut yaml = format!("---\nlibrary_name: {library}\npipeline_tag: text-classification\n");
+    let _ = writeln!(yaml, "tags:\n- {}\n- {}", tags[0], tags[1]);
     // The hub takes this for a repository; the name of a local folder is none.
     if let Some(known) = known_base(manifest) {
         let base = serde_json::Value::from(known.repo);

@@ -12,6 +12,7 @@ use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
 use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
 use crate::model::Model;
+use crate::predict::DEFAULT_THRESHOLD;
 use crate::train::{Ending, TrainOptions};
 
 /// The version of the folder's layout that this program writes and reads.
@@ -177,6 +178,13 @@ impl Manifest {
     /// The metric that chose the parameters; the task's default where that is not known.
     pub fn metric(&self) -> Metric {
         self.training.as_ref().map_or(Metric::default_for(self.task.kind), |training| training.metric)
+    }
+
+    /// Of a task of several labels, the probability from which on a row has each; nothing of another.
+    pub fn label_thresholds(&self) -> Option<Vec<f64>> {
+        let several = self.task.kind == TaskKind::MultiLabel;
+        let default = || vec![DEFAULT_THRESHOLD; self.task.labels.len()];
+        several.then(|| self.thresholds.clone().unwrap_or_else(default))
     }
 
     /// The score on the dev rows by [`Manifest::metric`], where it is known and defined.

@@ -9,6 +9,7 @@ mod manifest;
 mod method;
 mod parameters;
 
+pub(crate) use card::exported_card;
 pub(crate) use config::is_false;
 pub use config::{AdapterActivation, AdapterConfig, Bottleneck, HeadForm, Pooling, Unfit};
 pub use error::AdapterError;

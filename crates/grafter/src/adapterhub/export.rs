@@ -11,7 +11,7 @@ use super::names::{self, Named};
 use super::{
     AdapterHubError, CONFIG_FILE, FORMAT, HEAD_CONFIG_FILE, HEAD_WEIGHTS_FILE, WEIGHTS_FILE, config, head,
 };
-use crate::adapter::{Adapter, ParameterSpec, Pooling, Role};
+use crate::adapter::{Adapter, CARD_FILE, ParameterSpec, Pooling, Role, exported_card};
 use crate::durable::create_folder;
 use crate::encoder::EncoderConfig;
 use crate::hub::KNOWN_MODELS;
@@ -67,7 +67,7 @@ pub struct Exported {
 }
 
 impl Exported {
-    /// Names and contents.
+    /// Names and contents, the last a card for people.
     pub fn files(&self) -> &[(&'static str, Vec<u8>)] {
         &self.files
     }
@@ -194,6 +194,8 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
         ]),
         None => losses.push(Loss::Head { pooling: adapted.pooling }),
     }
+    let card = exported_card(manifest, encoder.family.name(), losses.is_empty());
+    files.push((CARD_FILE, card.into_bytes()));
     Ok(Exported { files, losses })
 }
 
