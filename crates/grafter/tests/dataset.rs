@@ -133,7 +133,7 @@ fn several_labels_in_every_format() {
     };
     for (name, content, expected) in [
         ("one.csv", "text,label\na,good\nb,\n", "DIR/one.csv"),
-        ("none.csv", "text,label\na,\nb,\n", "two"),
+        ("none.csv", "text,label\na,\nb,\n", "DIR/none.csv: no row has a label"),
         ("column.csv", "text,other\na,b\n", "label"),
         (
             "null.jsonl",
