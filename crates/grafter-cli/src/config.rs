@@ -124,10 +124,10 @@ mod tests {
             [
                 "--epochs",
                 "5",
-                "--lr=0.002",
-                "--no-dropout",
                 "--class-weights=auto",
                 "--class-weights=a=2",
+                "--lr=0.002",
+                "--no-dropout",
                 "--",
                 "x"
             ]
@@ -148,7 +148,8 @@ mod tests {
         for (file, expected) in [
             ("rate = 1", "`FILE`: `grafter train` has no setting `rate`"),
             ("config = \"x\"", "`FILE`: `grafter train` has no setting `config`"),
-            ("[train]\nlr = 1", "`FILE`: `grafter train` has no setting `train`"),
+            ("[run]\nlr = 1", "`FILE`: `grafter train` has no setting `run`"),
+            ("[train]\nlr = 1", "`FILE`: `train` is table, expected a text, number, truth value or list"),
             ("lr = {a = 1}", "`FILE`: `lr` is table, expected a text, number, truth value or list"),
             ("lr = ", "`FILE`: it is no TOML: "),
         ] {

@@ -269,8 +269,10 @@ fn compressed_texts_are_answered() {
     assert_eq!(answers("texts.txt.gz"), answers("texts.txt"));
     place.write("broken.txt.gz", &gzip[..gzip.len() - 4]);
     let broken = place.run(&["predict", "--adapter=adapter", "--input=broken.txt.gz"]);
-    assert_eq!((broken.code, broken.stdout.as_str()), (Some(2), ""));
-    assert!(broken.stderr.contains("broken.txt.gz:1: cannot read: "), "{}", broken.stderr);
+    assert_eq!(broken.code, Some(2));
+    // What came before the end that is missing was answered.
+    assert!(answers("texts.txt").starts_with(&broken.stdout), "{}", broken.stdout);
+    assert!(broken.stderr.contains("broken.txt.gz:2: cannot read: "), "{}", broken.stderr);
 }
 
 /// Trained, scored and answered with any number of labels a row, with thresholds of their own, too.
