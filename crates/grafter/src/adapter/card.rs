@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::config::AdapterConfig;
 use super::manifest::{Manifest, TaskRecord, TrainingRecord};
 use super::method::Method;
+use crate::data::TaskKind;
 use crate::encoder::BasePrecision;
 use crate::hub::{KNOWN_MODELS, KnownModel};
 use crate::metrics::{Metric, Scores};
@@ -22,7 +23,7 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     let mut line = |text: String| {
         let _ = writeln!(card, "{text}");
     };
-    line(format!("# An adapter for {} of {}\n", task.kind, rows_of(task)));
+    line(format!("# An adapter for {}\n", purpose(task)));
     line(format!(
         "{} {} for the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
          alone and leaves it as it is.\n",
@@ -86,7 +87,7 @@ pub(crate) fn exported_card(manifest: &Manifest, family: &str, all: bool) -> Str
         // Writing to a string cannot fail.
         let _ = writeln!(card, "{text}");
     };
-    line(format!("# An adapter for {} of {}\n", task.kind, rows_of(task)));
+    line(format!("# An adapter for {}\n", purpose(task)));
     line(format!(
         "A bottleneck adapter ({}{}, at most {} tokens) for `{}`, in the files of AdapterHub's library `adapters`, written by {}.\n",
         form(&manifest.adapter),
@@ -109,9 +110,11 @@ pub(crate) fn exported_card(manifest: &Manifest, family: &str, all: bool) -> Str
     card
 }
 
-/// What the rows of a task are.
-fn rows_of(task: &TaskRecord) -> &'static str {
-    if task.pair { "pairs of texts" } else { "texts" }
+/// What a task does with which rows.
+fn purpose(task: &TaskRecord) -> String {
+    let rows = if task.pair { "pairs of texts" } else { "texts" };
+    let what = if task.kind == TaskKind::MultiLabel { " classification" } else { "" };
+    format!("{}{what} of {rows}", task.kind)
 }
 
 const REPORT: &str = "`report.html` shows the run. It quotes dev rows that were answered wrongly, unless the run was given \

@@ -56,7 +56,7 @@ impl Flags {
             if self.0[..place].iter().any(|earlier| earlier.name == *name) {
                 continue;
             }
-            let values: Vec<Value> = same().filter_map(|flag| flag.value.clone().map(Value::from)).collect();
+            let values: Vec<Value> = same().filter_map(|flag| flag.value.as_deref().map(setting)).collect();
             let value = match (value, &values[..]) {
                 (None, _) => Value::from(true),
                 (Some(_), [value]) => value.clone(),
@@ -145,6 +145,13 @@ impl Flags {
     }
 }
 
+/// A word as a setting: a number, if the file's reader makes the same word of it, or a text.
+fn setting(word: &str) -> Value {
+    let integer = word.parse::<i64>().ok().filter(|number| number.to_string() == word).map(Value::from);
+    let float = || word.parse::<f64>().ok().filter(|number| number.is_finite() && number.to_string() == word);
+    integer.or_else(|| float().map(Value::from)).unwrap_or_else(|| word.into())
+}
+
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
@@ -152,5 +159,27 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_number_where_it_can_be() {
+        for (word, expected) in [
+            ("42", "42"),
+            ("0.001", "0.001"),
+            ("0.0000001", "1e-7"),
+            ("64,32", "\"64,32\""),
+            ("1e-7", "\"1e-7\""),
+            ("007", "\"007\""),
+            ("18446744073709551615", "\"18446744073709551615\""),
+            ("inf", "\"inf\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(setting(word).to_string(), expected, "{word}");
+        }
     }
 }
