@@ -284,7 +284,11 @@ fn several_labels() {
     for name in ["train.csv", "dev.csv"] {
         place.write(name, rows);
     }
-    place.run(&["check-data", "--train=train.csv", "--dev=dev.csv", "--kind=multi-label"]).succeeded();
+    let checked = place.run(&["check-data", "--train=train.csv", "--dev=dev.csv", "--kind=multi-label"]);
+    let checked = checked.succeeded().stdout;
+    for told in ["film  3   37.5 %", "good  4   50.0 %", "no label    2 rows"] {
+        assert!(checked.contains(told), "{told}: {checked}");
+    }
     let trained = place.train("csv", &["--kind=multi-label", "--epochs", "60", "--json"]).succeeded().json();
     assert_eq!((&trained["metric"], &trained["score"]), (&Value::from("micro-f1"), &Value::from(1.0)));
     let answers = || place.run(&["predict", "--adapter=adapter", "--input=dev.csv"]).succeeded().json_lines();

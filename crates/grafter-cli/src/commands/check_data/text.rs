@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use grafter::data::{CheckReport, Overlap, Problem, RepeatedText, Repeats, Split, SplitReport};
+use grafter::data::{CheckReport, Overlap, Problem, RepeatedText, Repeats, Split, SplitReport, TaskKind};
 
 use crate::commands::{percent, printable};
 use crate::terminal::{counted, grouped};
@@ -16,7 +16,7 @@ const LISTED_LINES: usize = 5;
 pub fn text(report: &CheckReport) -> String {
     let mut text = String::new();
     for split in &report.splits {
-        text += &split_text(split, report.max_length);
+        text += &split_text(split, report);
         for overlap in report.overlaps.iter().filter(|overlap| overlap.split == split.split) {
             text += &overlap_text(overlap);
         }
@@ -47,7 +47,8 @@ fn rows(count: u64, noun: &str) -> String {
     counted(usize::try_from(count).unwrap_or(usize::MAX), noun)
 }
 
-fn split_text(split: &SplitReport, max_length: usize) -> String {
+fn split_text(split: &SplitReport, report: &CheckReport) -> String {
+    let max_length = report.max_length;
     let mut text = format!("{} {}\n", name(split.split), split.file);
     let what = match split.pair {
         Some(true) => ", pairs of texts",
@@ -56,7 +57,7 @@ fn split_text(split: &SplitReport, max_length: usize) -> String {
     };
     text += &line("rows", &format!("{}{what}", rows(split.rows, "usable row")));
     text += &rejected(split);
-    text += &labels(split);
+    text += &labels(split, report.kind);
     if split.rows == 0 {
         return text;
     }
@@ -101,13 +102,15 @@ fn rejected(split: &SplitReport) -> String {
     text
 }
 
-fn labels(split: &SplitReport) -> String {
+/// The labels with their shares: of the labelled rows, or of all rows where one may have any number of labels.
+fn labels(split: &SplitReport, kind: TaskKind) -> String {
     let mut text = String::new();
     if let Some(scores) = split.scores {
         let scores = format!("{} to {}, mean {:.4}", scores.min as f32, scores.max as f32, scores.mean);
         text += &line("scores", &scores);
     }
-    let total: u64 = split.labels.iter().map(|label| label.rows).sum();
+    let several = kind == TaskKind::MultiLabel;
+    let total = if several { split.rows } else { split.labels.iter().map(|label| label.rows).sum() };
     if split.labels.len() > LISTED_LABELS {
         text += &label_range(split);
     } else {
@@ -122,7 +125,7 @@ fn labels(split: &SplitReport) -> String {
         }
     }
     if split.unlabelled > 0 {
-        text += &line("unlabelled", &rows(split.unlabelled, "row"));
+        text += &line(if several { "no label" } else { "unlabelled" }, &rows(split.unlabelled, "row"));
     }
     text
 }
