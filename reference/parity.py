@@ -63,15 +63,34 @@ def optimizer(**changes) -> Optimizer:
     return Optimizer(**(base | dict(total_steps=10, warmup_steps=3, bias_correction=True) | changes))
 
 
+# The sizes that several cases share.
+BERT_SIZES = dict(
+    vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+    max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+)
+ROBERTA_SIZES = dict(
+    vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+    max_position_embeddings=18, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
+)
+DISTILBERT_SIZES = dict(
+    vocab_size=37, hidden_size=24, num_attention_heads=4, num_hidden_layers=3, intermediate_size=48,
+    max_position_embeddings=16, hidden_act="gelu",
+)
+ELECTRA_SIZES = dict(
+    vocab_size=50, embedding_size=16, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+    intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+)
+ELECTRA_SMALL_SIZES = dict(
+    vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
+    intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
+)
+
 CASES = [
     Case(
         name="tiny_relu", seed=101, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2], prefix="bert.",
         optimizer=optimizer(max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
-            max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=BERT_SIZES,
     ),
     Case(
         name="odd_gelu_pair", seed=202, bottleneck=3, adapter_activation="gelu", task="classification", pooling="cls",
@@ -107,10 +126,7 @@ CASES = [
         name="full_cls", seed=606, method="full", bottleneck=1, adapter_activation="relu", task="classification",
         pooling="cls", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1],
         optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
-            max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=BERT_SIZES,
     ),
     Case(
         name="top_mean_regression", seed=707, method="top-2", bottleneck=1, adapter_activation="relu", task="regression",
@@ -153,10 +169,7 @@ CASES = [
         name="roberta_gelu", seed=1111, family="roberta", bottleneck=4, adapter_activation="gelu", task="classification",
         pooling="mean", num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2], prefix="roberta.",
         optimizer=optimizer(max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
-            max_position_embeddings=18, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
-        ),
+        config=ROBERTA_SIZES,
     ),
     Case(
         name="roberta_full", seed=1212, family="roberta", method="full", bottleneck=1, adapter_activation="relu",
@@ -171,10 +184,7 @@ CASES = [
         name="distilbert_relu", seed=1313, family="distilbert", bottleneck=5, adapter_activation="relu", task="classification",
         pooling="mean", num_labels=2, lengths=[7, 12, 2], targets=[1, 0, 1], prefix="distilbert.",
         optimizer=optimizer(weight_decay=0.05),
-        config=dict(
-            vocab_size=37, hidden_size=24, num_attention_heads=4, num_hidden_layers=3, intermediate_size=48,
-            max_position_embeddings=16, hidden_act="gelu",
-        ),
+        config=DISTILBERT_SIZES,
     ),
     Case(
         name="distilbert_full", seed=1414, family="distilbert", method="full", bottleneck=1, adapter_activation="relu",
@@ -189,10 +199,7 @@ CASES = [
         name="electra_gelu", seed=1515, family="electra", bottleneck=3, adapter_activation="gelu", task="classification",
         pooling="mean", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1], prefix="electra.",
         optimizer=optimizer(max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, embedding_size=16, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
-            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=ELECTRA_SIZES,
     ),
     Case(
         name="mpnet_full", seed=1919, family="mpnet", method="full", bottleneck=1, adapter_activation="relu",
@@ -216,47 +223,32 @@ CASES = [
         name="electra_small", seed=2121, family="electra-small", bottleneck=3, adapter_activation="gelu",
         task="classification", pooling="mean", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1], prefix="electra.",
         optimizer=optimizer(max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
-            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=ELECTRA_SMALL_SIZES,
     ),
     Case(
         name="electra_small_full", seed=2222, family="electra-small", method="full", bottleneck=1, adapter_activation="gelu",
         task="regression", pooling="first", head="dense-gelu", lengths=[6, 13, 9], targets=[0.5, 3.25, 1.75],
         optimizer=optimizer(eps=1e-3, weight_decay=0.1),
-        config=dict(
-            vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
-            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=ELECTRA_SMALL_SIZES,
     ),
     # The heads of their own.
     Case(
         name="roberta_dense", seed=1616, family="roberta", bottleneck=4, adapter_activation="silu", task="classification",
         pooling="first", head="dense-tanh", freeze_layernorm=True, num_labels=3, lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2],
         prefix="roberta.", optimizer=optimizer(max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
-            max_position_embeddings=18, type_vocab_size=1, hidden_act="gelu", layer_norm_eps=1e-5,
-        ),
+        config=ROBERTA_SIZES,
     ),
     Case(
         name="electra_dense", seed=1717, family="electra", method="full", bottleneck=1, adapter_activation="gelu",
         task="classification", pooling="first", head="dense-gelu", num_labels=3, lengths=[6, 1, 13, 9], targets=[1, 2, 0, 1],
         optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
-        config=dict(
-            vocab_size=50, embedding_size=16, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
-            intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
-        ),
+        config=ELECTRA_SIZES,
     ),
     Case(
         name="distilbert_dense", seed=1818, family="distilbert", method="pfeiffer", bottleneck=5, adapter_activation="gelu",
         task="regression", pooling="first", head="dense-relu", lengths=[7, 12, 2], targets=[0.5, 3.25, 1.75],
         optimizer=optimizer(eps=1e-3, weight_decay=0.05),
-        config=dict(
-            vocab_size=37, hidden_size=24, num_attention_heads=4, num_hidden_layers=3, intermediate_size=48,
-            max_position_embeddings=16, hidden_act="gelu",
-        ),
+        config=DISTILBERT_SIZES,
     ),
     Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
