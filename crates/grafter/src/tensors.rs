@@ -25,6 +25,14 @@ impl TensorSummary {
     }
 }
 
+/// The numbers of one tensor, in rows one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FloatTensor {
+    pub(crate) shape: Vec<usize>,
+    /// The product of `shape` many, all finite; shorter types are some float32 exactly.
+    pub(crate) values: Vec<f32>,
+}
+
 /// Why a tensor cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TensorProblem {

@@ -83,10 +83,7 @@ impl AdapterFile {
             return Err(AdapterHubError::Peft { path: path.to_owned(), kind: kind.to_owned() });
         }
         file.check_base(encoder)?;
-        let name = match file.text("name")? {
-            Some(name) if !name.is_empty() && !name.contains('.') => name.to_owned(),
-            _ => return Err(file.unsupported("name", file.value("name"), "a text without dots")),
-        };
+        let name = file.name()?;
         let version = file.text("version")?.map(str::to_owned);
         let named;
         let config = match file.map.get("config") {

@@ -76,6 +76,14 @@ impl<'a> Fields<'a> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
+    /// What the adapter or the head is called, which stands between dots in the names of its tensors.
+    pub(super) fn name(self) -> Result<String, AdapterHubError> {
+        match self.text("name")? {
+            Some(name) if !name.is_empty() && !name.contains('.') => Ok(name.to_owned()),
+            _ => Err(self.unsupported("name", self.value("name"), "a text without dots")),
+        }
+    }
+
     /// A truth value, by default `default`.
     pub(super) fn flag(self, name: &str, default: bool) -> Result<bool, AdapterHubError> {
         match self.value(name) {

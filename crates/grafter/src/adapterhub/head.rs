@@ -49,10 +49,7 @@ impl HeadFile {
         let map = read(path)?;
         let file = Fields { path, map: &map };
         file.check_base(encoder)?;
-        let name = match file.text("name")? {
-            Some(name) if !name.is_empty() && !name.contains('.') => name.to_owned(),
-            _ => return Err(file.unsupported("name", file.value("name"), "a text without dots")),
-        };
+        let name = file.name()?;
         let config = file.object("config")?;
         config.only(&[&KNOWN])?;
         let several = match config.text("head_type")? {

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 
 use super::error::AdapterHubError;
-use crate::checkpoint::{PickledTensor, read_pickle};
+use crate::checkpoint::read_pickle;
 use crate::digest::sha256_hex;
-use crate::tensors::{TensorProblem, floats_of_any_width};
+use crate::tensors::{FloatTensor, TensorProblem, floats_of_any_width};
 
 /// The tensors of one file.
 pub(super) struct Tensors {
     path: PathBuf,
     /// SHA-256 of the file.
     pub sha256: String,
-    tensors: BTreeMap<String, PickledTensor>,
+    tensors: BTreeMap<String, FloatTensor>,
 }
 
 impl Tensors {
@@ -72,14 +72,9 @@ impl Tensors {
         let Some(tensor) = self.tensors.remove(name) else {
             return Err(AdapterHubError::MissingTensor { path: path(), name: name.to_owned() });
         };
-        let unfit = |expected: String, found: String| {
-            Err(AdapterHubError::Tensor { path: path(), name: name.to_owned(), expected, found })
-        };
         if tensor.shape != shape {
-            return unfit(format!("{shape:?}"), format!("{:?}", tensor.shape));
-        }
-        if !tensor.values.iter().all(|value| value.is_finite()) {
-            return unfit("finite numbers".to_owned(), "NaN or infinity".to_owned());
+            let (expected, found) = (format!("{shape:?}"), format!("{:?}", tensor.shape));
+            return Err(AdapterHubError::Tensor { path: path(), name: name.to_owned(), expected, found });
         }
         Ok(tensor.values)
     }
@@ -95,7 +90,7 @@ impl Tensors {
     }
 }
 
-fn from_safetensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, PickledTensor>, AdapterHubError> {
+fn from_safetensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, FloatTensor>, AdapterHubError> {
     let format = |reason: String| AdapterHubError::Format { path: path.to_owned(), reason };
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
     let mut read = BTreeMap::new();
@@ -107,7 +102,7 @@ fn from_safetensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Pickle
                 AdapterHubError::Tensor { path: path.to_owned(), name: name.to_owned(), expected, found }
             }
         })?;
-        read.insert(name.to_owned(), PickledTensor { shape, values });
+        read.insert(name.to_owned(), FloatTensor { shape, values });
     }
     Ok(read)
 }

@@ -19,7 +19,7 @@ pub use self::error::CheckpointError;
 pub use self::files::{INDEX_FILE, WEIGHTS_FILE, weight_files};
 use self::files::{WeightBytes, Weights};
 pub use self::pickle::PickleError;
-pub(crate) use self::pickle::{PickledTensor, read as read_pickle};
+pub(crate) use self::pickle::read as read_pickle;
 use crate::encoder::family::TensorNames;
 use crate::encoder::{BasePrecision, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
 

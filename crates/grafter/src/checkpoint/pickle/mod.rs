@@ -21,20 +21,13 @@ use self::archive::Archive;
 pub use self::error::PickleError;
 use self::machine::MOST_PICKLE_BYTES;
 use self::value::{Storage, StorageType, View};
+use crate::tensors::FloatTensor;
 use crate::text::escape;
-
-/// The numbers of one tensor, in rows one after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PickledTensor {
-    pub(crate) shape: Vec<usize>,
-    /// The product of `shape` many, all finite; shorter types are some float32 exactly.
-    pub(crate) values: Vec<f32>,
-}
 
 /// Reads the tensors of a file's bytes; the path is for messages.
 /// # Errors
 /// If the file is not the zip archive of a dict of tensors, or a tensor is not of finite float32, float16 or bfloat16.
-pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, PickledTensor>, PickleError> {
+pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, FloatTensor>, PickleError> {
     let mut archive = Archive::open(path, bytes)?;
     // Older versions of torch wrote none; their numbers are taken as little-endian, as torch takes them.
     if let Some(order) = archive.optional("byteorder", 16)?
@@ -67,7 +60,7 @@ pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Pickled
             if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
                 return Err(unfit(path, name, "finite numbers", "NaN or infinity".to_owned()));
             }
-            tensors.insert((*name).to_owned(), PickledTensor { shape: view.shape.clone(), values });
+            tensors.insert((*name).to_owned(), FloatTensor { shape: view.shape.clone(), values });
         }
     }
     Ok(tensors)

@@ -16,7 +16,7 @@ use super::*;
 /// Offset, shape and strides.
 type Place<'a> = (i64, &'a [i64], &'a [i64]);
 
-type Read = Result<BTreeMap<String, PickledTensor>, PickleError>;
+type Read = Result<BTreeMap<String, FloatTensor>, PickleError>;
 
 fn read_bytes(bytes: &[u8]) -> Read {
     read(Path::new("a.bin"), bytes)
@@ -130,10 +130,10 @@ fn files_of_torch_have_the_numbers_that_torch_gives() {
 #[test]
 fn numbers_that_are_known_without_torch() {
     let tensors = read_bytes(&fixture("tensors.bin")).unwrap();
-    let counted = PickledTensor { shape: vec![2, 3], values: vec![-0.25, -0.125, 0.0, 0.125, 0.25, 0.375] };
+    let counted = FloatTensor { shape: vec![2, 3], values: vec![-0.25, -0.125, 0.0, 0.125, 0.25, 0.375] };
     assert_eq!(tensors["counted"], counted);
-    assert_eq!(tensors["number"], PickledTensor { shape: vec![], values: vec![-0.625] });
-    assert_eq!(tensors["empty"], PickledTensor { shape: vec![0, 3], values: vec![] });
+    assert_eq!(tensors["number"], FloatTensor { shape: vec![], values: vec![-0.625] });
+    assert_eq!(tensors["empty"], FloatTensor { shape: vec![0, 3], values: vec![] });
     assert_eq!(
         tensors["edges_float16"].values,
         [0.0, -0.0, 2_f32.powi(-24), -65504.0, 1.0 + 2_f32.powi(-10)]
@@ -200,7 +200,7 @@ fn deflated_entries_and_archives_without_the_newer_entries_are_read() {
     let entries: [(&str, &[u8]); 2] = [("archive/data.pkl", &value), ("archive/data/140212", &numbers)];
     for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
         let tensors = read_bytes(&archive_of(&entries, method)).unwrap();
-        assert_eq!(tensors["w"], PickledTensor { shape: vec![2], values: vec![1.5, -2.0] });
+        assert_eq!(tensors["w"], FloatTensor { shape: vec![2], values: vec![1.5, -2.0] });
     }
 }
 
