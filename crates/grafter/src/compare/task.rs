@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::CompareError;
 use super::error::is_unlabelled;
 use crate::data::{
-    Columns, DataError, Format, LabelSet, LabelledFile, LabelledRows, Source, Targets, TaskKind,
+    Columns, Compression, DataError, Format, LabelSet, LabelledFile, LabelledRows, Source, Targets, TaskKind,
 };
 use crate::digest::sha256_file;
 use crate::eval::Answers;
@@ -33,8 +33,6 @@ pub struct TaskSource {
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
 const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
-/// What may follow.
-const COMPRESSIONS: [&str; 4] = ["", ".gz", ".zst", ".zstd"];
 
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
@@ -43,9 +41,11 @@ impl TaskSource {
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
         let source = |split: &'static str| -> Result<Option<Source>, CompareError> {
-            let names = EXTENSIONS
-                .iter()
-                .flat_map(|extension| COMPRESSIONS.map(|more| format!("{split}.{extension}{more}")));
+            let names = EXTENSIONS.iter().flat_map(|extension| {
+                let plain = format!("{split}.{extension}");
+                let compressed = Compression::EXTENSIONS.map(|(more, _)| format!("{plain}.{more}"));
+                std::iter::once(plain).chain(compressed)
+            });
             let mut found = names.filter(|name| folder.join(name).exists());
             match (found.next(), found.next()) {
                 (Some(first), Some(second)) => {

@@ -24,13 +24,14 @@ const MOST_GROWTH: u64 = 1000;
 const FREE_BYTES: u64 = 16 << 20;
 
 impl Compression {
-    /// What a path's last extension tells; `None` of another one.
+    /// The last extension of files, without its dot.
+    pub const EXTENSIONS: [(&str, Self); 3] = [("gz", Self::Gzip), ("zst", Self::Zstd), ("zstd", Self::Zstd)];
+
+    /// What a path's last extension tells, in any case; `None` of another one.
     pub fn for_path(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "gz" => Some(Self::Gzip),
-            "zst" | "zstd" => Some(Self::Zstd),
-            _ => None,
-        }
+        let extension = path.extension()?.to_str()?;
+        let known = Self::EXTENSIONS.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known));
+        known.map(|(_, compression)| *compression)
     }
 
     /// What compressed bytes hold. Bytes that are broken, cut off or grow without measure are an error of the kind
