@@ -3,6 +3,8 @@
 //! `softmax(logits / T)` (Guo et al. 2017, section 4.2). `T` is the one number that makes the labels of the dev rows most
 //! probable; it changes no answer, since the order of the logits stays. Nothing here knows files or names.
 
+use std::fmt;
+
 use grafter_nn::loss::softmax;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,16 @@ pub struct Calibration {
     pub error_before: f64,
     /// The same with the fitted one.
     pub error_after: f64,
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { temperature, error_before, error_after, .. } = self;
+        write!(
+            formatter,
+            "temperature {temperature:.3}; expected error of the probabilities on dev {error_after:.4}, before {error_before:.4}"
+        )
+    }
 }
 
 /// A temperature is not fitted beyond these.

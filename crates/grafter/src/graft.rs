@@ -366,29 +366,20 @@ impl GraftOptions {
         let options = [
             ("--calibrate", self.calibrate, TaskKind::Classification),
             ("--fit-thresholds", self.fit_thresholds, TaskKind::MultiLabel),
+            ("--class-weights", self.train.class_weights.is_some(), TaskKind::Classification),
         ];
-        let wrong = |option: &'static str, of: TaskKind| GraftError::Option {
-            option,
-            found: format!("given for {kind}"),
-            expected: format!("a task of the kind {of}"),
-        };
         if let Some((option, _, of)) = options.into_iter().find(|(_, given, of)| *given && *of != kind) {
-            return Err(wrong(option, of));
+            let (found, expected) = (format!("given for {kind}"), format!("a task of the kind {of}"));
+            return Err(GraftError::Option { option, found, expected });
         }
-        match &self.train.class_weights {
-            Some(_) if kind != TaskKind::Classification => {
-                Err(wrong("--class-weights", TaskKind::Classification))
-            }
-            Some(weights) => match weights.unknown(labels) {
-                Some(label) => Err(GraftError::Option {
-                    option: "--class-weights",
-                    found: escape(label, 60),
-                    expected: "`auto` or a label of the training rows".to_owned(),
-                }),
-                None => Ok(()),
-            },
-            None => Ok(()),
+        if let Some(label) = self.train.class_weights.as_ref().and_then(|weights| weights.unknown(labels)) {
+            return Err(GraftError::Option {
+                option: "--class-weights",
+                found: escape(label, 60),
+                expected: "`auto` or a label of the training rows".to_owned(),
+            });
         }
+        Ok(())
     }
 
     /// The settings of a run on so many rows, nothing left open.

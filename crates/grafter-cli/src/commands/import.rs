@@ -8,7 +8,7 @@ use grafter::encoder::BasePrecision;
 use grafter::graft::check_max_length;
 use serde::Serialize;
 
-use super::{field, open_model, print, print_json, printable};
+use super::{field, label_names, open_model, print, print_json, printable};
 use crate::Outcome;
 use crate::args::{Import, max_length};
 use crate::failure::Failure;
@@ -44,11 +44,10 @@ fn text(arguments: &Import, manifest: &Manifest) -> String {
     let named = imported
         .map_or(String::new(), |from| format!("`{}` of {}", printable(&from.name), printable(&from.format)));
     let mut text = field("imported", named);
-    let labels: Vec<String> = manifest.task.labels.iter().take(12).map(|label| printable(label)).collect();
-    let more = if manifest.task.labels.len() > labels.len() { ", …" } else { "" };
-    let answers = match manifest.task.labels.len() {
+    let labels = &manifest.task.labels;
+    let answers = match labels.len() {
         0 => "a score".to_owned(),
-        count => format!("{count} labels: {}{more}", labels.join(", ")),
+        count => format!("{count} labels: {}", label_names(labels)),
     };
     text += &field("answers", answers);
     let adapter = &manifest.adapter;

@@ -22,12 +22,12 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
-use grafter::calibration::Calibration;
 use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
 use grafter::hub;
 use grafter::metrics::{ClassScores, Metric, Scores};
 use grafter::model::Model;
+use grafter::text::listed;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -197,6 +197,14 @@ pub fn printable(text: &str) -> String {
     grafter::text::escape(text, 60)
 }
 
+/// Names of labels, the first of them if there are many.
+pub fn label_names(labels: &[String]) -> String {
+    listed(labels.iter().map(|label| printable(label)), LISTED_LABELS)
+}
+
+/// Labels that a description names.
+pub const LISTED_LABELS: usize = 12;
+
 /// One line of a description: a name, then a value in a column.
 pub fn field(name: &str, value: impl std::fmt::Display) -> String {
     format!("{name:12} {value}\n")
@@ -222,14 +230,6 @@ pub fn base_text(kind: TaskKind) -> &'static str {
         TaskKind::MultiLabel => "frequent labels",
         TaskKind::Regression => "mean score",
     }
-}
-
-/// What was fitted, and what it changed.
-pub fn calibration_text(calibration: &Calibration) -> String {
-    format!(
-        "temperature {:.3}; expected error of the probabilities on dev {:.4}, before {:.4}",
-        calibration.temperature, calibration.error_after, calibration.error_before
-    )
 }
 
 /// All scores as a table for people; `labels` name the classes.

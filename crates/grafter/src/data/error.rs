@@ -3,13 +3,12 @@
 //! [`RowError`] rejects one row and reading goes on; [`DataError`] ends the reading of a file. Messages quote
 //! what the file holds shortened and escaped, so that a hostile file cannot flood or garble a terminal.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Format, ParquetError, TaskKind};
-use crate::text::escape;
+use crate::text::{escape, listed};
 
 /// How many names a message lists before it only counts the rest.
 const LISTED_NAMES: usize = 12;
@@ -486,16 +485,9 @@ pub(in crate::data) fn quoted(name: &str) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    let mut out = String::new();
-    for (count, name) in names.iter().take(LISTED_NAMES).enumerate() {
-        if count > 0 {
-            out.push_str(", ");
-        }
-        out.push_str(&quoted(name));
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        listed(names.iter().map(|name| quoted(name)), LISTED_NAMES)
     }
-    if names.len() > LISTED_NAMES {
-        // Writing to a string does not fail.
-        let _ = write!(out, " and {} more", names.len() - LISTED_NAMES);
-    }
-    if names.is_empty() { "none".to_owned() } else { out }
 }

@@ -9,11 +9,12 @@ use grafter::adapter::{
 use grafter::digest::sha256_hex;
 use grafter::encoder::BasePrecision;
 use grafter::tensors::TensorSummary;
+use grafter::text::listed;
 use serde::Serialize;
 
 use super::short;
 use crate::commands::{
-    base_text, calibration_text, field, metric_text, percent, print, print_json, printable,
+    LISTED_LABELS, base_text, field, label_names, metric_text, percent, print, print_json, printable,
 };
 use crate::failure::Failure;
 use crate::terminal::{bytes, counted, grouped};
@@ -107,12 +108,11 @@ fn text(report: &Report<'_>) -> String {
         if report.sealed { "weights intact" } else { "BROKEN, the weights are not those that were sealed" };
     text += &field("seal", format!("{seal}: SHA-256 {}…", short(&report.weights_sha256)));
     if let Some(calibration) = &manifest.calibration {
-        text += &field("calibrated", calibration_text(calibration));
+        text += &field("calibrated", calibration);
     }
     if let Some(thresholds) = &manifest.thresholds {
-        let shown: Vec<String> = thresholds.iter().take(12).map(|least| format!("{least:.3}")).collect();
-        let more = if thresholds.len() > shown.len() { ", …" } else { "" };
-        text += &field("thresholds", format!("{}{more}", shown.join(", ")));
+        let shown = thresholds.iter().map(|least| format!("{least:.3}"));
+        text += &field("thresholds", listed(shown, LISTED_LABELS));
     }
     text += &match (&manifest.training, &manifest.imported) {
         (Some(record), _) => training(manifest, record),
@@ -127,12 +127,7 @@ fn task(manifest: &Manifest) -> String {
     let of = if task.pair { "pairs of texts" } else { "single texts" };
     let mut text = field("task", format!("{} of {of}", task.kind));
     if !task.labels.is_empty() {
-        const LISTED: usize = 12;
-        let mut labels: Vec<String> = task.labels.iter().take(LISTED).map(|label| printable(label)).collect();
-        if task.labels.len() > LISTED {
-            labels.push(format!("and {} more", task.labels.len() - LISTED));
-        }
-        text += &field("labels", format!("{}: {}", task.labels.len(), labels.join(", ")));
+        text += &field("labels", format!("{}: {}", task.labels.len(), label_names(&task.labels)));
     }
     if let Some(scale) = task.scores {
         text += &field(

@@ -6,6 +6,7 @@ use grafter::graft::Grafted;
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::Prediction;
+use grafter::text::shell_word;
 
 use super::folder::OutFolder;
 use super::tasks::{TASKS, Task};
@@ -108,11 +109,11 @@ pub fn base_unchanged(digest: &str) -> String {
 /// Where everything lies and what to type next.
 pub fn closing(out: &OutFolder, model: &str, epochs: u32) -> String {
     let program = program();
-    let path = |path: PathBuf| quoted(&path.display().to_string());
+    let path = |path: PathBuf| shell_word(&path.display().to_string());
     let (bank, first) = (path(out.bank_folder()), &TASKS[0]);
     let model = match model {
         DEFAULT_MODEL => String::new(),
-        other => format!(" --model {}", quoted(other)),
+        other => format!(" --model {}", shell_word(other)),
     };
     format!(
         "\nBank  {bank}, with a report.html beside each adapter\nData  {data}\n\nNext:\n\
@@ -146,17 +147,7 @@ fn program_from(called: &Path, here: &Path) -> String {
         1 if called.components().count() > 1 => Path::new(".").join(shorter).display().to_string(),
         _ => shorter.display().to_string(),
     };
-    quoted(&text)
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%~\\".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('~') {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    shell_word(&text)
 }
 
 #[cfg(test)]
@@ -178,13 +169,5 @@ mod tests {
         for (called, expected) in cases {
             assert_eq!(program_from(Path::new(called), Path::new("/place/here")), expected, "{called}");
         }
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("a/b-c.tsv"), "a/b-c.tsv");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$(x)"), "'$(x)'");
-        assert_eq!(quoted(""), "''");
     }
 }

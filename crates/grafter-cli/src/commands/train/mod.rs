@@ -17,7 +17,7 @@ use grafter::train::{Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
-use super::{base_text, calibration_text, metric_text, print, print_json};
+use super::{base_text, metric_text, print, print_json};
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
@@ -227,7 +227,7 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         metric_text(&training.baseline, training.metric),
     );
     if let Some(calibration) = &manifest.calibration {
-        text += &format!("calibr.  {}\n", calibration_text(calibration));
+        text += &format!("calibr.  {}\n", calibration);
     }
     text += &format!("best     at step {} of {}{ending}\n", training.best_step, grafted.steps);
     text += &format!(

@@ -7,7 +7,7 @@ use crate::data::Source;
 use crate::encoder::BasePrecision;
 use crate::graft::Grafted;
 use crate::report::number::grouped;
-use crate::text::escape;
+use crate::text::{escape, listed};
 use crate::train::ClassWeights;
 
 /// Labels that are named among the facts.
@@ -77,18 +77,13 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
         ),
         (
             "Calibration",
-            manifest.calibration.map_or("none".to_owned(), |calibration| {
-                format!(
-                    "temperature {:.3}; expected error of the probabilities on these dev rows {:.4}, before {:.4}",
-                    calibration.temperature, calibration.error_after, calibration.error_before
-                )
-            }),
+            manifest.calibration.map_or("none".to_owned(), |calibration| calibration.to_string()),
         ),
         (
             "Thresholds",
             manifest.thresholds.as_ref().map_or("none".to_owned(), |all| {
-                let all: Vec<String> = all.iter().take(NAMED_LABELS).map(|least| format!("{least:.3}")).collect();
-                format!("fitted on these dev rows: {}", all.join(", "))
+                let all = all.iter().map(|least| format!("{least:.3}"));
+                format!("fitted on these dev rows: {}", listed(all, NAMED_LABELS))
             }),
         ),
         ("Class weights", options.class_weights.as_ref().map_or("equal".to_owned(), class_weights)),
@@ -105,12 +100,8 @@ fn class_weights(weights: &ClassWeights) -> String {
 }
 
 fn labels(names: &[String]) -> String {
-    let named: Vec<String> = names.iter().take(NAMED_LABELS).map(|name| escape(name, 60)).collect();
-    let more = match names.len().saturating_sub(NAMED_LABELS) {
-        0 => String::new(),
-        more => format!(" and {} more", grouped(more)),
-    };
-    format!("{}: {}{more}", grouped(names.len()), named.join(", "))
+    let named = names.iter().map(|name| escape(name, 60));
+    format!("{}: {}", grouped(names.len()), listed(named, NAMED_LABELS))
 }
 
 /// The method and its sizes.

@@ -11,6 +11,7 @@ use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
 use crate::graft::{GraftOptions, Grafted};
 use crate::metrics::Metric;
+use crate::text::shell_word;
 use crate::train::ClassWeights;
 
 /// The flags of a run, in the folder of its files.
@@ -41,7 +42,7 @@ impl Flags {
         for Flag { name, value } in &self.0 {
             // Writing to a string cannot fail.
             let _ = match value {
-                Some(value) => write!(command, " --{name} {}", quoted(value)),
+                Some(value) => write!(command, " --{name} {}", shell_word(value)),
                 None => write!(command, " --{name}"),
             };
         }
@@ -150,16 +151,6 @@ fn setting(word: &str) -> Value {
     let integer = word.parse::<i64>().ok().filter(|number| number.to_string() == word).map(Value::from);
     let float = || word.parse::<f64>().ok().filter(|number| number.is_finite() && number.to_string() == word);
     integer.or_else(|| float().map(Value::from)).unwrap_or_else(|| word.into())
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
