@@ -56,6 +56,8 @@ class Case:
     family: str = "bert"
     head: str = "linear"
     freeze_layernorm: bool = False
+    # Of a task on words: where the first token of each is, for each sequence.
+    words: list = field(default_factory=list)
 
 
 def optimizer(**changes) -> Optimizer:
@@ -250,6 +252,21 @@ CASES = [
         optimizer=optimizer(eps=1e-3, weight_decay=0.05),
         config=DISTILBERT_SIZES,
     ),
+    # Tags of words: some tokens are no word's first, a sequence has one word, and the two lists have other lengths in each sequence.
+    Case(
+        name="words_houlsby", seed=1707, bottleneck=3, adapter_activation="gelu", task="tags", pooling="words", num_labels=5,
+        lengths=[6, 3, 12, 9], words=[[1, 2, 4], [1], [1, 3, 4, 5, 8, 10], [1, 2, 3, 4, 5, 6, 7]],
+        targets=[[0, 1, 2], [4], [0, 0, 3, 4, 4, 1], [2, 0, 0, 1, 0, 3, 0]],
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=BERT_SIZES,
+    ),
+    Case(
+        name="words_dense_full", seed=1808, family="roberta", method="full", head="dense-tanh", bottleneck=1,
+        adapter_activation="relu", task="tags", pooling="words", num_labels=3,
+        lengths=[5, 11, 4], words=[[1, 3], [1, 2, 5, 6, 9], [2]], targets=[[2, 0], [1, 1, 0, 2, 0], [1]],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.05),
+        config=ROBERTA_SIZES,
+    ),
     Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
@@ -338,6 +355,8 @@ def random_sequences(case: Case, generator):
         ids = torch.randint(least, case.config["vocab_size"], (length,), generator=generator).tolist()
         first = length - length // 2 if length > 2 and case.config.get("type_vocab_size", 1) > 1 else length
         sequences.append({"ids": ids, "type_ids": [0] * first + [1] * (length - first)})
+    for sequence, words in zip(sequences, case.words):
+        sequence["words"] = words
     return sequences
 
 
@@ -403,7 +422,7 @@ def describe(case: Case, sequences, base_file: Path) -> dict:
         "num_labels": case.num_labels,
         "pooling": case.pooling,
         "sequences": sequences,
-        "classes" if case.task == "classification" else "scores": case.targets,
+        {"classification": "classes", "regression": "scores", "tags": "tags"}[case.task]: case.targets,
         "optimizer": asdict(case.optimizer),
         "steps": STEPS,
         "versions": {name: version(name) for name in ("torch", "transformers", "adapters")},

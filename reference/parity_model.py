@@ -38,7 +38,8 @@ NON_LINEARITY = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu"
 
 @dataclass
 class Batch:
-    """Padded ids, types and mask `[batch, longest]`, and the targets (classes as int64, scores as float)."""
+    """Padded ids, types and mask `[batch, longest]`, and the targets: classes as int64, scores as float, or `[batch, longest]` of tags,
+    which stand at the first token of each word; -100 elsewhere, as `BertForTokenClassification` takes them."""
 
     ids: torch.Tensor
     types: torch.Tensor
@@ -71,6 +72,9 @@ def make_batch(sequences, targets, padding: int) -> Batch:
     """Pads on the right, as Hugging Face does; the mask is 1 on real tokens."""
     longest = max(len(s["ids"]) for s in sequences)
     pad = lambda row, value=0: row + [value] * (longest - len(row))
+    if any("words" in s for s in sequences):
+        targets = [[row[s["words"].index(place)] if place in s["words"] else -100 for place in range(longest)]
+                   for s, row in zip(sequences, targets)]  # fmt: skip
     return Batch(
         ids=torch.tensor([pad(s["ids"], padding) for s in sequences]),
         types=torch.tensor([pad(s["type_ids"]) for s in sequences]),
@@ -162,6 +166,8 @@ class ReferenceModel(nn.Module):
             pooled = out.pooler_output  # tanh(W h_cls + b); frozen, but in the path of the gradient
         elif self.pooling == "first":
             pooled = out.last_hidden_state[:, 0]
+        elif self.pooling == "words":
+            pooled = out.last_hidden_state[batch.targets != -100]
         else:
             mask = batch.mask.unsqueeze(-1).to(out.last_hidden_state.dtype)
             pooled = (out.last_hidden_state * mask).sum(1) / mask.sum(1)
@@ -169,6 +175,9 @@ class ReferenceModel(nn.Module):
         logits = self.head(read)
         if self.task == "classification":
             loss = nn.functional.cross_entropy(logits, batch.targets)
+        elif self.task == "tags":
+            # The mean over all words of the batch, as of `BertForTokenClassification`.
+            loss = nn.functional.cross_entropy(logits, batch.targets[batch.targets != -100])
         else:
             loss = nn.functional.mse_loss(logits[:, 0], batch.targets.to(logits.dtype))
         return Output(out.hidden_states, pooled, logits, loss)

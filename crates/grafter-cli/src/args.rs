@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::{TaskName, TaskRef};
-use grafter::data::{Columns, Format, Source, TaskKind};
+use grafter::data::{Columns, Format, Source, TagScheme, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
@@ -144,11 +144,12 @@ pub struct BaseArg {
 /// How rows are read.
 #[derive(Debug, Args)]
 pub struct RowArgs {
-    /// Format of the files: csv, tsv, jsonl, parquet or lines; told by the extension if absent
+    /// Format of the files: csv, tsv, jsonl, parquet, conll or lines; told by the extension if absent
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 
-    /// Column with the text; `sentence` or `text`, or `sentence1` or `text_a` of pairs, if absent
+    /// Column with the text; `sentence` or `text`, or `sentence1` or `text_a` of pairs, or `tokens` or `words` of words, if
+    /// absent
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
 
@@ -156,13 +157,18 @@ pub struct RowArgs {
     #[arg(long, value_name = "NAME")]
     pub text_b_column: Option<String>,
 
-    /// Column with the label; `label` if absent
+    /// Column with the label, or the tags of words; `label`, or of words `tags`, `ner_tags` or `pos_tags`, if absent
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
 
     /// What stands between the labels of a row, of a task of the kind multi-label; a comma if absent
     #[arg(long, value_name = "CHARACTER")]
     pub label_separator: Option<char>,
+
+    /// How the tags of words mark entities in the files, of a task of the kind entities: iob2 (each begins with B-), iob1 (B-
+    /// only after another one of its type) or iobes (also known as BILOU); iob2 if absent
+    #[arg(long, value_name = "SCHEME")]
+    pub tag_scheme: Option<TagScheme>,
 }
 
 impl RowArgs {
@@ -172,6 +178,7 @@ impl RowArgs {
             text_b: self.text_b_column.clone(),
             label: self.label_column.clone(),
             label_separator: self.label_separator,
+            tag_scheme: self.tag_scheme,
         }
     }
 
@@ -228,7 +235,8 @@ pub struct Train {
     #[arg(long, requires = "sequence")]
     pub no_fine_tuning: bool,
 
-    /// Kind of task: classification, multi-label (any number of labels a row) or regression
+    /// Kind of task: classification, multi-label (any number of labels a row), regression, entities (spans of words, marked by
+    /// tags such as B-place, I-place and O) or tags (a tag for each word)
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
@@ -284,8 +292,9 @@ pub struct TrainingArgs {
     pub bottleneck: usize,
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
-    /// sorted order, or that of a Parquet file which names its classes), macro-f1, micro-f1 (of several labels), matthews,
-    /// pearson or spearman; accuracy, or micro-f1 of several labels, or pearson for regression, if absent
+    /// sorted order, or that of a Parquet file which names its classes), macro-f1, micro-f1 (of several labels, or of entities),
+    /// matthews, pearson or spearman; accuracy, or micro-f1 of several labels and of entities, or pearson for regression, if
+    /// absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
@@ -320,7 +329,8 @@ pub struct SharedTrainingArgs {
     #[arg(long)]
     pub freeze_layernorm: bool,
 
-    /// What the head reads: cls (the pooled first token), first (the first token as it is) or mean (of all tokens)
+    /// What the head reads: cls (the pooled first token), first (the first token as it is) or mean (of all tokens); of tasks that
+    /// answer words always each word's first token
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
     pub pooling: Pooling,
 
@@ -552,7 +562,7 @@ pub struct CheckData {
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
 
-    /// Kind of task: classification, multi-label or regression
+    /// Kind of task: classification, multi-label, regression, entities or tags
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 

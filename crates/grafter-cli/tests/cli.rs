@@ -899,7 +899,7 @@ fn an_unknown_extension() {
     exit code 2
     error: train.data: cannot tell the format from the file name
 
-    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl`, `parquet` or `lines`
+    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`
     "#);
 }
 
@@ -1416,4 +1416,83 @@ fn shells_and_man_are_told_of_every_command() {
         assert!(page.contains(".SH NAME"), "{command}");
     }
     assert!(place.path("pages/grafter-bank-verify.1").is_file());
+}
+
+/// Trained, scored and answered with entities and with tags of words, from two formats.
+#[test]
+fn words_with_tags() {
+    let sentences = "he O\nlondon B-person\nspoke O\n\nin O\nparis B-place\n\nshe O\nlondon B-person\nberlin I-person\nwas O\n\n\
+                     it O\nwas O\nnew O\n\nin O\nrome B-place\n. O\n";
+    let place = Place::new();
+    for name in ["train.conll", "dev.conll"] {
+        place.write(name, sentences);
+    }
+    let checked = place.run(&["check-data", "--train=train.conll", "--dev=dev.conll", "--kind=entities"]);
+    let checked = checked.succeeded().stdout;
+    for told in ["entities    person  2   50.0 %", "place   2   50.0 %", "10 words in none", "5 usable rows"]
+    {
+        assert!(checked.contains(told), "{told}: {checked}");
+    }
+    let flags = ["--kind=entities", "--epochs", "60", "--json"];
+    let trained = place.train("conll", &flags).succeeded().json();
+    assert_eq!((&trained["metric"], &trained["score"]), (&Value::from("micro-f1"), &Value::from(1.0)));
+    let scores = place.run(&["eval", "--adapter=adapter", "--data=dev.conll", "--json"]).succeeded().json();
+    assert_eq!(scores["scores"], trained["dev_scores"]);
+    let told = place.run(&["eval", "--adapter=adapter", "--data=dev.conll"]).succeeded().stdout;
+    assert!(
+        told.contains("micro-f1   1.0000  (of all entities)\n") && told.contains("person     1.0000"),
+        "{told}"
+    );
+    let answers = |file: &str| {
+        let input = format!("--input={file}");
+        place.run(&["predict", "--adapter=adapter", &input]).succeeded().json_lines()
+    };
+    let of_conll = answers("dev.conll");
+    let told = &of_conll[2]["entities"][0];
+    assert_eq!((&told["type"], &told["text"]), (&Value::from("person"), &Value::from("london berlin")));
+    assert_eq!(
+        (&told["start"], &told["end"], &told["words"]),
+        (&4.into(), &17.into(), &serde_json::json!([1, 3]))
+    );
+    assert_eq!(of_conll[3], serde_json::json!({ "entities": [] }));
+    place.write("words.jsonl", "{\"words\": [\"she\", \"london\", \"berlin\", \"was\"]}\n");
+    assert_eq!(answers("words.jsonl")[0], of_conll[2]);
+    place.write("texts.txt", "she london berlin was\n");
+    let mut of_text = answers("texts.txt");
+    assert_eq!(of_text[0]["entities"][0].as_object_mut().unwrap().shift_remove("words"), None);
+    assert_eq!(of_text[0]["entities"][0]["score"], told["score"], "the same tokens, however they came");
+    place.write("iob1.conll", sentences.replace("B-", "I-"));
+    let as_it_is = place.run(&["eval", "--adapter=adapter", "--data=iob1.conll"]);
+    assert_eq!(as_it_is.code, Some(2));
+    assert!(
+        as_it_is.stderr.contains("iob1.conll:2: tag `I-person` of word 2 continues no entity"),
+        "{}",
+        as_it_is.stderr
+    );
+    let read = ["eval", "--adapter=adapter", "--data=iob1.conll", "--tag-scheme=iob1", "--json"];
+    assert_eq!(place.run(&read).succeeded().json()["scores"], trained["dev_scores"]);
+    let report = std::fs::read_to_string(place.path("adapter/report.html")).unwrap();
+    assert!(
+        report.contains("an entity is right if its type and all of its words are"),
+        "the report shows the types"
+    );
+
+    let trained =
+        place.train("conll", &["--kind=tags", "--epochs", "1", "--overwrite", "--json"]).succeeded().json();
+    assert_eq!(trained["metric"], "accuracy");
+    let told = answers("texts.txt");
+    assert_eq!(told[0]["words"], serde_json::json!(["she", "london", "berlin", "was"]));
+    assert_eq!(told[0]["tags"].as_array().unwrap().len(), 4);
+    for (flags, expected) in [
+        (["--kind=classification", "--overwrite"], "the format `conll` has a tag for each word"),
+        (["--kind=entities", "--calibrate"], "`--calibrate` is given for entities"),
+        (["--kind=entities", "--metric=pearson"], "metric `pearson` does not measure entities"),
+        (["--kind=tags", "--tag-scheme=iob1"], "`--tag-scheme` is for a task of the kind entities"),
+    ] {
+        let refused = place.train(
+            "conll",
+            &[&flags[..], &["--overwrite"][..usize::from(flags[1] != "--overwrite")]].concat(),
+        );
+        assert!(refused.code == Some(2) && refused.stderr.contains(expected), "{}", refused.stderr);
+    }
 }

@@ -1,4 +1,5 @@
-//! From the hidden states of a sequence to one vector: the first token (`[CLS]`) or the mean of all tokens.
+//! From the hidden states of a sequence to what a head reads: the first token (`[CLS]`), the mean of all tokens, or some
+//! tokens each by itself.
 
 /// `y = mean over the tokens of x`
 /// # Shapes
@@ -43,6 +44,31 @@ pub fn first_backward(d_y: &[f32], d_x: &mut [f32]) {
     rest.fill(0.0);
 }
 
+/// `y[i] = x[places[i]]`
+/// # Shapes
+/// x `[length, hidden]`, y `[places, hidden]`
+/// # Panics
+/// If there is no such place.
+pub fn picked_forward(x: &[f32], places: &[u32], hidden: usize, y: &mut [f32]) {
+    for (y, place) in y.chunks_exact_mut(hidden).zip(places) {
+        y.copy_from_slice(&x[*place as usize * hidden..][..hidden]);
+    }
+}
+
+/// Gradient of [`picked_forward`]: a token gets the sum of `d_y` over the places that are its own, the others nothing.
+/// # Shapes
+/// d_y `[places, hidden]`, d_x `[length, hidden]` is overwritten
+/// # Panics
+/// If there is no such place.
+pub fn picked_backward(d_y: &[f32], places: &[u32], hidden: usize, d_x: &mut [f32]) {
+    d_x.fill(0.0);
+    for (d_y, place) in d_y.chunks_exact(hidden).zip(places) {
+        for (d_x, d_y) in d_x[*place as usize * hidden..][..hidden].iter_mut().zip(d_y) {
+            *d_x += d_y;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +81,16 @@ mod tests {
         let mut d_x = [f32::NAN; 4];
         mean_backward(&[1.0, -2.0], &mut d_x);
         assert_eq!(d_x, [0.5, -1.0, 0.5, -1.0]);
+    }
+
+    #[test]
+    fn picked_and_its_gradient() {
+        let mut y = [0.0; 6];
+        picked_forward(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 0, 2], 2, &mut y);
+        assert_eq!(y, [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
+        let mut d_x = [f32::NAN; 6];
+        picked_backward(&[1.0, -2.0, 3.0, 4.0, 0.5, 0.25], &[2, 0, 2], 2, &mut d_x);
+        assert_eq!(d_x, [3.0, 4.0, 0.0, 0.0, 1.5, -1.75]);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Batch {
         let targets = rows.iter().map(|row| Target::Class(row.class)).collect();
         let rows: Vec<TokenIds> = rows
             .into_iter()
-            .map(|row| TokenIds { ids: row.ids, type_ids: row.type_ids, truncated: false })
+            .map(|row| TokenIds { ids: row.ids, type_ids: row.type_ids, ..TokenIds::default() })
             .collect();
         Self { packed: PackedBatch::new(&rows), rows, targets }
     }

@@ -31,7 +31,7 @@ fn main() -> Result<(), grafter::Error> {
         .map(|row| {
             let ids =
                 (0..length).map(|place| (1000 + 37 * row + 101 * place) as u32 % 20_000 + 1000).collect();
-            TokenIds { ids, type_ids: vec![0; length], truncated: false }
+            TokenIds { ids, type_ids: vec![0; length], ..TokenIds::default() }
         })
         .collect();
     let one: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &tasks[0] }).collect();

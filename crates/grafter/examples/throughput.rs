@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .map(|row| TokenIds {
                 ids: (0..length).map(|token| ((row * 7919 + token * 104_729) % 30_000) as u32).collect(),
                 type_ids: vec![0; length],
-                truncated: false,
+                ..TokenIds::default()
             })
             .collect();
         let batch = PackedBatch::new(&rows);

@@ -16,6 +16,17 @@ pub struct TokenIds {
     pub type_ids: Vec<u32>,
     /// Whether tokens were cut off.
     pub truncated: bool,
+    /// For a task that answers each word: the words that have a token, which are all up to where the text was cut.
+    pub words: Vec<Word>,
+}
+
+/// A word of a text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Word {
+    /// The place of its first token among those of the text.
+    pub token: u32,
+    /// Its bytes in the text.
+    pub range: Range<usize>,
 }
 
 /// Sequences packed one after another.
@@ -25,13 +36,24 @@ pub struct PackedBatch {
     type_ids: Vec<u32>,
     /// Where each sequence begins, and at last the number of tokens: `sequences + 1` entries.
     offsets: Vec<usize>,
+    /// The first tokens of the words of all sequences, each counted from its sequence's first token.
+    first_tokens: Vec<u32>,
+    /// Where those of each sequence begin, and at last how many there are: `sequences + 1` entries.
+    word_offsets: Vec<usize>,
     states: Option<(usize, Vec<f32>)>,
 }
 
 /// No sequences.
 impl Default for PackedBatch {
     fn default() -> Self {
-        Self { ids: Vec::new(), type_ids: Vec::new(), offsets: vec![0], states: None }
+        Self {
+            ids: Vec::new(),
+            type_ids: Vec::new(),
+            offsets: vec![0],
+            first_tokens: Vec::new(),
+            word_offsets: vec![0],
+            states: None,
+        }
     }
 }
 
@@ -71,19 +93,27 @@ impl PackedBatch {
     pub fn new<'a>(sequences: impl IntoIterator<Item = &'a TokenIds>) -> Self {
         let mut batch = Self::default();
         for sequence in sequences {
-            batch.push(&sequence.ids, sequence.type_ids.iter().copied());
+            let first_tokens = sequence.words.iter().map(|word| word.token);
+            batch.push(&sequence.ids, sequence.type_ids.iter().copied(), first_tokens);
         }
         batch
     }
 
-    /// Packs one more sequence.
+    /// Packs one more sequence, with the places of its words' first tokens.
     /// # Panics
     /// If it is empty.
-    pub(crate) fn push(&mut self, ids: &[u32], type_ids: impl Iterator<Item = u32>) {
+    pub(crate) fn push(
+        &mut self,
+        ids: &[u32],
+        type_ids: impl Iterator<Item = u32>,
+        first_tokens: impl Iterator<Item = u32>,
+    ) {
         assert!(!ids.is_empty(), "a sequence has at least one token");
         self.ids.extend(ids);
         self.type_ids.extend(type_ids);
         self.offsets.push(self.ids.len());
+        self.first_tokens.extend(first_tokens);
+        self.word_offsets.push(self.first_tokens.len());
     }
 
     /// The same batch with the hidden states that enter a layer, `[tokens, hidden]`: a pass begins there.
@@ -102,6 +132,11 @@ impl PackedBatch {
     /// Number of sequences.
     pub fn sequences(&self) -> usize {
         self.offsets.len() - 1
+    }
+
+    /// Words that the head reads of a sequence, each by itself.
+    pub fn words(&self, sequence: usize) -> usize {
+        self.word_offsets[sequence + 1] - self.word_offsets[sequence]
     }
 
     /// Consecutive sequences, for one thread each; a function of the batch alone. The limits are those of the sequences that
@@ -138,6 +173,8 @@ impl PackedBatch {
             ids: &self.ids[tokens.clone()],
             type_ids: &self.type_ids[tokens.clone()],
             offsets: &self.offsets[sequences.start..=sequences.end],
+            first_tokens: &self.first_tokens,
+            word_offsets: &self.word_offsets[sequences.start..=sequences.end],
             first_sequence: sequences.start,
             states,
         }
@@ -153,6 +190,10 @@ pub struct Chunk<'a> {
     pub type_ids: &'a [u32],
     /// Limits of the chunk's sequences in the whole batch.
     offsets: &'a [usize],
+    /// First tokens of the words of the whole batch.
+    first_tokens: &'a [u32],
+    /// Limits of the words of the chunk's sequences among them.
+    word_offsets: &'a [usize],
     /// Place of the chunk's first sequence in the whole batch.
     pub first_sequence: usize,
     /// A layer and the hidden states that enter it, `[tokens, hidden]`, where they are known: a pass begins there.
@@ -180,6 +221,16 @@ impl Chunk<'_> {
         self.offsets[index] - self.offsets[0]..self.offsets[index + 1] - self.offsets[0]
     }
 
+    /// The places of the words of sequence `index` among those of the whole batch.
+    pub fn words(&self, index: usize) -> Range<usize> {
+        self.word_offsets[index]..self.word_offsets[index + 1]
+    }
+
+    /// The first tokens of the words of sequence `index`, counted from the sequence's first token.
+    pub fn first_tokens(&self, index: usize) -> &[u32] {
+        &self.first_tokens[self.words(index)]
+    }
+
     /// Token ranges of all sequences in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         (0..self.sequences()).map(|index| self.range(index))
@@ -191,7 +242,7 @@ mod tests {
     use super::*;
 
     fn sequence(length: usize) -> TokenIds {
-        TokenIds { ids: (0..length as u32).collect(), type_ids: vec![0; length], truncated: false }
+        TokenIds { ids: (0..length as u32).collect(), type_ids: vec![0; length], ..TokenIds::default() }
     }
 
     #[test]

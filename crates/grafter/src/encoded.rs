@@ -13,8 +13,8 @@ use crate::store::{Budget, Store, StoreError};
 
 /// Rows as token ids, each with its target.
 ///
-/// In the store a row is its ids and then its token types as runs, each a length and a type: one run for most texts, two
-/// or three for a pair.
+/// In the store a row is its ids, then where the first token of each word is that the head reads, and then its token types
+/// as runs, each a length and a type: one run for most texts, two or three for a pair.
 #[derive(Debug)]
 pub struct EncodedRows {
     places: Vec<Place>,
@@ -31,6 +31,8 @@ struct Place {
     /// Where the row ends in the store, and the next one begins.
     end: usize,
     tokens: u32,
+    /// Words that the head reads, each by itself.
+    words: u32,
 }
 
 impl EncodedRows {
@@ -49,13 +51,14 @@ impl EncodedRows {
         assert!(self.len() + rows.len() <= self.targets.len(), "a target for each row");
         for row in rows {
             let runs = row.type_ids.chunk_by(|a, b| a == b);
-            let end = self.begin(self.len()) + row.ids.len() + 2 * runs.count();
-            self.places.push(Place { end, tokens: word(row.ids.len()) });
+            let end = self.begin(self.len()) + row.ids.len() + row.words.len() + 2 * runs.count();
+            self.places.push(Place { end, tokens: word(row.ids.len()), words: word(row.words.len()) });
             self.truncated += usize::from(row.truncated);
         }
         self.store.append(rows.iter().flat_map(|row| {
             let runs = row.type_ids.chunk_by(|a, b| a == b);
-            row.ids.iter().copied().chain(runs.flat_map(|run| [word(run.len()), run[0]]))
+            let runs = runs.flat_map(|run| [word(run.len()), run[0]]);
+            row.ids.iter().copied().chain(row.words.iter().map(|word| word.token)).chain(runs)
         }))
     }
 
@@ -81,12 +84,20 @@ impl EncodedRows {
         self.places[row].tokens as usize
     }
 
+    /// Words of a row that the head reads, each by itself; none where it reads the text as a whole.
+    /// # Panics
+    /// If there is no such row.
+    pub fn words(&self, row: usize) -> usize {
+        self.places[row].words as usize
+    }
+
     /// Rows that were cut to the longest length.
     pub fn truncated(&self) -> usize {
         self.truncated
     }
 
-    /// What a row should be answered: its class, or its score on the scale of training.
+    /// What a row should be answered: its class, or its score on the scale of training, or the tags of the words that the head
+    /// reads.
     /// # Panics
     /// If there is no such row.
     pub fn target(&self, row: usize) -> Target<'_> {
@@ -96,6 +107,9 @@ impl EncodedRows {
                 None => Target::Class(classes[row]),
             },
             Targets::Sets(sets) => Target::Set(&sets[row]),
+            Targets::Entities(tags, _) | Targets::Tags(tags, _) => {
+                Target::Tags(&tags[row][..self.words(row).min(tags[row].len())])
+            }
             Targets::Scores(scores) => {
                 Target::Score(self.scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
             }
@@ -121,9 +135,10 @@ impl EncodedRows {
         let mut batch = PackedBatch::new([]);
         for row in rows {
             let words: Vec<u32> = self.store.read(self.begin(row)..self.places[row].end)?.collect();
-            let (ids, runs) = words.split_at(self.tokens(row));
+            let (ids, rest) = words.split_at(self.tokens(row));
+            let (first_tokens, runs) = rest.split_at(self.words(row));
             let types = runs.chunks_exact(2).flat_map(|run| std::iter::repeat_n(run[1], run[0] as usize));
-            batch.push(ids, types);
+            batch.push(ids, types, first_tokens.iter().copied());
         }
         Ok(batch)
     }
@@ -152,6 +167,7 @@ fn word(length: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Word;
 
     #[test]
     fn rows_come_back_as_they_were_wherever_they_lie() {
@@ -159,12 +175,17 @@ mod tests {
             ids: ids.to_vec(),
             type_ids: type_ids.to_vec(),
             truncated: ids.len() == 4,
+            words: Vec::new(),
+        };
+        let worded = |mut row: TokenIds, tokens: &[u32]| {
+            row.words = tokens.iter().map(|token| Word { token: *token, ..Word::default() }).collect();
+            row
         };
         // Types of a text, of a pair, and of a tokenizer with ways of its own.
         let rows = [
             row(&[7, 8, 9], &[0, 0, 0]),
             row(&[1], &[0]),
-            row(&[4, u32::MAX, 5, 6], &[0, 0, 1, 1]),
+            worded(row(&[4, u32::MAX, 5, 6], &[0, 0, 1, 1]), &[1, 3]),
             row(&[3, 2, 1, 0], &[2, 0, 1, 0]),
         ];
         for memory_bytes in [0, 4 * 7, 1 << 10] {

@@ -7,9 +7,10 @@ use thiserror::Error;
 use crate::adapter::{Adapter, ScoreScale, TaskRecord};
 use crate::calibration::CalibrationBins;
 use crate::data::{DataError, LabelledRows, Targets, blocks};
+use crate::entities::OUTSIDE_TAG;
 use crate::metrics::{
-    ClassificationScores, MetricError, MultiLabelScores, RegressionScores, Scores, frequent_baseline,
-    majority_baseline, mean_baseline,
+    ClassificationScores, EntityScores, MetricError, MultiLabelScores, RegressionScores, Scores,
+    frequent_baseline, frequent_tag_baseline, majority_baseline, mean_baseline, word_scores,
 };
 use crate::model::Model;
 use crate::predict::{PredictError, best_class, probable_labels, row_logits};
@@ -54,6 +55,10 @@ pub enum Answers {
     Sets(Vec<Vec<usize>>, Option<Vec<f64>>),
     /// Scores in their own unit, which the scale gives back.
     Scores(Vec<f32>, Option<ScoreScale>),
+    /// The tag with the largest logit of each word that the head read, which mark entities; how many tags there are.
+    Entities(Vec<Vec<usize>>, usize),
+    /// The same of tags that mark none.
+    Tags(Vec<Vec<usize>>, usize),
 }
 
 impl Answers {
@@ -63,6 +68,8 @@ impl Answers {
             Targets::Classes(_) => Self::Classes(Vec::new()),
             Targets::Sets(_) => Self::Sets(Vec::new(), None),
             Targets::Scores(_) => Self::Scores(Vec::new(), scale),
+            Targets::Entities(_, tags) => Self::Entities(Vec::new(), *tags),
+            Targets::Tags(_, tags) => Self::Tags(Vec::new(), *tags),
         }
     }
 
@@ -80,6 +87,9 @@ impl Answers {
         match self {
             Self::Classes(classes) => classes.push(best_class(logits)),
             Self::Sets(sets, thresholds) => sets.push(probable_labels(logits, thresholds.as_deref())),
+            Self::Entities(rows, tags) | Self::Tags(rows, tags) => {
+                rows.push(logits.chunks_exact(*tags).map(best_class).collect());
+            }
             Self::Scores(scores, scale) => {
                 scores.push(scale.map_or(logits[0], |scale| scale.restore(logits[0])));
             }
@@ -99,6 +109,12 @@ impl Answers {
             }
             (Targets::Scores(targets), Self::Scores(answers, _)) => {
                 RegressionScores::compute(targets, answers).map(Scores::Regression)
+            }
+            (Targets::Entities(targets, tags), Self::Entities(answers, _)) => {
+                EntityScores::compute(targets, answers, *tags).map(Scores::Entities)
+            }
+            (Targets::Tags(targets, tags), Self::Tags(answers, _)) if targets.len() == answers.len() => {
+                word_scores(targets.iter().zip(answers), *tags).map(Scores::Tags)
             }
             _ => Err(MetricError::LengthMismatch { expected: targets.len(), found: 0 }),
         }
@@ -165,7 +181,8 @@ fn each_row(
     Ok(())
 }
 
-/// Scores of always giving the most frequent training label, the labels that half of the training rows have, or the mean training score.
+/// Scores of always giving the most frequent training label or tag, the labels that half of the training rows have, the mean
+/// training score, or no entity.
 /// # Errors
 /// If there are no targets.
 pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Scores, MetricError> {
@@ -177,6 +194,13 @@ pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Sc
             frequent_baseline(train, eval, task.labels.len()).map(Scores::MultiLabel)
         }
         (Targets::Scores(train), Targets::Scores(eval)) => mean_baseline(train, eval).map(Scores::Regression),
+        (Targets::Entities(..), Targets::Entities(eval, tags)) => {
+            let none: Vec<Vec<usize>> = eval.iter().map(|row| vec![OUTSIDE_TAG; row.len()]).collect();
+            EntityScores::compute(eval, &none, *tags).map(Scores::Entities)
+        }
+        (Targets::Tags(train, _), Targets::Tags(eval, tags)) => {
+            frequent_tag_baseline(train, eval, *tags).map(Scores::Tags)
+        }
         _ => Err(MetricError::LengthMismatch { expected: eval.len(), found: 0 }),
     }
 }

@@ -43,7 +43,7 @@ impl Fitted {
                 fitted.seen = Some(review(&logits, reviewer)?);
                 fitted.thresholds = Some(thresholds);
             }
-            Targets::Scores(_) => {}
+            Targets::Scores(_) | Targets::Entities(..) | Targets::Tags(..) => {}
         }
         Ok(fitted)
     }

@@ -32,20 +32,32 @@ pub enum Target<'a> {
     Set(&'a [usize]),
     /// A score.
     Score(f32),
+    /// The tag of each word that the head reads.
+    Tags(&'a [usize]),
 }
 
 impl Target<'_> {
-    /// How much the row counts in the mean of a batch.
+    /// How many vectors of logits it is about: one, or one for each word.
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Class(_) | Self::Weighted { .. } | Self::Set(_) | Self::Score(_) => 1,
+            Self::Tags(tags) => tags.len(),
+        }
+    }
+
+    /// How much it counts in the mean of a batch: each word of a text as much as any other.
     pub fn weight(self) -> f64 {
         match self {
+            Self::Tags(tags) => tags.len() as f64,
             Self::Class(_) | Self::Set(_) | Self::Score(_) => 1.0,
             Self::Weighted { weight, .. } => f64::from(weight),
         }
     }
 
-    /// Loss of a row's logits (cross entropy in nats, that of each label on average, or squared error), times the row's weight; writes its gradient.
+    /// Loss of a row's logits (cross entropy in nats, that of each label on average, that of all words, or squared error), times
+    /// the row's weight; writes its gradient.
     /// # Shapes
-    /// logits, d_logits `[outputs]`
+    /// logits, d_logits `[rows, outputs]`
     pub fn loss(self, logits: &[f32], d_logits: &mut [f32]) -> f64 {
         match self {
             Self::Class(class) => loss::cross_entropy(logits, class, d_logits),
@@ -56,6 +68,12 @@ impl Target<'_> {
             }
             Self::Set(has) => loss::binary_cross_entropy(logits, has, d_logits),
             Self::Score(score) => loss::squared_error(logits[0], score, &mut d_logits[0]),
+            Self::Tags(tags) => {
+                let outputs = logits.len() / tags.len().max(1);
+                let words =
+                    logits.chunks_exact(outputs.max(1)).zip(d_logits.chunks_exact_mut(outputs.max(1)));
+                words.zip(tags).map(|((logits, d), tag)| loss::cross_entropy(logits, *tag, d)).sum()
+            }
         }
     }
 }
@@ -168,7 +186,8 @@ impl GradientEngine {
         let mut workspace = take(&self.workspaces);
         let head = &mut workspace.head;
         head.set_pooled(pooled);
-        assert_eq!(head.pooled().len(), targets.len() * task.layout().hidden(), "one target for each row");
+        let rows: usize = targets.iter().map(|target| target.rows()).sum();
+        assert_eq!(head.pooled().len(), rows * task.layout().hidden(), "one target for each row");
         head::forward_pooled(task, 0, dropout, head);
         let weight: f64 = targets.iter().map(|target| target.weight()).sum();
         let loss = losses(task.layout().config().outputs, targets, 1.0 / weight as f32, head);
@@ -233,7 +252,8 @@ impl Pass<'_> {
                 gradients.embeddings.extend_from_slice(activations.d_embeddings());
             }
         } else {
-            head::backward_weights(task, (chunk.first_sequence, dropout), head, &mut gradients.dense);
+            let first = head::first_row(task, chunk);
+            head::backward_weights(task, (first, dropout), head, &mut gradients.dense);
         }
         loss
     }
@@ -242,9 +262,13 @@ impl Pass<'_> {
 /// Sum of the losses; leaves their gradients, times `scale`, in `d_logits`.
 fn losses(outputs: usize, targets: &[Target<'_>], scale: f32, head: &mut HeadActivations) -> f64 {
     let mut d_logits = std::mem::take(&mut head.d_logits);
-    d_logits.resize(targets.len() * outputs, 0.0);
-    let rows = head.logits().chunks_exact(outputs).zip(d_logits.chunks_exact_mut(outputs));
-    let sum = rows.zip(targets).map(|((logits, d), target)| target.loss(logits, d)).sum();
+    d_logits.resize(head.logits().len(), 0.0);
+    let (mut sum, mut first) = (0.0, 0);
+    for target in targets {
+        let numbers = first..first + target.rows() * outputs;
+        first = numbers.end;
+        sum += target.loss(&head.logits()[numbers.clone()], &mut d_logits[numbers]);
+    }
     d_logits.iter_mut().for_each(|d| *d *= scale);
     head.d_logits = d_logits;
     sum

@@ -199,7 +199,7 @@ pub fn graft_after(
     check_length(options.max_length, model.tokenizer(), &model.encoder().config, pair)?;
     let scale = match train_data.targets() {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
-        Targets::Classes(_) | Targets::Sets(_) => None,
+        Targets::Classes(_) | Targets::Sets(_) | Targets::Entities(..) | Targets::Tags(..) => None,
     };
     let task = TaskRecord::new(train_data.task(), scale);
     options.check_task(task.kind, &task.labels)?;
@@ -214,7 +214,7 @@ pub fn graft_after(
         train_rows.weigh(weights.resolve(&task.labels, classes));
     }
     let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
-    let config = options.config(task.outputs());
+    let config = options.config_for(&task);
     let score = |answers: &Answers| {
         let scores = answers.scores(&task, dev_rows.targets());
         scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
@@ -295,7 +295,8 @@ impl Encoding<'_> {
         let changed = || DataError::Changed { file: data.file().clone() };
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
         for block in blocks(data.read()?) {
-            let block = encode_each(self.model, &block?, self.options.max_length);
+            let kind = data.task().scheme.kind();
+            let block = encode_each(self.model, &block?, (kind, self.options.max_length));
             let block = block.map_err(|(line, source)| GraftError::Row {
                 file: data.file().clone(),
                 line,
@@ -343,6 +344,12 @@ fn check_length(
 }
 
 impl GraftOptions {
+    /// What is grafted for a task; of one that answers words the head reads these.
+    pub fn config_for(&self, task: &TaskRecord) -> AdapterConfig {
+        let pooling = if task.kind.of_words() { Pooling::Words } else { self.pooling };
+        AdapterConfig { pooling, ..self.config(task.outputs()) }
+    }
+
     /// What is grafted for a task whose head has so many outputs.
     pub fn config(&self, outputs: usize) -> AdapterConfig {
         AdapterConfig {
@@ -372,6 +379,17 @@ impl GraftOptions {
             let (found, expected) = (format!("given for {kind}"), format!("a task of the kind {of}"));
             return Err(GraftError::Option { option, found, expected });
         }
+        let fits = match self.pooling {
+            Pooling::Words => kind.of_words(),
+            // What nobody chose.
+            Pooling::Mean => true,
+            Pooling::Cls | Pooling::First => !kind.of_words(),
+        };
+        if !fits {
+            let expected = if kind.of_words() { "words" } else { "cls, first or mean" };
+            let (found, expected) = (self.pooling.to_string(), format!("{expected} for {kind}"));
+            return Err(GraftError::Option { option: "--pooling", found, expected });
+        }
         if let Some(label) = self.train.class_weights.as_ref().and_then(|weights| weights.unknown(labels)) {
             return Err(GraftError::Option {
                 option: "--class-weights",
@@ -398,7 +416,7 @@ impl GraftOptions {
         };
         // It is not recorded, and changes no result.
         let budget = recorded.budget.clone();
-        manifest.adapter == self.config(manifest.task.outputs())
+        manifest.adapter == self.config_for(&manifest.task)
             && manifest.calibration.is_some() == self.calibrate
             && manifest.thresholds.is_some() == self.fit_thresholds
             && manifest.max_length == self.max_length

@@ -4,6 +4,9 @@
 //! al. 2019 keep BERT's head), `h[CLS]` itself, or the mean of the hidden states. The pooler is the encoder's; only a task
 //! that trains the encoder's own numbers has one of its own. A dense head puts a layer of the task's own between the two:
 //! `logits = W · dropout(act(W_d · dropout(pooled) + b_d)) + b`, as RoBERTa's does (Liu et al. 2019, in its code).
+//!
+//! What a head reads are rows: one of each sequence, or of a task that answers words one of each word, which is the hidden state
+//! of its first token (Devlin et al. 2018, section 5.3).
 
 use std::ops::Range;
 
@@ -12,26 +15,26 @@ use grafter_nn::gemm::Start;
 use grafter_nn::linear::FrozenLinear;
 use grafter_nn::{linear, pooling};
 
-use crate::adapter::{Pooling, TaskParameters, Tuned};
-use crate::batch::Chunk;
+use crate::adapter::{AdapterConfig, Pooling, TaskParameters, Tuned};
+use crate::batch::{Chunk, PackedBatch};
 use crate::encoder::{BackwardPass, DropoutPlace, Encoder, EncoderDropout, projection};
 
-/// Buffers of the head for some sequences of a chunk.
+/// Buffers of the head for some sequences of a chunk, with one row for each sequence or word.
 #[derive(Debug, Default)]
 pub struct HeadActivations {
-    /// What the pooling takes from the hidden states, `[sequences, hidden]`.
+    /// What the pooling takes from the hidden states, `[rows, hidden]`.
     taken: Vec<f32>,
-    /// What the head reads, before dropout, `[sequences, hidden]`.
+    /// What the head reads, before dropout, `[rows, hidden]`.
     pooled: Vec<f32>,
-    /// What the head reads, after dropout, `[sequences, hidden]`.
+    /// What the head reads, after dropout, `[rows, hidden]`.
     dropped: Vec<f32>,
-    /// Of a dense head: its first layer before the activation, `[sequences, hidden]`.
+    /// Of a dense head: its first layer before the activation, `[rows, hidden]`.
     dense_before: Vec<f32>,
-    /// Of a dense head: its first layer after activation and dropout, `[sequences, hidden]`.
+    /// Of a dense head: its first layer after activation and dropout, `[rows, hidden]`.
     dense_after: Vec<f32>,
-    /// `[sequences, outputs]`
+    /// `[rows, outputs]`
     logits: Vec<f32>,
-    /// Gradient of the logits, `[sequences, outputs]`, filled by the loss.
+    /// Gradient of the logits, `[rows, outputs]`, filled by the loss.
     pub d_logits: Vec<f32>,
     /// Gradient of `dense_after`, then of `dense_before`.
     d_dense: Vec<f32>,
@@ -40,17 +43,17 @@ pub struct HeadActivations {
 }
 
 impl HeadActivations {
-    /// `[sequences, outputs]`
+    /// `[rows, outputs]`
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }
 
-    /// What the head read, before dropout: `[sequences, hidden]`.
+    /// What the head read, before dropout: `[rows, hidden]`.
     pub fn pooled(&self) -> &[f32] {
         &self.pooled
     }
 
-    /// Takes what [`forward_pooled`] reads, `[sequences, hidden]`, from where it was kept.
+    /// Takes what [`forward_pooled`] reads, `[rows, hidden]`, from where it was kept.
     pub fn set_pooled(&mut self, pooled: &[f32]) {
         self.pooled.clear();
         self.pooled.extend(pooled);
@@ -78,7 +81,8 @@ pub fn forward(
     head: &mut HeadActivations,
 ) {
     pool(input, Reading::of(task), head);
-    forward_pooled(task, input.chunk.first_sequence + input.sequences.start, dropout, head);
+    let rows = rows(task.layout().config().pooling, input.chunk, input.sequences.clone());
+    forward_pooled(task, rows.start, dropout, head);
 }
 
 /// How a task reads the last hidden states.
@@ -101,31 +105,53 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// The rows of some sequences of a chunk among those of the whole batch.
+fn rows(pooling: Pooling, chunk: &Chunk<'_>, sequences: Range<usize>) -> Range<usize> {
+    match pooling {
+        Pooling::Words if sequences.is_empty() => 0..0,
+        Pooling::Words => chunk.words(sequences.start).start..chunk.words(sequences.end - 1).end,
+        Pooling::Cls | Pooling::First | Pooling::Mean => {
+            chunk.first_sequence + sequences.start..chunk.first_sequence + sequences.end
+        }
+    }
+}
+
+/// The place of a chunk's first row among those of the whole batch.
+pub fn first_row(task: &TaskParameters, chunk: &Chunk<'_>) -> usize {
+    rows(task.layout().config().pooling, chunk, 0..chunk.sequences()).start
+}
+
 /// What the head reads of some sequences, left in [`HeadActivations::pooled`].
 pub fn pool(input: &HeadInput<'_>, reading: Reading<'_>, head: &mut HeadActivations) {
     let HeadInput { encoder, chunk, sequences, hidden_states } = input;
     let hidden = encoder.config.hidden_size;
+    let rows = rows(reading.pooling, chunk, sequences.clone());
     for buffer in [&mut head.taken, &mut head.pooled] {
-        buffer.resize(sequences.len() * hidden, 0.0);
+        buffer.resize(rows.len() * hidden, 0.0);
     }
-    for (row, sequence) in head.taken.chunks_exact_mut(hidden).zip(sequences.clone()) {
+    let mut rest = &mut head.taken[..];
+    for sequence in sequences.clone() {
         let tokens = chunk.range(sequence);
         let states = &hidden_states[tokens.start * hidden..tokens.end * hidden];
+        let of_sequence = self::rows(reading.pooling, chunk, sequence..sequence + 1).len() * hidden;
+        let (row, later) = rest.split_at_mut(of_sequence);
         match reading.pooling {
             Pooling::Cls | Pooling::First => pooling::first_forward(states, row),
             Pooling::Mean => pooling::mean_forward(states, row),
+            Pooling::Words => pooling::picked_forward(states, chunk.first_tokens(sequence), hidden, row),
         }
+        rest = later;
     }
     match reading.pooling {
         Pooling::Cls => {
             projection::forward(pooler(encoder), reading.pooler, &head.taken, &mut head.pooled);
             tanh_in_place(&mut head.pooled);
         }
-        Pooling::First | Pooling::Mean => head.pooled.copy_from_slice(&head.taken),
+        Pooling::First | Pooling::Mean | Pooling::Words => head.pooled.copy_from_slice(&head.taken),
     }
 }
 
-/// Logits from [`HeadActivations::pooled`], whose first row stands at place `first` of the whole batch.
+/// Logits from [`HeadActivations::pooled`], whose first row is at place `first` among those of the whole batch.
 pub fn forward_pooled(
     task: &TaskParameters,
     first: usize,
@@ -149,12 +175,29 @@ pub fn forward_pooled(
     linear::forward(task.head(), &head.dense_after, &mut head.logits);
 }
 
-/// Logits of each row from what the head reads, `[rows, hidden]`, without dropout.
-pub fn logits_of_pooled(task: &TaskParameters, pooled: &[f32]) -> Vec<Vec<f32>> {
+/// Logits of each sequence of a batch from what the head reads of them, `[rows, hidden]`, without dropout.
+pub fn logits_of_pooled(task: &TaskParameters, batch: &PackedBatch, pooled: &[f32]) -> Vec<Vec<f32>> {
     let mut head = HeadActivations::default();
     head.set_pooled(pooled);
     forward_pooled(task, 0, &EncoderDropout::none(), &mut head);
-    head.logits.chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec).collect()
+    by_sequence(task, &head, (0..batch.sequences()).map(|sequence| batch.words(sequence)))
+}
+
+/// The logits of each sequence, whose words are so many.
+pub fn by_sequence(
+    task: &TaskParameters,
+    head: &HeadActivations,
+    words: impl Iterator<Item = usize>,
+) -> Vec<Vec<f32>> {
+    let AdapterConfig { pooling, outputs, .. } = *task.layout().config();
+    let mut rest = &head.logits[..];
+    words
+        .map(|words| {
+            let (logits, later) = rest.split_at(pooling.rows(words) * outputs);
+            rest = later;
+            logits.to_vec()
+        })
+        .collect()
 }
 
 /// Adds the head's gradients and writes the gradient of the hidden states of the whole chunk.
@@ -167,7 +210,9 @@ pub fn backward(
     (gradients, d_hidden_states): (&mut [f32], &mut [f32]),
 ) {
     let BackwardPass { chunk, task, dropout } = *pass;
-    backward_weights(task, (chunk.first_sequence, dropout), head, gradients);
+    let pooling = task.layout().config().pooling;
+    let first = first_row(task, chunk);
+    backward_weights(task, (first, dropout), head, gradients);
     let hidden = encoder.config.hidden_size;
     head.d_pooled.resize(head.pooled.len(), 0.0);
     head.d_taken.resize(head.pooled.len(), 0.0);
@@ -176,9 +221,9 @@ pub fn backward(
         None => (task.head(), &head.d_logits),
     };
     linear::backward_input(lowest.weight, d_lowest, &mut head.d_pooled, lowest.bias.len(), Start::Zero);
-    let mask = Mask { hidden, first: chunk.first_sequence, dropout };
+    let mask = Mask { hidden, first, dropout };
     mask.apply(DropoutPlace::Pooled, &mut head.d_pooled);
-    match task.layout().config().pooling {
+    match pooling {
         Pooling::Cls => {
             tanh_backward(&head.pooled, &mut head.d_pooled);
             let (pooler, trained) = (pooler(encoder), task.layout().pooler_gradients(gradients));
@@ -186,13 +231,17 @@ pub fn backward(
             let d_taken = (&mut head.d_taken[..], Start::Zero);
             projection::backward_input(pooler, task.pooler(), &head.d_pooled, d_taken);
         }
-        Pooling::First | Pooling::Mean => head.d_taken.copy_from_slice(&head.d_pooled),
+        Pooling::First | Pooling::Mean | Pooling::Words => head.d_taken.copy_from_slice(&head.d_pooled),
     }
-    for (row, tokens) in head.d_taken.chunks_exact(hidden).zip(chunk.ranges()) {
+    let mut rest = &head.d_taken[..];
+    for (sequence, tokens) in chunk.ranges().enumerate() {
         let d_states = &mut d_hidden_states[tokens.start * hidden..tokens.end * hidden];
-        match task.layout().config().pooling {
+        let (row, later) = rest.split_at(rows(pooling, chunk, sequence..sequence + 1).len() * hidden);
+        rest = later;
+        match pooling {
             Pooling::Cls | Pooling::First => pooling::first_backward(row, d_states),
             Pooling::Mean => pooling::mean_backward(row, d_states),
+            Pooling::Words => pooling::picked_backward(row, chunk.first_tokens(sequence), hidden, d_states),
         }
     }
 }

@@ -63,6 +63,7 @@ pub mod digest;
 pub mod durable;
 pub mod encoded;
 pub mod encoder;
+pub mod entities;
 mod error;
 pub mod eval;
 mod fitted;

@@ -1,6 +1,6 @@
 //! Several tasks that answer the same rows in one pass.
 //!
-//! A row's text is cut into tokens once for each longest length among the tasks, and all of them go through the encoder in
+//! A row's text is cut into tokens once for each way to do so among the tasks, and all of them go through the encoder in
 //! one batch, which runs the frozen products once over all tokens and the layers that none of the tasks changes once for
 //! each text (see [`crate::predict`]). The answers are those that each task gives alone, bit for bit.
 
@@ -12,15 +12,35 @@ use crate::adapter::{Adapter, AdapterError, Manifest};
 use crate::batch::TokenIds;
 use crate::data::Row;
 use crate::model::Model;
-use crate::predict::{PredictError, Prediction, Query, are_numbers, encode_for, encode_row, logits};
+use crate::predict::{
+    PredictError, Prediction, Query, are_numbers, encode_for, encode_row, encode_words, logits,
+};
 
 /// Tasks of one model that are asked together.
 #[derive(Debug)]
 pub struct Panel<'a> {
     model: &'a Model,
     adapters: Vec<&'a Adapter>,
-    /// The different longest lengths.
-    lengths: Vec<usize>,
+    /// The different ways to cut a row into tokens: the kind of a task that reads words or none, and the longest length.
+    readings: Vec<Reading>,
+}
+
+/// How a task has a row cut into tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reading {
+    of_words: bool,
+    max_length: usize,
+}
+
+impl Reading {
+    fn of(manifest: &Manifest) -> Self {
+        Self { of_words: manifest.task.kind.of_words(), max_length: manifest.max_length }
+    }
+
+    fn encode(self, model: &Model, row: &Row) -> Option<TokenIds> {
+        let encode = if self.of_words { encode_words } else { encode_row };
+        encode(model, row, self.max_length).ok()
+    }
 }
 
 /// What one task answers to one row, or why it cannot.
@@ -32,10 +52,13 @@ impl<'a> Panel<'a> {
     /// If one of them belongs to another model.
     pub fn new(model: &'a Model, adapters: Vec<&'a Adapter>) -> Result<Self, AdapterError> {
         adapters.iter().try_for_each(|adapter| adapter.check_model(model))?;
-        let mut lengths: Vec<usize> = adapters.iter().map(|adapter| adapter.manifest().max_length).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        Ok(Self { model, adapters, lengths })
+        let mut readings = Vec::new();
+        for reading in adapters.iter().map(|adapter| Reading::of(adapter.manifest())) {
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
+        }
+        Ok(Self { model, adapters, readings })
     }
 
     /// Whether all tasks are on pairs of texts, or none is; absent where there are both.
@@ -53,12 +76,11 @@ impl<'a> Panel<'a> {
         let mut queries = Vec::new();
         let mut answers: Vec<Vec<Option<Answer>>> = rows.iter().map(|_| Vec::new()).collect();
         for adapter in &self.adapters {
-            let Manifest { task, max_length, .. } = adapter.manifest();
-            let place = self.lengths.partition_point(|length| length < max_length);
+            let place = self.place(adapter);
             for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 let row = row.borrow();
                 match &encoded[place] {
-                    Some(tokens) if row.text_b.is_some() == task.pair => {
+                    Some(tokens) if row.text_b.is_some() == adapter.manifest().task.pair => {
                         queries.push(Query { tokens, task: adapter.parameters() });
                         answers.push(None);
                     }
@@ -71,11 +93,13 @@ impl<'a> Panel<'a> {
         }
         let mut logits = logits(self.model.encoder(), &queries).into_iter();
         for (place, adapter) in self.adapters.iter().enumerate() {
-            for answers in &mut answers {
+            let reading = self.place(adapter);
+            for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 answers[place].get_or_insert_with(|| {
                     let logits = logits.next().expect("one answer for each query");
+                    let tokens = encoded[reading].as_ref().expect("a query has its tokens");
                     if are_numbers(&logits) {
-                        Ok(Prediction::new(adapter, &logits))
+                        Ok(Prediction::new(adapter, (row.borrow(), tokens), &logits))
                     } else {
                         Err(PredictError::NotANumber)
                     }
@@ -85,8 +109,14 @@ impl<'a> Panel<'a> {
         answers.into_iter().map(|answers| answers.into_iter().flatten().collect()).collect()
     }
 
-    /// The tokens of a row, cut to each of the lengths; `None` where it cannot be encoded.
+    /// The tokens of a row by each of the readings; `None` where it cannot be encoded.
     fn encode(&self, row: &Row) -> Vec<Option<TokenIds>> {
-        self.lengths.iter().map(|length| encode_row(self.model, row, *length).ok()).collect()
+        self.readings.iter().map(|reading| reading.encode(self.model, row)).collect()
+    }
+
+    /// The place of an adapter's reading.
+    fn place(&self, adapter: &Adapter) -> usize {
+        let reading = Reading::of(adapter.manifest());
+        self.readings.iter().position(|known| *known == reading).expect("each adapter's is there")
     }
 }

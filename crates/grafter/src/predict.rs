@@ -8,17 +8,19 @@
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use grafter_nn::loss::sigmoid;
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::adapter::{Adapter, AdapterError, TaskParameters};
+use crate::adapter::{Adapter, AdapterError, TaskParameters, is_false};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::{Row, TaskKind};
 use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{Encoder, EncoderDropout, ForwardPass};
+use crate::entities::{Span, kind_name, spans};
 use crate::head::{self, HeadActivations, HeadInput};
 use crate::model::Model;
 use crate::prefix::Constant;
@@ -139,9 +141,24 @@ fn shared_states(encoder: &Encoder, layer: usize, sequences: &[&TokenIds]) -> Ve
 /// # Errors
 /// If the text cannot be encoded, or the tokenizer gives what the encoder does not have.
 pub fn encode_row(model: &Model, row: &Row, max_length: usize) -> Result<TokenIds, TokenizerError> {
+    checked(model, model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?)
+}
+
+/// Token ids of one row with its words, for a task that answers these.
+/// # Errors
+/// As of [`encode_row`]; if there is no word.
+pub fn encode_words(model: &Model, row: &Row, max_length: usize) -> Result<TokenIds, TokenizerError> {
+    let tokens = model.tokenizer().encode_words(&row.text, row.words.as_deref(), max_length)?;
+    if tokens.words.is_empty() {
+        return Err(TokenizerError::NoTokens);
+    }
+    checked(model, tokens)
+}
+
+/// Tokens that the encoder has.
+fn checked(model: &Model, mut tokens: TokenIds) -> Result<TokenIds, TokenizerError> {
     let config = &model.encoder().config;
     let (types, vocabulary) = (config.type_vocab_size, config.vocab_size);
-    let mut tokens = model.tokenizer().encode(&row.text, row.text_b.as_deref(), max_length)?;
     if config.family.has_one_type() && types == 1 {
         tokens.type_ids.fill(0);
     }
@@ -166,16 +183,25 @@ pub fn encode_rows<R: Borrow<Row> + Sync>(
     rows: &[R],
     max_length: usize,
 ) -> Result<Vec<TokenIds>, TokenizerError> {
-    encode_each(model, rows, max_length).map_err(|(_, error)| error)
+    in_order(rows, |row| encode_row(model, row, max_length)).map_err(|(_, error)| error)
 }
 
-/// [`encode_rows`], whose error comes with the row's line.
+/// Token ids of rows for a task of a kind; an error comes with the row's line.
 pub(crate) fn encode_each<R: Borrow<Row> + Sync>(
     model: &Model,
     rows: &[R],
-    max_length: usize,
+    (kind, max_length): (TaskKind, usize),
 ) -> Result<Vec<TokenIds>, (u64, TokenizerError)> {
-    in_order(rows, |row| encode_row(model, row, max_length))
+    in_order(rows, |row| encode_row_for(model, row, (kind, max_length)))
+}
+
+/// Token ids of one row for a task of a kind.
+pub(crate) fn encode_row_for(
+    model: &Model,
+    row: &Row,
+    (kind, max_length): (TaskKind, usize),
+) -> Result<TokenIds, TokenizerError> {
+    if kind.of_words() { encode_words(model, row, max_length) } else { encode_row(model, row, max_length) }
 }
 
 /// What is made of each row, in parallel; of several errors the first row's, with its line.
@@ -195,7 +221,7 @@ pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<TokenId
     if row.text_b.is_some() != expected_pair {
         return Err(PredictError::Pair { expected_pair });
     }
-    Ok(encode_row(model, row, adapter.manifest().max_length)?)
+    Ok(encode_row_for(model, row, (adapter.manifest().task.kind, adapter.manifest().max_length))?)
 }
 
 /// Logits of rows by one adapter, in the order of the rows.
@@ -206,16 +232,25 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
     adapter: &Adapter,
     rows: &[R],
 ) -> Result<Vec<Vec<f32>>, PredictError> {
+    Ok(answered(model, adapter, rows)?.into_iter().map(|(_, logits)| logits).collect())
+}
+
+/// Tokens and logits of rows by one adapter.
+fn answered<R: Borrow<Row> + Sync>(
+    model: &Model,
+    adapter: &Adapter,
+    rows: &[R],
+) -> Result<Vec<(TokenIds, Vec<f32>)>, PredictError> {
     adapter.check_model(model)?;
     let at = |line, error| PredictError::Row { line, error: Box::new(error) };
     let tokens =
         in_order(rows, |row| encode_for(model, adapter, row)).map_err(|(line, error)| at(line, error))?;
-    let queries: Vec<Query<'_>> =
-        tokens.iter().map(|tokens| Query { tokens, task: adapter.parameters() }).collect();
+    let query = |tokens| Query { tokens, task: adapter.parameters() };
+    let queries: Vec<Query<'_>> = tokens.iter().map(query).collect();
     let logits = logits(model.encoder(), &queries);
     match logits.iter().position(|logits| !are_numbers(logits)) {
         Some(row) => Err(at(rows[row].borrow().line, PredictError::NotANumber)),
-        None => Ok(logits),
+        None => Ok(tokens.into_iter().zip(logits).collect()),
     }
 }
 
@@ -223,8 +258,8 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
 /// # Errors
 /// As of [`row_logits`].
 pub fn predict(model: &Model, adapter: &Adapter, rows: &[Row]) -> Result<Vec<Prediction>, PredictError> {
-    let logits = row_logits(model, adapter, rows)?;
-    Ok(logits.iter().map(|logits| Prediction::new(adapter, logits)).collect())
+    let answered = answered(model, adapter, rows)?.into_iter().zip(rows);
+    Ok(answered.map(|((tokens, logits), row)| Prediction::new(adapter, (row, &tokens), &logits)).collect())
 }
 
 /// Whether logits can be read as an answer: NaN and infinity cannot.
@@ -270,8 +305,9 @@ fn chunk_logits(
     for segment in segments {
         let task = tasks[segment.sequences.start];
         let (sequences, hidden_states) = (segment.sequences, activations.hidden());
+        let words = sequences.clone().map(|sequence| chunk.words(sequence).len());
         head::forward(&HeadInput { encoder, chunk, sequences, hidden_states }, task, &none, head);
-        rows.extend(head.logits().chunks_exact(task.layout().config().outputs).map(<[f32]>::to_vec));
+        rows.extend(head::by_sequence(task, head, words));
     }
     rows
 }
@@ -301,12 +337,54 @@ pub enum Prediction {
         /// The number.
         score: f32,
     },
+    /// Spans of words.
+    Entities {
+        /// In the order of the text.
+        entities: Vec<Entity>,
+        /// Whether the text was cut to the longest length: what is beyond has no answer.
+        #[serde(skip_serializing_if = "is_false")]
+        truncated: bool,
+    },
+    /// A tag for each word.
+    Tags {
+        /// The words, as far as the text was read.
+        words: Vec<String>,
+        /// The most probable tag of each.
+        tags: Vec<String>,
+        /// Its probability.
+        scores: Vec<f64>,
+        /// Whether the text was cut to the longest length: what is beyond has no answer.
+        #[serde(skip_serializing_if = "is_false")]
+        truncated: bool,
+    },
+}
+
+/// A span of words in an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entity {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What of the text it is.
+    pub text: String,
+    /// Its first character in the text, counted from 0; of a text that came as words, in these with a space between them.
+    pub start: usize,
+    /// The character after its last.
+    pub end: usize,
+    /// Of a text that came as words: its first word, counted from 0, and the word after its last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<[usize; 2]>,
+    /// The mean probability of the tags of its words.
+    pub score: f64,
 }
 
 impl Prediction {
-    /// Reads an adapter's logits.
-    pub fn new(adapter: &Adapter, logits: &[f32]) -> Self {
+    /// Reads an adapter's logits for a row and its tokens.
+    pub fn new(adapter: &Adapter, (row, tokens): (&Row, &TokenIds), logits: &[f32]) -> Self {
         let task = &adapter.manifest().task;
+        if task.kind.of_words() {
+            return Self::of_words(adapter, (row, tokens), logits);
+        }
         if let Some(scale) = task.scores {
             return Self::Score { score: scale.restore(logits[0]) };
         }
@@ -323,6 +401,38 @@ impl Prediction {
             score: probabilities[best],
             probabilities: named.collect(),
         }
+    }
+
+    fn of_words(adapter: &Adapter, (row, tokens): (&Row, &TokenIds), logits: &[f32]) -> Self {
+        let task = &adapter.manifest().task;
+        let of_words = || logits.chunks_exact(task.labels.len());
+        let tags: Vec<usize> = of_words().map(best_class).collect();
+        let scores: Vec<f64> =
+            of_words().zip(&tags).map(|(logits, tag)| adapter.probabilities(logits)[*tag]).collect();
+        let truncated = tokens.truncated;
+        if task.kind == TaskKind::Tags {
+            let words = tokens.words.iter().map(|word| row.text[word.range.clone()].to_owned()).collect();
+            let tags = tags.into_iter().map(|tag| task.labels[tag].clone()).collect();
+            return Self::Tags { words, tags, scores, truncated };
+        }
+        let characters = |range: Range<usize>| row.text[range].chars().count();
+        // Each entity's beginning is counted from the one before: a long text is passed once.
+        let (mut byte, mut character) = (0, 0);
+        let entities = spans(&tags).into_iter().map(|Span { kind, words }| {
+            let range = tokens.words[words.start].range.start..tokens.words[words.end - 1].range.end;
+            let start = character + characters(byte..range.start);
+            (byte, character) = (range.start, start);
+            let of_words = &scores[words.clone()];
+            Entity {
+                kind: kind_name(&task.labels, kind).to_owned(),
+                start,
+                end: start + characters(range.clone()),
+                text: row.text[range].to_owned(),
+                score: of_words.iter().sum::<f64>() / of_words.len() as f64,
+                words: row.words.is_some().then_some([words.start, words.end]),
+            }
+        });
+        Self::Entities { entities: entities.collect(), truncated }
     }
 }
 
@@ -364,7 +474,7 @@ mod tests {
         };
         let (all, upper, head) = (task(Method::Houlsby, 0), task(Method::Houlsby, 1), task(Method::Head, 0));
         let texts: Vec<TokenIds> = (1..6)
-            .map(|length| TokenIds { ids: vec![7; length], type_ids: vec![0; length], truncated: false })
+            .map(|length| TokenIds { ids: vec![7; length], type_ids: vec![0; length], ..TokenIds::default() })
             .collect();
         let asked = [
             (0, &upper),

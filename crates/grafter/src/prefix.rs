@@ -24,7 +24,7 @@ use crate::store::{Budget, Store, StoreError};
 pub enum Constant {
     /// The hidden states that enter a layer, one vector for each token.
     States(usize),
-    /// What the head reads, one vector.
+    /// What the head reads: one vector, or one for each word.
     Pooled(Pooling),
 }
 
@@ -40,7 +40,7 @@ impl Constant {
 
     /// Runs the bare encoder over a batch.
     /// # Shapes
-    /// `[tokens, hidden]` of hidden states, `[sequences, hidden]` of what the head reads
+    /// `[tokens, hidden]` of hidden states, `[rows, hidden]` of what the head reads
     pub fn compute(self, encoder: &Encoder, batch: &PackedBatch) -> Vec<f32> {
         let chunks: Vec<Vec<f32>> = batch
             .chunks()
@@ -63,11 +63,11 @@ impl Constant {
         chunks.concat()
     }
 
-    /// Vectors of one text with so many tokens.
-    fn vectors(self, tokens: usize) -> usize {
+    /// Vectors of one text with so many tokens and words.
+    fn vectors(self, tokens: usize, words: usize) -> usize {
         match self {
             Self::States(_) => tokens,
-            Self::Pooled(_) => 1,
+            Self::Pooled(pooling) => pooling.rows(words),
         }
     }
 }
@@ -118,7 +118,8 @@ impl Prefix {
         let mut offsets = vec![0];
         for set in sets {
             for row in 0..set.len() {
-                let numbers = constant.vectors(set.tokens(row)) * encoder.config.hidden_size;
+                let vectors = constant.vectors(set.tokens(row), set.words(row));
+                let numbers = vectors * encoder.config.hidden_size;
                 offsets.push(offsets[offsets.len() - 1] + numbers);
             }
         }

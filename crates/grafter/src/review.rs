@@ -28,8 +28,8 @@ pub struct Review {
     /// The classes that are most often taken for others, the most frequent first; empty for regression.
     pub confused: Vec<Confused>,
     /// The worst rows, the worst first: of classification those answered wrongly whose label had the lowest
-    /// probability, of several labels those with the largest loss that were not wholly right, of regression those with the
-    /// largest errors.
+    /// probability, of several labels and of words those with the largest loss that were not wholly right, of regression those
+    /// with the largest errors.
     pub worst: Vec<WorstRow>,
     /// For regression: targets and answers of at most 500 rows, evenly from the first to the last.
     pub sample: Vec<(f32, f32)>,
@@ -53,7 +53,8 @@ pub struct Confused {
 pub struct WorstRow {
     /// Its place among the rows, counted from 0.
     pub row: usize,
-    /// Cross entropy in nats, of several labels that of each on average, or the distance of answer and target in the unit of the targets.
+    /// Cross entropy in nats, of several labels and of words that of each on average, or the distance of answer and target in the
+    /// unit of the targets.
     pub loss: f64,
     /// What was answered.
     pub answer: WorstAnswer,
@@ -75,6 +76,13 @@ pub enum WorstAnswer {
     },
     /// Of several labels, in ascending order.
     Set {
+        /// The row's.
+        labels: Vec<usize>,
+        /// Those that were answered.
+        answer: Vec<usize>,
+    },
+    /// Of words, each with its tag; of those beyond where the text was cut there is no answer.
+    Tags {
         /// The row's.
         labels: Vec<usize>,
         /// Those that were answered.
@@ -139,6 +147,9 @@ impl<'a> Reviewer<'a> {
                 classes.get(row).and_then(|label| wrong_class(logits, *label, self.temperature))
             }
             Targets::Sets(sets) => sets.get(row).and_then(|labels| self.wrong_set(logits, labels)),
+            Targets::Entities(rows, _) | Targets::Tags(rows, _) => {
+                rows.get(row).and_then(|tags| self.wrong_tags(logits, tags))
+            }
             Targets::Scores(scores) => scores.get(row).map(|target| {
                 let answer = self.scale.map_or(logits[0], |scale| scale.restore(logits[0]));
                 let loss = (f64::from(answer) - f64::from(*target)).abs();
@@ -163,6 +174,17 @@ impl<'a> Reviewer<'a> {
         Some((loss, WorstAnswer::Set { labels: labels.to_vec(), answer }))
     }
 
+    /// The cross entropy of a word on average, and the tags of a row that were not all answered rightly.
+    fn wrong_tags(&self, logits: &[f32], labels: &[usize]) -> Option<(f64, WorstAnswer)> {
+        let (Answers::Entities(answers, _) | Answers::Tags(answers, _)) = &self.seen.answers else {
+            return None;
+        };
+        let answer = answers.last().filter(|answer| *answer != labels)?.clone();
+        let target = Target::Tags(&labels[..answer.len().min(labels.len())]);
+        let loss = target.loss(logits, &mut vec![0.0; logits.len()]) / target.weight().max(1.0);
+        Some((loss, WorstAnswer::Tags { labels: labels.to_vec(), answer }))
+    }
+
     /// What was kept.
     pub fn finish(self) -> Seen {
         self.seen
@@ -177,7 +199,13 @@ impl Review {
         let scores = seen.answers.scores(task, targets)?;
         let (mut confused, mut sample) = (Vec::new(), Vec::new());
         match (targets, &seen.answers) {
-            (Targets::Classes(labels), Answers::Classes(classes)) => confused = confusions(labels, classes),
+            (Targets::Classes(labels), Answers::Classes(classes)) => {
+                confused = confusions(labels.iter().zip(classes));
+            }
+            (Targets::Tags(rows, _), Answers::Tags(answers, _)) => {
+                confused =
+                    confusions(rows.iter().zip(answers).flat_map(|(row, answers)| row.iter().zip(answers)));
+            }
             (Targets::Scores(targets), Answers::Scores(scores, _)) => {
                 let every = targets.len().div_ceil(KEPT_ANSWERS).max(1);
                 let pairs = targets.iter().copied().zip(scores.iter().copied());
@@ -204,9 +232,9 @@ fn wrong_class(logits: &[f32], label: usize, temperature: f64) -> Option<(f64, W
 }
 
 /// The most frequent pairs; of equals the first in the order of the labels. Only pairs that occur take memory.
-fn confusions(labels: &[usize], answers: &[usize]) -> Vec<Confused> {
+fn confusions<'a>(answered: impl Iterator<Item = (&'a usize, &'a usize)>) -> Vec<Confused> {
     let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    for (label, answer) in labels.iter().zip(answers).filter(|(label, answer)| label != answer) {
+    for (label, answer) in answered.filter(|(label, answer)| label != answer) {
         *counts.entry((*label, *answer)).or_default() += 1;
     }
     let mut pairs: Vec<Confused> =

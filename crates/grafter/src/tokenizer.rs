@@ -3,13 +3,18 @@
 //! A tokenizer file may ask for padding and truncation of its own; both are switched off. Batches are packed, and
 //! every task brings its own longest length: pairs are cut longest first, as in BERT.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tokenizers::tokenizer::PostProcessor;
-use tokenizers::{Encoding, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{
+    Encoding, ModelWrapper, PreTokenizerWrapper, TruncationDirection, TruncationParams, TruncationStrategy,
+    truncate_encodings,
+};
 
-use crate::batch::TokenIds;
+use crate::batch::{TokenIds, Word};
 use crate::digest::sha256_hex;
 
 /// Why a tokenizer could not be read or used.
@@ -47,6 +52,12 @@ pub enum TokenizerError {
     /// A text became nothing, which only a tokenizer without special tokens does.
     #[error("the tokenizer gives no token for a text")]
     NoTokens,
+    /// A word became nothing, and the tokenizer has no token for what it does not know.
+    #[error("the tokenizer gives no token for word {word}")]
+    NoTokenOfWord {
+        /// Its place, counted from 1.
+        word: usize,
+    },
     /// The tokenizer gives an id that the encoder does not have.
     #[error("the tokenizer gives token {id}, but the encoder's vocabulary has {vocabulary}")]
     UnknownId {
@@ -144,29 +155,146 @@ impl Tokenizer {
             text_b.map(|text| self.encode_beginning(text, max_length)).transpose().map_err(failed)?;
         let second_cut = second.as_ref().is_some_and(|(_, cut)| *cut);
         let second = second.map(|(encoding, _)| encoding);
+        let (encoding, cut) = self.finish(first, second, max_length)?;
+        Ok(TokenIds {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+            truncated: first_cut || second_cut || cut,
+            words: Vec::new(),
+        })
+    }
+
+    /// Token ids of a text as of [`Tokenizer::encode`], with its words: those that are given by their bytes, each of which is then
+    /// encoded by itself, or those in which the tokenizer cuts the text.
+    ///
+    /// A given word that the tokenizer makes nothing of, such as one of control characters, is its unknown token.
+    /// # Errors
+    /// As of [`Tokenizer::encode`]; a word that becomes nothing where there is no unknown token.
+    pub fn encode_words(
+        &self,
+        text: &str,
+        words: Option<&[Range<usize>]>,
+        max_length: usize,
+    ) -> Result<TokenIds, TokenizerError> {
+        let special = self.special_tokens(false);
+        if max_length <= special {
+            return Err(TokenizerError::NoRoom { max_length, special });
+        }
+        let (encoding, beginning, ranges) = match words {
+            // Each word has a token or more.
+            Some(words) => {
+                let beginning = &words[..words.len().min(max_length)];
+                let encoding = self.encode_each(text, beginning, max_length)?;
+                (encoding, beginning.len() < words.len(), Cow::Borrowed(beginning))
+            }
+            None => {
+                let encode = |text: &str| self.inner.encode(text, false);
+                let encoded = self.encode_beginning_with(text, max_length, encode);
+                let (encoding, cut) = encoded.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+                let ranges = ranges_of(&encoding, text);
+                (encoding, cut, Cow::Owned(ranges))
+            }
+        };
+        let (encoding, cut) = self.finish(encoding, None, max_length)?;
+        Ok(TokenIds {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+            truncated: beginning || cut,
+            words: words_of(&encoding, &ranges),
+        })
+    }
+
+    /// Tokens of words, each encoded by itself.
+    fn encode_each(
+        &self,
+        text: &str,
+        words: &[Range<usize>],
+        max_length: usize,
+    ) -> Result<Encoding, TokenizerError> {
+        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
+        let most_bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
+        let before = if self.needs_space() { " " } else { "" };
+        let mut parts: Vec<String> = words
+            .iter()
+            .map(|word| {
+                let word = &text[word.clone()];
+                format!("{before}{}", &word[..word.floor_char_boundary(most_bytes)])
+            })
+            .collect();
+        let encoding = self.inner.encode(&parts[..], false).map_err(failed)?;
+        let mut has_token = vec![false; words.len()];
+        encoding.get_word_ids().iter().flatten().for_each(|word| has_token[*word as usize] = true);
+        let Some(word) = has_token.iter().position(|has| !has) else { return Ok(encoding) };
+        let unknown = self.unknown_token().ok_or(TokenizerError::NoTokenOfWord { word: word + 1 })?;
+        for (part, _) in parts.iter_mut().zip(has_token).filter(|(_, has)| !has) {
+            part.clone_from(&unknown);
+        }
+        self.inner.encode(&parts[..], false).map_err(failed)
+    }
+
+    /// Whether a word is another one at the beginning of a text, without white space before it: so byte-level tokenizers have it
+    /// that add none themselves.
+    fn needs_space(&self) -> bool {
+        fn adds_none(part: &PreTokenizerWrapper) -> bool {
+            match part {
+                PreTokenizerWrapper::ByteLevel(level) => !level.add_prefix_space,
+                PreTokenizerWrapper::Sequence(parts) => parts.as_ref().iter().any(adds_none),
+                _ => false,
+            }
+        }
+        self.inner.get_pre_tokenizer().is_some_and(adds_none)
+    }
+
+    /// The token of what the vocabulary does not have.
+    fn unknown_token(&self) -> Option<String> {
+        let token = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            // Its own is told by nobody; so they call it.
+            ModelWrapper::Unigram(_) => Some("<unk>".to_owned()),
+        };
+        token.filter(|token| self.inner.token_to_id(token).is_some())
+    }
+
+    /// Cuts tokens to the longest length and puts the special tokens around them; tells whether something was cut off.
+    fn finish(
+        &self,
+        first: Encoding,
+        second: Option<Encoding>,
+        max_length: usize,
+    ) -> Result<(Encoding, bool), TokenizerError> {
+        let room = max_length - self.special_tokens(second.is_some());
         let whole = first.len() + second.as_ref().map_or(0, |second| second.len());
         let params = TruncationParams {
             direction: TruncationDirection::Right,
-            max_length: max_length - special,
+            max_length: room,
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
         let (first, second) = truncate_encodings(first, second, &params)
             .map_err(|error| TokenizerError::Encode(error.to_string()))?;
-        let encoding = self.inner.post_process(first, second, true).map_err(failed)?;
+        let encoding = self.inner.post_process(first, second, true);
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
         if encoding.len() > max_length {
             return Err(TokenizerError::TooLong { tokens: encoding.len(), max_length });
         }
-        Ok(TokenIds {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: encoding.get_type_ids().to_vec(),
-            truncated: first_cut || second_cut || whole > max_length - special,
-        })
+        Ok((encoding, whole > room))
     }
 
     /// Tokens of a text's beginning, at least `max_length` of them if the text has as many, and whether something was
     /// left out. Tokenizing takes some hundred times the memory of the text, so a huge text is not tokenized whole.
     fn encode_beginning(&self, text: &str, max_length: usize) -> tokenizers::Result<(Encoding, bool)> {
+        self.encode_beginning_with(text, max_length, |text| self.inner.encode_fast(text, false))
+    }
+
+    /// [`Tokenizer::encode_beginning`] by another way to encode.
+    fn encode_beginning_with(
+        &self,
+        text: &str,
+        max_length: usize,
+        encode: impl Fn(&str) -> tokenizers::Result<Encoding>,
+    ) -> tokenizers::Result<(Encoding, bool)> {
         let mut bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
         while let Some(beginning) =
             text.get(..text.floor_char_boundary(bytes)).filter(|part| part.len() < text.len())
@@ -177,12 +305,46 @@ impl Tokenizer {
                 Some((words, _)) => (words, max_length),
                 None => (beginning, max_length.saturating_add(LAST_WORD_TOKENS)),
             };
-            let encoding = self.inner.encode_fast(part, false)?;
+            let encoding = encode(part)?;
             if encoding.len() >= needed {
                 return Ok((encoding, true));
             }
             bytes = bytes.saturating_mul(8);
         }
-        Ok((self.inner.encode_fast(text, false)?, false))
+        Ok((encode(text)?, false))
     }
+}
+
+/// The bytes of each word of an encoded text, by its number: those of its tokens without white space around them. To be read
+/// before special tokens are put around it, which moves the limits of some tokenizers' tokens once more.
+fn ranges_of(encoding: &Encoding, text: &str) -> Vec<Range<usize>> {
+    let words = encoding.get_word_ids().iter().flatten().max().map_or(0, |last| *last as usize + 1);
+    let mut ranges: Vec<Option<Range<usize>>> = vec![None; words];
+    for (word, (begin, end)) in encoding.get_word_ids().iter().zip(encoding.get_offsets()) {
+        if let Some(range) = word.map(|word| &mut ranges[word as usize]) {
+            let known = range.clone().unwrap_or(*begin..*end);
+            *range = Some(known.start.min(*begin)..known.end.max(*end));
+        }
+    }
+    let without_space = |range: Range<usize>| {
+        let found = text.get(range.clone()).unwrap_or_default();
+        let begin = range.start + (found.len() - found.trim_start().len());
+        begin..begin + found.trim().len()
+    };
+    ranges.into_iter().map(|range| without_space(range.unwrap_or_default())).collect()
+}
+
+/// The words of an encoded text that have a token and, in the text, a byte.
+fn words_of(encoding: &Encoding, ranges: &[Range<usize>]) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut last = None;
+    for (place, word) in encoding.get_word_ids().iter().enumerate() {
+        if let Some(word) = word.filter(|word| Some(*word) != last) {
+            last = Some(word);
+            let token = u32::try_from(place).expect("a sequence has at most as many tokens as positions");
+            words.push(Word { token, range: ranges[word as usize].clone() });
+        }
+    }
+    words.retain(|word| !word.range.is_empty());
+    words
 }

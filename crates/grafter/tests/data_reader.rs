@@ -25,7 +25,7 @@ fn read(format: Format, input: &[u8]) -> Vec<Result<Row, RowError>> {
 fn shown(rows: impl IntoIterator<Item = Result<Row, RowError>>) -> Vec<String> {
     rows.into_iter()
         .map(|row| match row {
-            Ok(Row { text, text_b, label, line }) => {
+            Ok(Row { text, text_b, label, line, .. }) => {
                 let text_b = text_b.map(|text| format!("|{text}")).unwrap_or_default();
                 format!("{line} {text}{text_b}={}", label.unwrap_or_default())
             }
@@ -170,7 +170,7 @@ fn a_header_that_cannot_be_used_ends_it() {
         ..options(LabelUse::Optional)
     };
     let error = RowReader::new(&b"a\n"[..], "f", Format::Lines, &named).err().unwrap();
-    assert_eq!(error.to_string(), "f:1: `--text-column`: the format `lines` has no columns");
+    assert_eq!(error.to_string(), "f:1: `--text-column`: the format `lines` has no named columns");
 }
 
 #[test]

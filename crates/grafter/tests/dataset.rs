@@ -54,9 +54,9 @@ const SCORES: TaskKind = TaskKind::Regression;
 
 fn label_names(dataset: &Dataset) -> Vec<String> {
     match &dataset.task.scheme {
-        LabelScheme::Sets(_) => panic!("expected classes, got sets of labels"),
         LabelScheme::Classes(set) => set.names().to_vec(),
         LabelScheme::Scores => Vec::new(),
+        other => panic!("expected classes, got {other:?}"),
     }
 }
 

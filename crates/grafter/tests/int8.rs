@@ -39,7 +39,7 @@ fn rows(encoder: &Encoder) -> (Vec<TokenIds>, Vec<Target<'static>>) {
     let mut below = |limit: usize| (random.bits() % limit as u64) as usize;
     let row = |_| {
         let ids: Vec<u32> = (0..3 + below(12)).map(|_| below(encoder.config.vocab_size) as u32).collect();
-        TokenIds { type_ids: vec![0; ids.len()], ids, truncated: false }
+        TokenIds { type_ids: vec![0; ids.len()], ids, ..TokenIds::default() }
     };
     let rows: Vec<TokenIds> = (0..24).map(row).collect();
     let targets = rows.iter().map(|row| Target::Class((row.ids[1] % 2) as usize)).collect();

@@ -111,7 +111,7 @@ fn sequence(length: usize, seed: u64) -> TokenIds {
     TokenIds {
         ids,
         type_ids: (0..length).map(|token| u32::from(token > length / 2)).collect(),
-        truncated: false,
+        ..TokenIds::default()
     }
 }
 
@@ -1054,7 +1054,7 @@ fn padding_and_truncation_of_the_tokenizer_file_are_switched_off() {
     assert_eq!(encode(&long, 400).ids.len(), 302);
     let cut = encode(&long, 64);
     assert_eq!((cut.ids.len(), cut.truncated), (64, true));
-    let row = Row { text: long, text_b: None, label: None, line: 1 };
+    let row = Row::single(long);
     let encoded = grafter::predict::encode_rows(&MODEL, &[row], 64).unwrap();
     assert_eq!(encoded[0], cut);
 }

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling, TaskLayout, TaskParameters};
-use grafter::batch::{PackedBatch, TokenIds};
+use grafter::batch::{PackedBatch, TokenIds, Word};
 use grafter::checkpoint::read_encoder;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
@@ -35,6 +35,9 @@ const STEPS_TOLERANCE_MINILM: f32 = 7.4e-5;
 struct Sequence {
     ids: Vec<u32>,
     type_ids: Vec<u32>,
+    /// Where the first token of each word is.
+    #[serde(default)]
+    words: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +71,8 @@ struct Case {
     classes: Vec<usize>,
     #[serde(default)]
     scores: Vec<f32>,
+    #[serde(default)]
+    tags: Vec<Vec<usize>>,
     optimizer: Optimizer,
     steps: u64,
     base_sha256: String,
@@ -84,7 +89,6 @@ struct Fixture {
     encoder: Encoder,
     task: TaskParameters,
     batch: PackedBatch,
-    targets: Vec<Target<'static>>,
     expected: Vec<u8>,
 }
 
@@ -125,16 +129,20 @@ impl Fixture {
             .map(|sequence| TokenIds {
                 ids: sequence.ids.clone(),
                 type_ids: sequence.type_ids.clone(),
-                truncated: false,
+                words: sequence.words.iter().map(|token| Word { token: *token, ..Word::default() }).collect(),
+                ..TokenIds::default()
             })
             .collect();
-        let targets: Vec<Target> = if case.task == "regression" {
-            case.scores.iter().map(|score| Target::Score(*score)).collect()
-        } else {
-            case.classes.iter().map(|class| Target::Class(*class)).collect()
-        };
         let expected = std::fs::read(folder.join("expected.safetensors")).unwrap();
-        Self { name, batch: PackedBatch::new(&sequences), case, encoder, task, targets, expected }
+        Self { name, batch: PackedBatch::new(&sequences), case, encoder, task, expected }
+    }
+
+    fn targets(&self) -> Vec<Target<'_>> {
+        match self.case.task.as_str() {
+            "regression" => self.case.scores.iter().map(|score| Target::Score(*score)).collect(),
+            "tags" => self.case.tags.iter().map(|tags| Target::Tags(tags)).collect(),
+            _ => self.case.classes.iter().map(|class| Target::Class(*class)).collect(),
+        }
     }
 
     fn tiny(name: &'static str) -> Self {
@@ -207,7 +215,8 @@ impl Fixture {
     fn check_gradients(&self, tolerance: f32) {
         let mut engine = GradientEngine::default();
         let none = EncoderDropout::none();
-        let (loss, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &self.targets, &none);
+        let targets = self.targets();
+        let (loss, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &targets, &none);
         let expected = f64::from(self.expected("loss")[0]);
         assert!((loss - expected).abs() <= LOSS_TOLERANCE * expected, "{}: loss {}", self.name, loss);
         for spec in self.task.layout().list().specs() {
@@ -232,7 +241,8 @@ impl Fixture {
         let mut moments = Moments::zero(self.task.values().len());
         for step in 0..self.case.steps {
             let none = EncoderDropout::none();
-            let (_, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &self.targets, &none);
+            let targets = self.targets();
+            let (_, gradients) = engine.compute(&self.encoder, &self.task, &self.batch, &targets, &none);
             let scale = clipping(norm(gradients), max_norm);
             let rate = schedule.rate(step);
             let (layout, values) = self.task.split_mut();
@@ -354,6 +364,16 @@ fn roberta_dense() {
 #[test]
 fn electra_dense() {
     Fixture::tiny("electra_dense").check();
+}
+
+#[test]
+fn words_houlsby() {
+    Fixture::tiny("words_houlsby").check();
+}
+
+#[test]
+fn words_dense_full() {
+    Fixture::tiny("words_dense_full").check();
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn columns(text: &str, text_b: Option<&str>, label: &str) -> Columns {
         text: Some(text.into()),
         text_b: text_b.map(str::to_owned),
         label: Some(label.into()),
-        label_separator: None,
+        ..Columns::default()
     }
 }
 
@@ -80,8 +80,7 @@ fn what_other_programs_wrote_is_read() {
                 } else {
                     label(i)
                 };
-                let expected =
-                    Row { text: format!("other {}", i % 4), text_b: Some(sentence), label, line: i + 1 };
+                let expected = Row { label, line: i + 1, ..Row::pair(format!("other {}", i % 4), sentence) };
                 assert_eq!(row.unwrap(), expected, "{name}, {column}");
             }
         }
@@ -414,7 +413,7 @@ proptest! {
             match text.filter(|text| !text.trim().is_empty()) {
                 Some(text) => {
                     let label = label.map(|label| label.to_string());
-                    prop_assert_eq!(row.unwrap(), Row { text, text_b: None, label, line: place });
+                    prop_assert_eq!(row.unwrap(), Row { label, line: place, ..Row::single(text) });
                 }
                 None => prop_assert_eq!(row.unwrap_err().line, place),
             }

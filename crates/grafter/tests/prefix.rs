@@ -37,7 +37,7 @@ fn sequence(length: usize, seed: u64) -> TokenIds {
     let vocabulary = MODEL.encoder().config.vocab_size as u64;
     let ids = (0..length).map(|_| (random.bits() % vocabulary) as u32).collect();
     let type_ids = (0..length).map(|token| u32::from(token > length / 2)).collect();
-    TokenIds { ids, type_ids, truncated: false }
+    TokenIds { ids, type_ids, ..TokenIds::default() }
 }
 
 fn sequences(count: usize) -> Vec<TokenIds> {
@@ -133,7 +133,7 @@ fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
                 let prefix = compute(constant, &rows, &budget).unwrap();
                 let kept = prefix.read(0..rows.len()).unwrap();
                 let Constant::States(layer) = constant else {
-                    assert_eq!(bits(&head::logits_of_pooled(&task, &kept)), bits(&whole));
+                    assert_eq!(bits(&head::logits_of_pooled(&task, &batch, &kept)), bits(&whole));
                     continue;
                 };
                 let batch = batch.clone().with_states(layer, kept);

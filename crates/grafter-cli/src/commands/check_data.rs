@@ -50,7 +50,11 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
     let (tokenizer, max_length) = open_tokenizer(&arguments.model.model, arguments.max_length)?;
     let options = CheckOptions { kind: arguments.kind, max_length, max_listed: MAX_LISTED };
     let failed: RefCell<Option<TokenizerError>> = RefCell::new(None);
-    let count_tokens = |row: &Row| match tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX) {
+    let encode = |row: &Row| match &row.words {
+        Some(words) => tokenizer.encode_words(&row.text, Some(words), usize::MAX),
+        None => tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX),
+    };
+    let count_tokens = |row: &Row| match encode(row) {
         Ok(tokens) => tokens.ids.len(),
         Err(error) => {
             failed.borrow_mut().get_or_insert(error);

@@ -24,6 +24,7 @@ use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
 use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
+use grafter::entities::kind_name;
 use grafter::hub;
 use grafter::metrics::{ClassScores, Metric, Scores};
 use grafter::model::Model;
@@ -229,12 +230,14 @@ pub fn base_text(kind: TaskKind) -> &'static str {
         TaskKind::Classification => "majority",
         TaskKind::MultiLabel => "frequent labels",
         TaskKind::Regression => "mean score",
+        TaskKind::Entities => "no entity",
+        TaskKind::Tags => "most frequent tag",
     }
 }
 
-/// All scores as a table for people; `labels` name the classes.
-pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
-    let labels: Vec<String> = labels.iter().map(|label| printable(label)).collect();
+/// All scores as a table for people; `names` are those of the classes, or of the tags.
+pub fn scores_table(scores: &Scores, names: &[String]) -> String {
+    let labels: Vec<String> = names.iter().map(|label| printable(label)).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.
     match scores {
@@ -253,7 +256,22 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
             let _ = writeln!(text, "macro-f1  {:.4}", scores.macro_f1);
             let _ = writeln!(text, "accuracy  {:.4}  (all labels of a row right)", scores.accuracy);
             let _ = writeln!(text, "hamming   {:.4}  (share of wrong decisions)\n", scores.hamming_loss);
-            class_table(&mut text, &labels, &scores.per_class);
+            class_table(&mut text, ("label", "rows"), &labels, &scores.per_class);
+        }
+        Scores::Entities(scores) => {
+            let _ = writeln!(text, "micro-f1   {:.4}  (of all entities)", scores.micro_f1);
+            let _ = writeln!(text, "precision  {:.4}", scores.precision);
+            let _ = writeln!(text, "recall     {:.4}", scores.recall);
+            let _ = writeln!(text, "macro-f1   {:.4}", scores.macro_f1);
+            let _ = writeln!(text, "accuracy   {:.4}  (of the words' tags)\n", scores.accuracy);
+            let kinds = 0..scores.per_type.len();
+            let names: Vec<String> = kinds.map(|kind| printable(kind_name(names, kind))).collect();
+            class_table(&mut text, ("type", "entities"), &names, &scores.per_type);
+        }
+        Scores::Tags(scores) => {
+            let _ = writeln!(text, "accuracy  {:.4}  (of the words)", scores.accuracy);
+            let _ = writeln!(text, "macro-f1  {:.4}\n", scores.macro_f1);
+            class_table(&mut text, ("tag", "words"), &labels, &scores.per_class);
         }
         Scores::Classification(scores) => {
             let _ = writeln!(text, "accuracy  {:.4}", scores.accuracy);
@@ -266,7 +284,7 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
                 let _ = writeln!(text, "ece       {error:.4}  (expected calibration error)");
             }
             text.push('\n');
-            let width = class_table(&mut text, &labels, &scores.per_class);
+            let width = class_table(&mut text, ("label", "rows"), &labels, &scores.per_class);
             if labels.len() <= 12 {
                 text.push_str(&confusion_table(&scores.confusion, &labels, width));
             }
@@ -275,11 +293,16 @@ pub fn scores_table(scores: &Scores, labels: &[String]) -> String {
     text
 }
 
-/// Writes a line for each label; gives the width of the labels.
-fn class_table(text: &mut String, labels: &[String], classes: &[ClassScores]) -> usize {
+/// Writes a line for each label under the names of the labels and of what is counted; gives the width of the labels.
+fn class_table(
+    text: &mut String,
+    (name, counted): (&str, &str),
+    labels: &[String],
+    classes: &[ClassScores],
+) -> usize {
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{:width$}  precision  recall      f1    rows", "label");
+    let _ = writeln!(text, "{name:width$}  precision  recall      f1  {counted:>6}");
     for (label, class) in labels.iter().zip(classes) {
         let _ = writeln!(
             text,

@@ -35,6 +35,8 @@ pub struct Question {
 pub struct Logits {
     pub adapter: Arc<Resident>,
     pub task: TaskName,
+    pub row: Arc<Row>,
+    pub tokens: Arc<TokenIds>,
     pub logits: Vec<f32>,
 }
 
@@ -49,7 +51,7 @@ pub struct Told {
 
 impl Logits {
     pub fn told(self) -> Told {
-        let prediction = Prediction::new(&self.adapter, &self.logits);
+        let prediction = Prediction::new(&self.adapter, (&self.row, &self.tokens), &self.logits);
         Told { version: self.adapter.version().clone(), task: self.task, prediction }
     }
 }
@@ -93,6 +95,7 @@ pub async fn ask(
     if server.queue.is_full() {
         return Err(overloaded(server));
     }
+    let rows: Vec<Arc<Row>> = questions.iter().map(|question| Arc::clone(&question.row)).collect();
     let prepared = prepare(server, questions, deadline).await?;
     let mut answers = Vec::with_capacity(prepared.len());
     let (mut asked, mut waiting) = (Vec::new(), Vec::new());
@@ -100,7 +103,7 @@ pub async fn ask(
         match prepared {
             Ok(row) => {
                 call.counts.tokens += row.tokens.ids.len();
-                waiting.push((place, Arc::clone(&row.adapter), row.task.clone()));
+                waiting.push((place, Arc::clone(&row.adapter), Arc::clone(&row.tokens), row.task.clone()));
                 asked.push(row);
                 answers.push(None);
             }
@@ -108,16 +111,20 @@ pub async fn ask(
             Err(error) => answers.push(Some(Err(error))),
         }
     }
-    let numbers: usize = asked.iter().map(|row| row.adapter.manifest().task.outputs()).sum();
+    let numbers = |row: &Asked| {
+        let config = &row.adapter.manifest().adapter;
+        config.outputs * config.pooling.rows(row.tokens.words.len())
+    };
+    let numbers: usize = asked.iter().map(numbers).sum();
     let most = server.limits.max_answer_numbers;
     if numbers > most {
         let message = format!("the answer would hold {numbers} numbers, at most {most} are given");
         return Err(HttpError::new(ErrorKind::TooLarge, message));
     }
     let logits = compute(server, asked, deadline).await?;
-    for ((place, adapter, task), logits) in waiting.into_iter().zip(logits) {
+    for ((place, adapter, tokens, task), logits) in waiting.into_iter().zip(logits) {
         answers[place] = Some(if are_numbers(&logits) {
-            Ok(Logits { adapter, task, logits })
+            Ok(Logits { adapter, task, row: Arc::clone(&rows[place]), tokens, logits })
         } else {
             server.metrics.row_error(&task);
             Err(HttpError::new(ErrorKind::NotANumber, PredictError::NotANumber.to_string()))
@@ -206,8 +213,8 @@ fn prepare_now(
 ) -> Vec<Prepared> {
     // By version: tasks that share one share its place in memory.
     let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
-    // Of a row that several tasks are asked for, by the length that it is cut to.
-    let mut encoded: HashMap<(*const Row, usize), Arc<TokenIds>> = HashMap::new();
+    // Of a row that several tasks are asked for, by the length that it is cut to, and by whether its words are asked for.
+    let mut encoded: HashMap<(*const Row, usize, bool), Arc<TokenIds>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
     for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
@@ -226,7 +233,7 @@ fn prepare_now(
         };
         let asked = adapter.and_then(|adapter| {
             let manifest = adapter.manifest();
-            let key = (Arc::as_ptr(row), manifest.max_length);
+            let key = (Arc::as_ptr(row), manifest.max_length, manifest.task.kind.of_words());
             let known = encoded.get(&key).filter(|_| row.text_b.is_some() == manifest.task.pair);
             let tokens = match known {
                 Some(tokens) => Arc::clone(tokens),

@@ -78,18 +78,21 @@ pub struct Input {
     pub task: Option<String>,
 }
 
-/// A text, or two.
-#[derive(Debug)]
+/// A text, or two, or the words of one.
+#[derive(Debug, Default)]
 pub struct TextOrPair {
     pub text: String,
     pub text_b: Option<String>,
+    /// In place of the text.
+    pub words: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InputObject {
-    text: String,
+    text: Option<String>,
     text_b: Option<String>,
+    words: Option<Vec<String>>,
     task: Option<String>,
 }
 
@@ -107,18 +110,24 @@ impl<'de> Visitor<'de> for InputVisitor {
     }
 
     fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Input, E> {
-        Ok(Input { texts: TextOrPair { text, text_b: None }, task: None })
+        Ok(Input { texts: TextOrPair { text, ..TextOrPair::default() }, task: None })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, pair: A) -> Result<Input, A::Error> {
         let (text, text_b) = <(String, String)>::deserialize(SeqAccessDeserializer::new(pair))?;
-        Ok(Input { texts: TextOrPair { text, text_b: Some(text_b) }, task: None })
+        Ok(Input { texts: TextOrPair { text, text_b: Some(text_b), words: None }, task: None })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Input, A::Error> {
-        let InputObject { text, text_b, task } =
+        let InputObject { text, text_b, words, task } =
             InputObject::deserialize(MapAccessDeserializer::new(object))?;
-        Ok(Input { texts: TextOrPair { text, text_b }, task })
+        let texts = match (text, text_b, words) {
+            (Some(text), text_b, None) => TextOrPair { text, text_b, words: None },
+            (None, None, Some(words)) => TextOrPair { words: Some(words), ..TextOrPair::default() },
+            (None, _, None) => return Err(serde::de::Error::missing_field("text")),
+            _ => return Err(serde::de::Error::custom("`words` stand in place of `text` and `text_b`")),
+        };
+        Ok(Input { texts, task })
     }
 }
 
@@ -142,6 +151,16 @@ impl TextOrPair {
     /// # Errors
     /// If a text is empty or too long.
     pub fn row(self, limits: &Limits) -> Result<Row, HttpError> {
+        if let Some(words) = &self.words {
+            if let Some(word) = words.iter().position(|word| word.trim().is_empty()) {
+                let message = format!("expected words, found an empty one in place {word}");
+                return Err(HttpError::new(ErrorKind::Empty, message));
+            }
+            let row = Row::of_words(words);
+            return Self { text: row.text, ..Self::default() }
+                .row(limits)
+                .map(|texts| Row { words: row.words, ..texts });
+        }
         for text in [Some(&self.text), self.text_b.as_ref()].into_iter().flatten() {
             if text.trim().is_empty() {
                 return Err(HttpError::new(ErrorKind::Empty, "expected a text, found an empty one"));
@@ -162,7 +181,7 @@ impl TeiInputs {
     /// If a row has no text, or more than two.
     pub fn rows(self) -> Result<(Vec<TextOrPair>, bool), HttpError> {
         match self {
-            Self::Text(text) => Ok((vec![TextOrPair { text, text_b: None }], false)),
+            Self::Text(text) => Ok((vec![TextOrPair { text, ..TextOrPair::default() }], false)),
             Self::One(texts) if texts.is_empty() => Err(empty("inputs")),
             Self::One(texts) => Ok((vec![tei_row(texts)?], false)),
             Self::Batch(rows) => Ok((rows.into_iter().map(tei_row).collect::<Result<_, _>>()?, true)),
@@ -174,7 +193,7 @@ fn tei_row(texts: Vec<String>) -> Result<TextOrPair, HttpError> {
     let count = texts.len();
     let mut texts = texts.into_iter();
     match (texts.next(), texts.next(), texts.next()) {
-        (Some(text), text_b, None) => Ok(TextOrPair { text, text_b }),
+        (Some(text), text_b, None) => Ok(TextOrPair { text, text_b, words: None }),
         _ => Err(HttpError::validation(format!("expected one text or a pair of texts, found {count} texts"))),
     }
 }

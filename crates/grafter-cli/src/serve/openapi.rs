@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grafter::data::TaskKind;
 use serde_json::{Map, Value, json};
 
 use super::error::ErrorKind;
@@ -218,8 +219,10 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
     let one_or_two = json!({ "type": "array", "items": text(), "minItems": 1, "maxItems": 2 });
     let input = object(&[("text", text()), ("text_b?", text()), ("task?", asked_task())]);
     let texts = object(&[("text", text()), ("text_b?", text())]);
+    let words = object(&[("words", list(&text())), ("task?", asked_task())]);
+    let only_words = object(&[("words", list(&text()))]);
     vec![
-        ("Input", json!({ "anyOf": [text(), pair, input] })),
+        ("Input", json!({ "anyOf": [text(), pair, input, words] })),
         (
             "PredictBody",
             object(&[
@@ -229,7 +232,10 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
         ),
         (
             "PredictManyBody",
-            object(&[("input", json!({ "anyOf": [text(), pair, texts] })), ("tasks?", list(&asked_task()))]),
+            object(&[
+                ("input", json!({ "anyOf": [text(), pair, texts, only_words] })),
+                ("tasks?", list(&asked_task())),
+            ]),
         ),
         (
             "TeiBody",
@@ -254,6 +260,9 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
         ),
     ]
 }
+
+/// The schemas of a task's answers.
+const ANSWERS: [&str; 5] = ["ClassAnswer", "LabelsAnswer", "ScoreAnswer", "EntitiesAnswer", "TagsAnswer"];
 
 fn answer_schemas() -> Vec<(&'static str, Value)> {
     let (name, digest) = (reference("TaskName"), reference("Version"));
@@ -297,6 +306,39 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
                 ),
             ]),
         ),
+        (
+            "EntitiesAnswer",
+            object(&[
+                ("task", name.clone()),
+                ("version", digest.clone()),
+                (
+                    "entities",
+                    list(&object(&[
+                        ("type", text()),
+                        ("text", text()),
+                        ("start", count()),
+                        ("end", count()),
+                        (
+                            "words?",
+                            json!({ "type": "array", "items": count(), "minItems": 2, "maxItems": 2 }),
+                        ),
+                        ("score", probability.clone()),
+                    ])),
+                ),
+                ("truncated?", json!({ "const": true })),
+            ]),
+        ),
+        (
+            "TagsAnswer",
+            object(&[
+                ("task", name.clone()),
+                ("version", digest.clone()),
+                ("words", list(&text())),
+                ("tags", list(&text())),
+                ("scores", list(&probability)),
+                ("truncated?", json!({ "const": true })),
+            ]),
+        ),
         ("ScoreAnswer", object(&[("task", name.clone()), ("version", digest.clone()), ("score", number())])),
         (
             "TaskError",
@@ -307,19 +349,11 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
                 ("error_type", json!({ "enum": ErrorKind::ALL.map(|kind| kind.told().1) })),
             ]),
         ),
-        (
-            "Answer",
-            json!({ "oneOf": [reference("ClassAnswer"), reference("LabelsAnswer"), reference("ScoreAnswer")] }),
-        ),
+        ("Answer", json!({ "oneOf": ANSWERS.map(reference) })),
         ("Answers", object(&[("answers", list(&reference("Answer")))])),
         (
             "AnswersOfTasks",
-            object(&[(
-                "answers",
-                list(&json!({ "oneOf": [
-                        reference("ClassAnswer"), reference("LabelsAnswer"), reference("ScoreAnswer"), reference("TaskError"),
-                    ] })),
-            )]),
+            object(&[("answers", list(&json!({ "anyOf": [reference("Answer"), reference("TaskError")] })))]),
         ),
         ("TeiAnswer", json!({ "anyOf": [tei_row, list(&tei_row)] })),
         ("Health", object(&[("status", json!({ "enum": ["live", "ready"] }))])),
@@ -336,7 +370,7 @@ fn task_schemas() -> Vec<(&'static str, Value)> {
         ("loaded", json!({ "type": "boolean" })),
     ];
     let known = [
-        ("kind", json!({ "enum": ["classification", "multi-label", "regression"] })),
+        ("kind", json!({ "enum": TaskKind::ALL.map(TaskKind::name) })),
         ("pair", json!({ "type": "boolean" })),
         ("labels", list(&text())),
         (

@@ -145,6 +145,14 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     };
     let questions = rows.into_iter().enumerate().map(question).collect::<Result<_, HttpError>>()?;
     let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
+    if let Some(Logits { task, adapter, .. }) =
+        answers.iter().find(|answer| answer.adapter.manifest().task.kind.of_words())
+    {
+        let kind = adapter.manifest().task.kind;
+        return Err(HttpError::validation(format!(
+            "task `{task}` is of the kind {kind}, whose answers this route cannot give: ask `/v1/predict`"
+        )));
+    }
     let mut scores = answers.iter().map(|answer| tei_scores(answer, body.raw_scores));
     match scores.next() {
         Some(one) if !is_batch => Ok(TeiAnswer::One(one)),

@@ -12,6 +12,8 @@ const SPAM: &str = "text,label\nwin a prize,spam\nsend the letter,ham\nwin money
 const PAIRS: &str = "sentence1,sentence2,label\na film,a film,same\na film,a book,other\nmusic,music,same\n\
                      music,a letter,other\n";
 const TOPICS: &str = "text,label\ngood film,\"film,good\"\nbad film,film\ngood music,good\nbad music,\n";
+const NAMES: &str = "he O\nlondon B-person\nspoke O\n\nin O\nparis B-place\n\nshe O\nlondon B-person\nberlin I-person\nwas O\n\n\
+                     it O\nwas O\nnew O\n\nin O\nrome B-place\n. O\n";
 const STARS: &str = "text,label\ngood film,5\nbad film,1\na good story,4\na bad story,2\n";
 
 /// Tasks of the bank that answer single texts.
@@ -75,6 +77,21 @@ pub fn folder() -> TempDir {
 /// A bank with a task of several labels, `topics`.
 pub fn add_several_labels(folder: &Path) {
     train(folder, "topics", TOPICS, &["--kind=multi-label"]);
+}
+
+/// A bank with a task of entities, `names`.
+pub fn add_entities(folder: &Path) {
+    std::fs::write(folder.join("names.conll"), NAMES).unwrap();
+    let flags = [
+        "--bank=bank",
+        "--task=names",
+        "--kind=entities",
+        "--epochs=60",
+        "--batch-size=4",
+        "--max-length=32",
+        "--no-dropout",
+    ];
+    grafter(folder, &[&["train", "--train=names.conll", "--dev=names.conll"], &flags[..]].concat());
 }
 
 /// A bank with a new version of `reviews`.

@@ -105,6 +105,41 @@ fn several_labels_are_answered() {
     assert!(card.iter().all(|task| task["name"] == "topics" || task["thresholds"].is_null()), "{card:?}");
 }
 
+/// As a text and as words, and refused to clients of text-embeddings-inference.
+#[test]
+fn entities_are_answered() {
+    let folder = bank::folder();
+    bank::add_entities(folder.path());
+    let server = Server::start_in(folder, &[], &[]);
+    let expected = predicted(&server, "names", &["she london berlin was"])[0].clone();
+    assert_eq!(expected["entities"][0]["text"], "london berlin", "{expected}");
+    let body = json!({ "task": "names", "inputs": ["she london berlin was", { "words": ["she", "london", "berlin", "was"] }] });
+    let mut answers = server.post("/v1/predict", &body).json()["answers"].clone();
+    assert_eq!(bare(&answers[0]), expected);
+    let words = answers[1]["entities"][0].as_object_mut().unwrap().shift_remove("words");
+    assert_eq!((words, bare(&answers[1])), (Some(json!([1, 3])), expected));
+    // Words are a text to other tasks.
+    let body = json!({ "task": "reviews", "inputs": ["a good film", { "words": ["a", "good", "film"] }] });
+    let answers = server.post("/v1/predict", &body).json()["answers"].clone();
+    assert_eq!(answers[0], answers[1]);
+    for (input, error) in [
+        (json!({ "words": ["a"], "text": "a" }), "`words` stand in place of `text` and `text_b`"),
+        (json!({ "words": ["a", " "] }), "expected words, found an empty one in place 1"),
+        (json!({ "words": [] }), "expected a text, found an empty one"),
+    ] {
+        let refused = server.post("/v1/predict", &json!({ "task": "names", "inputs": [input] }));
+        let told = refused.json()["error"].as_str().unwrap().to_owned();
+        assert!(refused.status == 400 && told.contains(error), "{told}");
+    }
+    let refused = server.post("/predict", &json!({ "inputs": "a", "model": "names" }));
+    assert_eq!((refused.status, refused.error_type().as_str()), (400, "Validation"));
+    assert!(
+        refused.json()["error"].as_str().unwrap().contains("of the kind entities"),
+        "{:?}",
+        refused.json()
+    );
+}
+
 #[test]
 fn clients_of_text_embeddings_inference_are_answered() {
     let server = Server::start(&["--default-task=reviews"]);

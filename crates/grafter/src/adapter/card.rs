@@ -113,8 +113,12 @@ pub(crate) fn exported_card(manifest: &Manifest, family: &str, all: bool) -> Str
 /// What a task does with which rows.
 fn purpose(task: &TaskRecord) -> String {
     let rows = if task.pair { "pairs of texts" } else { "texts" };
-    let what = if task.kind == TaskKind::MultiLabel { " classification" } else { "" };
-    format!("{}{what} of {rows}", task.kind)
+    match task.kind {
+        TaskKind::MultiLabel => format!("{} classification of {rows}", task.kind),
+        TaskKind::Entities => "entities in texts (token classification)".to_owned(),
+        TaskKind::Tags => "tags of the words of texts (token classification)".to_owned(),
+        TaskKind::Classification | TaskKind::Regression => format!("{} of {rows}", task.kind),
+    }
 }
 
 const REPORT: &str = "`report.html` shows the run. It quotes dev rows that were answered wrongly, unless the run was given \
@@ -244,13 +248,16 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
         }
         Scores::MultiLabel(_) => vec![Metric::MicroF1, Metric::MacroF1, Metric::Accuracy],
         Scores::Regression(_) => vec![Metric::Pearson, Metric::Spearman],
+        Scores::Entities(_) => vec![Metric::MicroF1, Metric::MacroF1, Metric::Accuracy],
+        Scores::Tags(_) => vec![Metric::Accuracy, Metric::MacroF1],
     }
 }
 
 /// YAML front matter as the hub knows it: the library that loads the folder, and tags. Names from users are written as JSON strings,
 /// which YAML reads.
 fn front_matter(manifest: &Manifest, library: &str, tags: [&str; 2]) -> String {
-    let mut yaml = format!("---\nlibrary_name: {library}\npipeline_tag: text-classification\n");
+    let pipeline = if manifest.task.kind.of_words() { "token-classification" } else { "text-classification" };
+    let mut yaml = format!("---\nlibrary_name: {library}\npipeline_tag: {pipeline}\n");
     let _ = writeln!(yaml, "tags:\n- {}\n- {}", tags[0], tags[1]);
     // The hub takes this for a repository; the name of a local folder is none.
     if let Some(known) = known_base(manifest) {

@@ -38,7 +38,7 @@ impl AdapterActivation {
     }
 }
 
-/// How a sequence becomes the one vector that the head reads.
+/// How a sequence becomes the vector, or vectors, that the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
@@ -48,6 +48,18 @@ pub enum Pooling {
     First,
     /// The mean of the last hidden states of all tokens.
     Mean,
+    /// The last hidden state of the first token of each word, of a task that answers words.
+    Words,
+}
+
+impl Pooling {
+    /// How many vectors of a sequence with so many words are read.
+    pub fn rows(self, words: usize) -> usize {
+        match self {
+            Self::Cls | Self::First | Self::Mean => 1,
+            Self::Words => words,
+        }
+    }
 }
 
 macro_rules! names {
@@ -80,9 +92,9 @@ names!(
     AdapterActivation, "activation",
     "relu" => Relu, "gelu" => Gelu, "gelu-tanh" => GeluTanh, "silu" => Silu, "tanh" => Tanh
 );
-names!(Pooling, "pooling", "cls" => Cls, "first" => First, "mean" => Mean);
+names!(Pooling, "pooling", "cls" => Cls, "first" => First, "mean" => Mean, "words" => Words);
 
-/// What the head computes from the one vector that it reads.
+/// What the head computes from a vector that it reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HeadForm {

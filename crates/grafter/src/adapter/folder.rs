@@ -21,8 +21,10 @@ use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
 use crate::durable::{TEMPORARY, parent_of, sync_folder, write_synced};
 use crate::encoder::EncoderConfig;
+use crate::entities::are_entity_tags;
 use crate::model::Model;
 use crate::tensors::{self, TensorProblem};
+use crate::text::{escape, listed};
 
 /// The file with the numbers.
 pub const WEIGHTS_FILE: &str = "adapter.safetensors";
@@ -86,7 +88,7 @@ impl Adapter {
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
         match self.manifest.task.kind {
             TaskKind::MultiLabel => logits.iter().map(|logit| sigmoid(*logit)).collect(),
-            TaskKind::Classification | TaskKind::Regression => probabilities(logits, self.temperature()),
+            _ => probabilities(logits, self.temperature()),
         }
     }
 
@@ -339,6 +341,21 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     }
     if let Err(error) = task.spec() {
         return wrong("`task.labels`", format!("not usable ({error})"), "two or more names".to_owned());
+    }
+    if task.kind == TaskKind::Entities && !are_entity_tags(&task.labels) {
+        let found = listed(task.labels.iter().map(|label| escape(label, 60)), 12);
+        return wrong("`task.labels`", found, "`O`, and of each type `B-` and `I-`".to_owned());
+    }
+    if (manifest.adapter.pooling == Pooling::Words) != task.kind.of_words() {
+        let found = manifest.adapter.pooling.to_string();
+        return wrong("`adapter.pooling`", found, format!("what a task of the kind {} reads", task.kind));
+    }
+    if task.kind.of_words() && task.pair {
+        return wrong(
+            "`task.pair`",
+            "true".to_owned(),
+            format!("single texts of a task of the kind {}", task.kind),
+        );
     }
     if manifest.adapter.outputs != task.outputs() {
         let found = manifest.adapter.outputs.to_string();

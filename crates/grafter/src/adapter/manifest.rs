@@ -58,7 +58,7 @@ pub struct TaskRecord {
     pub kind: TaskKind,
     /// Whether rows are pairs of texts.
     pub pair: bool,
-    /// Names of the classes in the order of the logits; empty for regression.
+    /// Names of the classes, or of the tags of words, in the order of the logits; empty for regression.
     pub labels: Vec<String>,
     /// For regression: the output is a number of standard deviations from the mean of the training scores.
     pub scores: Option<ScoreScale>,
@@ -208,6 +208,8 @@ impl TaskRecord {
         let scheme = match self.kind {
             TaskKind::Classification => LabelScheme::Classes(LabelSet::from_names(self.labels.clone())?),
             TaskKind::MultiLabel => LabelScheme::Sets(LabelSet::from_names(self.labels.clone())?),
+            TaskKind::Entities => LabelScheme::Entities(LabelSet::from_names(self.labels.clone())?),
+            TaskKind::Tags => LabelScheme::Tags(LabelSet::from_names(self.labels.clone())?),
             TaskKind::Regression => LabelScheme::Scores,
         };
         Ok(TaskSpec { scheme, pair: self.pair })
@@ -219,13 +221,17 @@ impl TaskRecord {
             TaskKind::Classification => "the most frequent training label",
             TaskKind::MultiLabel => "the labels that half of the training rows have",
             TaskKind::Regression => "the mean training score",
+            TaskKind::Entities => "no entity",
+            TaskKind::Tags => "the most frequent training tag",
         }
     }
 
     /// Outputs that the head needs.
     pub fn outputs(&self) -> usize {
         match self.kind {
-            TaskKind::Classification | TaskKind::MultiLabel => self.labels.len(),
+            TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Entities | TaskKind::Tags => {
+                self.labels.len()
+            }
             TaskKind::Regression => 1,
         }
     }

@@ -152,7 +152,8 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
     let use_pooler = match adapter.pooling {
         Pooling::Cls => true,
         Pooling::First => false,
-        Pooling::Mean => return None,
+        // A head for words, `tagging`, is not written yet.
+        Pooling::Mean | Pooling::Words => return None,
     };
     let (layers, activation) = match adapter.head {
         HeadForm::Linear => (1, None),
@@ -160,9 +161,7 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
     };
     let labels: serde_json::Map<String, Value> = match task.kind {
         TaskKind::Regression => [("LABEL_0".to_owned(), json!(0))].into_iter().collect(),
-        TaskKind::Classification | TaskKind::MultiLabel => {
-            task.labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect()
-        }
+        _ => task.labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect(),
     };
     Some(json!({
         "activation_function": activation,

@@ -79,10 +79,13 @@ impl Probes {
         adapter: &Adapter,
         rows: &[R],
     ) -> Result<Self, PredictError> {
-        let answers = row_logits(model, adapter, rows)?;
-        let probe = |(row, logits): (&R, &Vec<f32>)| Probe {
-            text: row.borrow().text.clone(),
-            text_b: row.borrow().text_b.clone(),
+        // As texts alone: so they are asked again.
+        let rows: Vec<Row> =
+            rows.iter().map(|row| Row { words: None, label: None, ..row.borrow().clone() }).collect();
+        let answers = row_logits(model, adapter, &rows)?;
+        let probe = |(row, logits): (&Row, &Vec<f32>)| Probe {
+            text: row.text.clone(),
+            text_b: row.text_b.clone(),
             logits: logits.iter().map(|logit| format!("{:08x}", logit.to_bits())).collect(),
         };
         let tool = format!("grafter {}", env!("CARGO_PKG_VERSION"));

@@ -8,7 +8,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::task::RowAnswers;
-use crate::metrics::{Metric, MultiLabelScores, accuracy, f1_binary, f1_macro, matthews, pearson, spearman};
+use crate::metrics::{
+    EntityScores, Metric, MultiLabelScores, Scores, accuracy, f1_binary, f1_macro, matthews, pearson,
+    spearman, word_scores,
+};
 use crate::random::Random;
 
 /// How often the rows are drawn; with this number both ends of the interval are drawn values.
@@ -65,6 +68,14 @@ pub fn value_on(
         (RowAnswers::Sets(targets), RowAnswers::Sets(answers)) => {
             let picked = rows.iter().map(|row| (&targets[*row], &answers[*row]));
             MultiLabelScores::of_rows(picked, classes).ok()?.get(metric).ok()
+        }
+        (RowAnswers::Entities(targets), RowAnswers::Entities(answers)) => {
+            let picked = rows.iter().map(|row| (&targets[*row], &answers[*row]));
+            EntityScores::of_rows(picked, classes).ok()?.get(metric).ok()
+        }
+        (RowAnswers::Tags(targets), RowAnswers::Tags(answers)) => {
+            let picked = rows.iter().map(|row| (&targets[*row], &answers[*row]));
+            Scores::Tags(word_scores(picked, classes).ok()?).get(metric).ok().flatten()
         }
         (RowAnswers::Scores(targets), RowAnswers::Scores(answers)) => {
             let picked =

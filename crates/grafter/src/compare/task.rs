@@ -32,11 +32,11 @@ pub struct TaskSource {
 
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
-const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "parquet"];
+const EXTENSIONS: [&str; 5] = ["tsv", "csv", "jsonl", "parquet", "conll"];
 
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
-    /// `.jsonl` or `.parquet`, compressed or not.
+    /// `.jsonl`, `.parquet` or `.conll`, compressed or not.
     /// # Errors
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
@@ -126,6 +126,10 @@ pub enum RowAnswers {
     Sets(Vec<Vec<usize>>),
     /// Numbers in the unit of the labels.
     Scores(Vec<f32>),
+    /// Of each row the indices of its words' tags, which mark entities.
+    Entities(Vec<Vec<usize>>),
+    /// Of each row the indices of its words' tags.
+    Tags(Vec<Vec<usize>>),
 }
 
 impl RowAnswers {
@@ -133,7 +137,7 @@ impl RowAnswers {
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
-            Self::Sets(sets) => sets.len(),
+            Self::Sets(rows) | Self::Entities(rows) | Self::Tags(rows) => rows.len(),
             Self::Scores(scores) => scores.len(),
         }
     }
@@ -150,6 +154,8 @@ impl From<&Targets> for RowAnswers {
             Targets::Classes(classes) => Self::Classes(classes.clone()),
             Targets::Sets(sets) => Self::Sets(sets.clone()),
             Targets::Scores(scores) => Self::Scores(scores.clone()),
+            Targets::Entities(tags, _) => Self::Entities(tags.clone()),
+            Targets::Tags(tags, _) => Self::Tags(tags.clone()),
         }
     }
 }
@@ -160,6 +166,8 @@ impl From<Answers> for RowAnswers {
             Answers::Classes(classes) => Self::Classes(classes),
             Answers::Sets(sets, _) => Self::Sets(sets),
             Answers::Scores(scores, _) => Self::Scores(scores),
+            Answers::Entities(tags, _) => Self::Entities(tags),
+            Answers::Tags(tags, _) => Self::Tags(tags),
         }
     }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::dataset::{MAX_CLASSES, looks_like_scores};
 use super::labels::{Spread, join, parts, score};
-use super::{DataError, LabelSet, LabelUse, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
+use super::{DataError, LabelSet, LabelUse, OUTSIDE, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
 pub use report::{
     CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
     Split, SplitReport, Truncation,
@@ -91,8 +91,9 @@ fn label_set(
 ) -> Option<LabelSet> {
     let file = train.file.as_str().into();
     let only = match (report.kind, &train.scores, train.labels.as_slice()) {
-        (TaskKind::Classification | TaskKind::MultiLabel, _, [label]) => Some(label.label.clone()),
         (TaskKind::Regression, Some(scores), _) if scores.min == scores.max => Some(scores.min.to_string()),
+        (TaskKind::Regression, ..) => None,
+        (_, _, [label]) => Some(label.label.clone()),
         _ => None,
     };
     if let Some(label) = only {
@@ -218,6 +219,7 @@ impl<'a> SplitCheck<'a> {
                 LabelUse::Several { separator, .. } => {
                     LabelUse::Several { separator, needed: split != Split::Test }
                 }
+                LabelUse::Tags { scheme, .. } => LabelUse::Tags { scheme, needed: split != Split::Test },
                 labels => labels,
             },
         };
@@ -251,7 +253,13 @@ impl<'a> SplitCheck<'a> {
         };
         match self.options.kind {
             TaskKind::Classification => self.take_classes([label.as_str()], known)?,
-            TaskKind::MultiLabel => self.take_classes(parts(label), known)?,
+            TaskKind::MultiLabel | TaskKind::Tags => self.take_classes(parts(label), known)?,
+            // The type of each entity, and `O` for each word of none.
+            TaskKind::Entities => {
+                let begins = |tag: &'_ str| tag == OUTSIDE || tag.starts_with("B-");
+                let kinds = parts(label).filter(|tag| begins(tag));
+                self.take_classes(kinds.map(|tag| tag.strip_prefix("B-").unwrap_or(tag)), known)?;
+            }
             TaskKind::Regression => {
                 let score = f64::from(score(label)?);
                 self.spread.add(label);

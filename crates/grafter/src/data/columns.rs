@@ -4,16 +4,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ColumnError, DataError, LabelUse, TaskKind};
+use super::{ColumnError, DataError, LabelUse, TagScheme, TaskKind};
 
 const TEXT_FLAG: &str = "--text-column";
 const TEXT_B_FLAG: &str = "--text-b-column";
 const LABEL_FLAG: &str = "--label-column";
 const SEPARATOR_FLAG: &str = "--label-separator";
+const SCHEME_FLAG: &str = "--tag-scheme";
 const LABEL_NAME: &str = "label";
 /// The text columns known by name: alone, or with a partner.
 const KNOWN_TEXTS: [(&str, Option<&str>); 4] =
     [("sentence", None), ("text", None), ("sentence1", Some("sentence2")), ("text_a", Some("text_b"))];
+
+/// The columns of words known by name.
+const KNOWN_WORDS: [&str; 2] = ["tokens", "words"];
+/// The columns of words' tags known by name.
+const KNOWN_TAGS: [&str; 4] = ["tags", "ner_tags", "pos_tags", LABEL_NAME];
 
 /// The columns the caller names; the rest are found by their known names.
 ///
@@ -29,6 +35,9 @@ pub struct Columns {
     /// What stands between the labels of a row that may have several (`--label-separator`); a comma if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_separator: Option<char>,
+    /// How tags mark entities (`--tag-scheme`); IOB2 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_scheme: Option<TagScheme>,
 }
 
 /// What stands between labels where nothing else is said.
@@ -39,20 +48,29 @@ impl Columns {
     pub(super) fn first_flag(&self) -> Option<&'static str> {
         let named = [(&self.text, TEXT_FLAG), (&self.text_b, TEXT_B_FLAG), (&self.label, LABEL_FLAG)];
         let named = named.into_iter().find(|(name, _)| name.is_some()).map(|(_, flag)| flag);
-        named.or(self.label_separator.map(|_| SEPARATOR_FLAG))
+        named.or(self.label_separator.map(|_| SEPARATOR_FLAG)).or(self.tag_scheme.map(|_| SCHEME_FLAG))
     }
 
     /// How labels are used in training and evaluating a task of a kind.
     /// # Errors
-    /// If there is a separator for a task of one label a row.
+    /// If there is a separator for a task of one label a row, or a tag scheme for one without entities.
     pub(super) fn label_use(&self, kind: TaskKind) -> Result<LabelUse, DataError> {
-        match (kind, self.label_separator) {
-            (TaskKind::MultiLabel, separator) => {
-                Ok(LabelUse::Several { separator: separator.unwrap_or(SEPARATOR), needed: true })
-            }
-            (kind, Some(_)) => Err(DataError::Separator { kind }),
-            (_, None) => Ok(LabelUse::Required),
+        if self.label_separator.is_some() && kind != TaskKind::MultiLabel {
+            return Err(DataError::Separator { kind });
         }
+        if self.tag_scheme.is_some() && kind != TaskKind::Entities {
+            return Err(DataError::Scheme { kind });
+        }
+        Ok(match kind {
+            TaskKind::MultiLabel => {
+                LabelUse::Several { separator: self.label_separator.unwrap_or(SEPARATOR), needed: true }
+            }
+            TaskKind::Entities => {
+                LabelUse::Tags { scheme: Some(self.tag_scheme.unwrap_or_default()), needed: true }
+            }
+            TaskKind::Tags => LabelUse::Tags { scheme: None, needed: true },
+            TaskKind::Classification | TaskKind::Regression => LabelUse::Required,
+        })
     }
 
     /// The name of the label column.
@@ -107,11 +125,33 @@ pub(super) fn find_label(
     match &columns.label {
         Some(name) => find_named(found, name, LABEL_FLAG).map(Some),
         None if found.contains(&LABEL_NAME) => find_named(found, LABEL_NAME, LABEL_FLAG).map(Some),
-        None if matches!(labels, LabelUse::Required | LabelUse::Several { needed: true, .. }) => {
-            Err(ColumnError::NoLabel { found: owned(found) })
-        }
+        None if labels.is_needed() => Err(ColumnError::NoLabel { found: owned(found) }),
         None => Ok(None),
     }
+}
+
+/// Finds the column of words among `found`, where it is not named.
+pub(super) fn find_words(found: &[&str]) -> Option<usize> {
+    only(found, &KNOWN_WORDS)
+}
+
+/// Finds the column of the words' tags among `found`.
+pub(super) fn find_tags(
+    found: &[&str],
+    columns: &Columns,
+    needed: bool,
+) -> Result<Option<usize>, ColumnError> {
+    match (&columns.label, only(found, &KNOWN_TAGS)) {
+        (Some(name), _) => find_named(found, name, LABEL_FLAG).map(Some),
+        (None, None) if needed => Err(ColumnError::NoTags { found: owned(found) }),
+        (None, place) => Ok(place),
+    }
+}
+
+/// The place of the one name among `found` that is known.
+fn only(found: &[&str], known: &[&str]) -> Option<usize> {
+    let mut places = (0..found.len()).filter(|place| known.contains(&found[*place]));
+    places.next().filter(|_| places.next().is_none())
 }
 
 fn find_known(found: &[&str]) -> Result<TextColumns, ColumnError> {
@@ -155,7 +195,7 @@ mod tests {
             text: text.map(str::to_owned),
             text_b: text_b.map(str::to_owned),
             label: label.map(str::to_owned),
-            label_separator: None,
+            ..Columns::default()
         }
     }
 

@@ -27,6 +27,10 @@ pub enum Targets {
     Sets(Vec<Vec<usize>>),
     /// Finite numbers.
     Scores(Vec<f32>),
+    /// Of each row the index of each word's tag, which mark entities; how many tags there are.
+    Entities(Vec<Vec<usize>>, usize),
+    /// Of each row the index of each word's tag; how many tags there are.
+    Tags(Vec<Vec<usize>>, usize),
 }
 
 impl Targets {
@@ -34,7 +38,7 @@ impl Targets {
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
-            Self::Sets(sets) => sets.len(),
+            Self::Sets(rows) | Self::Entities(rows, _) | Self::Tags(rows, _) => rows.len(),
             Self::Scores(scores) => scores.len(),
         }
     }

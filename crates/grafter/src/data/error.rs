@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Format, ParquetError, TaskKind};
+use super::{Format, ParquetError, TagProblem, TagScheme, TaskKind};
 use crate::text::{escape, listed};
 
 /// How many names a message lists before it only counts the rest.
@@ -91,6 +91,54 @@ pub enum RowErrorKind {
     /// A label of a row with several that holds what stands between them here.
     #[error("a label holds the control character U+001F")]
     LabelJoint,
+    /// Another number of tags than of words.
+    #[error("expected a tag for each of {words} words, found {tags}")]
+    TagCount {
+        /// The words.
+        words: usize,
+        /// The tags.
+        tags: usize,
+    },
+    /// A word without a tag.
+    #[error("word {word} has no tag")]
+    NoTag {
+        /// Its place, counted from 1.
+        word: usize,
+    },
+    /// A word of no letters.
+    #[error("word {word} is empty")]
+    EmptyWord {
+        /// Its place, counted from 1.
+        word: usize,
+    },
+    /// A tag that with those before it forms no entities.
+    #[error("{}", bad_tag(*word, tag, before.as_deref(), (problem, *scheme)))]
+    BadTag {
+        /// The place of its word, counted from 1.
+        word: usize,
+        /// The tag.
+        tag: String,
+        /// The tag of the word before.
+        before: Option<String>,
+        /// What is wrong.
+        problem: TagProblem,
+        /// The scheme that the tags should have.
+        scheme: TagScheme,
+    },
+    /// A line of a sentence with another number of columns than its first.
+    #[error("expected {expected} columns, as in the sentence's first line, found {found}")]
+    ColumnCount {
+        /// The columns of the first line.
+        expected: usize,
+        /// The columns of this line.
+        found: usize,
+    },
+    /// More words than a row may have.
+    #[error("more than {limit} words")]
+    TooManyWords {
+        /// How many there may be.
+        limit: usize,
+    },
     /// A JSON field, or a value of a table, of the wrong type.
     #[error("{} must be {expected}, found {found}", quoted(field))]
     JsonType {
@@ -202,6 +250,13 @@ impl RowErrorKind {
             Self::Unlabelled { .. } => {
                 "published test rows often hide their labels: take other rows, or `predict` these"
             }
+            Self::BadTag { problem: TagProblem::NothingToContinue, scheme: TagScheme::Iob2, .. } => {
+                "where `I-` may begin an entity, pass `--tag-scheme iob1`; where `E-` ends one, `iobes`; tags that mark no \
+                 entities are of the kind `tags`"
+            }
+            Self::BadTag { problem: TagProblem::Unknown, .. } => {
+                "`--tag-scheme iob1` or `iobes` reads the tags otherwise; tags that mark no entities are of the kind `tags`"
+            }
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
             Self::TooManyLabels { .. } => {
                 "is it the right column? name it with `--label-column <NAME>`; scores need `--kind regression`"
@@ -210,6 +265,12 @@ impl RowErrorKind {
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
             Self::TooLong { .. } => "texts are cut to `--max-length` tokens anyway: shorten the row",
             Self::Io(_)
+            | Self::TagCount { .. }
+            | Self::NoTag { .. }
+            | Self::EmptyWord { .. }
+            | Self::BadTag { .. }
+            | Self::ColumnCount { .. }
+            | Self::TooManyWords { .. }
             | Self::JsonType { .. }
             | Self::FieldsChanged { .. }
             | Self::EmptyText { .. }
@@ -243,6 +304,18 @@ pub enum ColumnError {
         /// The columns of the file.
         found: Vec<String>,
     },
+    /// No known column of words where they are needed.
+    #[error("no column of words, found {}", list(found))]
+    NoWords {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// No known column of tags where they are needed, or several.
+    #[error("no column of tags, or several, found {}", list(found))]
+    NoTags {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
     /// A column that the caller named is not there.
     #[error("`{flag}`: no column {}, found {}", quoted(name), list(found))]
     NotFound {
@@ -268,10 +341,12 @@ pub enum ColumnError {
         name: String,
     },
     /// A column was named for input that has none.
-    #[error("`{flag}`: the format `lines` has no columns")]
+    #[error("`{flag}`: the format `{format}` has no named columns")]
     NoColumns {
         /// The flag that named the column.
         flag: &'static str,
+        /// The format.
+        format: Format,
     },
 }
 
@@ -289,6 +364,10 @@ impl ColumnError {
             }
             Self::AmbiguousText { .. } => {
                 "choose with `--text-column <NAME>`, and `--text-b-column <NAME>` for pairs"
+            }
+            Self::NoWords { .. } => "it is called `tokens` or `words`, or named with `--text-column <NAME>`",
+            Self::NoTags { .. } => {
+                "it is called `tags`, `ner_tags`, `pos_tags` or `label`, or named with `--label-column <NAME>`"
             }
             Self::NoLabel { .. } => "name it with `--label-column <NAME>`",
             Self::NotFound { .. } => "column names are compared exactly",
@@ -343,6 +422,26 @@ pub enum DataError {
     Separator {
         /// The kind of task.
         kind: TaskKind,
+    },
+    /// A tag scheme for a task without entities.
+    #[error("`--tag-scheme` is for a task of the kind entities, this one is of the kind {kind}")]
+    Scheme {
+        /// The kind of task.
+        kind: TaskKind,
+    },
+    /// Words with tags are needed, and the format has none.
+    #[error("{file}: the format `{format}` has no words with tags")]
+    NoWords {
+        /// The file.
+        file: Arc<str>,
+        /// The format.
+        format: Format,
+    },
+    /// The format has tags of words, and the task is another one.
+    #[error("{file}: the format `conll` has a tag for each word, not a label for each text")]
+    OnlyTags {
+        /// The file.
+        file: Arc<str>,
     },
     /// The file's name does not tell its format.
     #[error("{}: cannot tell the format from the file name", path.display())]
@@ -442,10 +541,14 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownFormat { .. } => Some(
-                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet` and `.txt` (plain lines); pass \
-                 `--format csv`, `tsv`, `jsonl`, `parquet` or `lines`"
+                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll` and `.txt` (plain lines); \
+                 pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`"
                     .to_owned(),
             ),
+            Self::NoWords { .. } => Some(
+                "pass a `.conll` file, or JSON Lines with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
+            ),
+            Self::OnlyTags { .. } => Some("pass `--kind entities` or `--kind tags`".to_owned()),
             Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),
             Self::Parquet { error, .. } => error.hint(),
             Self::Row(error) => error.hint(),
@@ -466,6 +569,7 @@ impl DataError {
             | Self::Compressed { .. }
             | Self::NoLabels { .. }
             | Self::Separator { .. }
+            | Self::Scheme { .. }
             | Self::Empty { .. }
             | Self::NoText { .. }
             | Self::OneLabel { .. }
@@ -482,6 +586,26 @@ fn texts(pair: bool) -> &'static str {
 /// A name from a file in backticks, shortened, with control characters escaped.
 pub(in crate::data) fn quoted(name: &str) -> String {
     format!("`{}`", escape(name, SHOWN_CHARS))
+}
+
+fn bad_tag(
+    word: usize,
+    tag: &str,
+    before: Option<&str>,
+    (problem, scheme): (&TagProblem, TagScheme),
+) -> String {
+    let tag = quoted(tag);
+    let after = before.map_or("at the beginning".to_owned(), |before| format!("after {}", quoted(before)));
+    match problem {
+        TagProblem::Unknown => {
+            format!("tag {tag} of word {word} is not of {scheme}, which has {}", scheme.tags())
+        }
+        TagProblem::NothingToContinue => {
+            format!("tag {tag} of word {word} continues no entity: it stands {after}")
+        }
+        TagProblem::Open => format!("tag {tag} of word {word} is the sentence's last and ends no entity"),
+        TagProblem::NotEnded => format!("tag {tag} of word {word} stands {after}, which ends no entity"),
+    }
 }
 
 fn list(names: &[String]) -> String {

@@ -70,6 +70,11 @@ impl<R: Read> FileRows<R> {
         }
     }
 
+    /// Whether the words of a row stand on lines of their own.
+    pub(super) fn has_a_line_a_word(&self) -> bool {
+        matches!(&self.rows, Rows::Text(rows) if rows.format() == Format::Conll)
+    }
+
     /// How many rows with an empty text were left out so far.
     pub fn skipped(&self) -> usize {
         self.skipped

@@ -24,13 +24,15 @@ pub enum Format {
     Jsonl,
     /// A table in columns, as Hugging Face's hub and most tools for tables write it.
     Parquet,
+    /// A word and its tag on each line, in columns, with an empty line after each sentence (CoNLL 2003).
+    Conll,
     /// No header and no labels: each line is one text.
     Lines,
 }
 
 impl Format {
     /// The format that a path's extension tells, in any case: `.csv`; `.tsv` and `.tab`; `.jsonl` and `.ndjson`;
-    /// `.parquet`; `.txt` is plain lines. An extension of a compression ([`Compression`]) may follow.
+    /// `.parquet`; `.conll`, `.iob` and `.bio`; `.txt` is plain lines. An extension of a compression ([`Compression`]) may follow.
     ///
     /// # Errors
     /// [`DataError::UnknownFormat`] for any other extension, or none.
@@ -47,6 +49,7 @@ impl Format {
             "tsv" | "tab" => Ok(Self::Tsv),
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
+            "conll" | "iob" | "bio" => Ok(Self::Conll),
             "txt" => Ok(Self::Lines),
             _ => Err(DataError::UnknownFormat { path: whole.to_owned() }),
         }
@@ -60,6 +63,7 @@ impl fmt::Display for Format {
             Self::Tsv => "tsv",
             Self::Jsonl => "jsonl",
             Self::Parquet => "parquet",
+            Self::Conll => "conll",
             Self::Lines => "lines",
         })
     }
@@ -75,10 +79,11 @@ impl FromStr for Format {
             "tsv" => Ok(Self::Tsv),
             "jsonl" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
+            "conll" => Ok(Self::Conll),
             "lines" => Ok(Self::Lines),
-            _ => {
-                Err(format!("unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet` or `lines`"))
-            }
+            _ => Err(format!(
+                "unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`"
+            )),
         }
     }
 }

@@ -7,17 +7,28 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::columns::{find_label, find_texts, owned};
+use super::columns::{TextColumns, find_label, find_tags, find_texts, find_words, owned};
 use super::labels::join;
 use super::{ColumnError, Columns, LabelUse, MAX_CLASSES, RowErrorKind};
 
 /// The texts and the label of an object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct JsonRow {
-    pub text: String,
+    pub content: Content,
     pub text_b: Option<String>,
-    pub label: Option<String>,
 }
+
+/// What an object says of its text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The text, and its label.
+    Text { text: String, label: Option<String> },
+    /// Its words, and their tags where these are wanted.
+    Words { words: Vec<String>, tags: Option<Vec<String>> },
+}
+
+/// More elements of a list than these are not read.
+const MAX_LIST: usize = MAX_CLASSES;
 
 /// The names of the text fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +52,7 @@ pub(super) fn parse(
 ) -> Result<JsonRow, RowErrorKind> {
     let Object(mut object) = serde_json::from_str(line).map_err(|error| bad_json(&error))?;
     let found: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
-    let texts = match find_texts(&found, columns) {
+    let texts = match find_text_or_words(&found, columns, labels) {
         Ok(places) => TextFields {
             text: found[places.text].to_owned(),
             text_b: places.text_b.map(|place| found[place].to_owned()),
@@ -59,6 +70,14 @@ pub(super) fn parse(
     if *expected != texts {
         return Err(RowErrorKind::FieldsChanged { expected: expected.names(), found: owned(&found) });
     }
+    let place = found.iter().position(|name| *name == texts.text).filter(|_| texts.text_b.is_none());
+    if let Some(words) = place.map(|place| words(&object[place], labels)).transpose()?.flatten() {
+        let tags = match labels {
+            LabelUse::Tags { needed, .. } => tags(&object, columns, needed)?,
+            _ => None,
+        };
+        return Ok(JsonRow { content: Content::Words { words, tags }, text_b: None });
+    }
     let label = match find_label(&found, columns, LabelUse::Optional) {
         Ok(place) => label(place.map(|place| &object[place].1), columns.label_name(), labels)?,
         Err(ColumnError::NotFound { .. }) => label(None, columns.label_name(), labels)?,
@@ -66,7 +85,60 @@ pub(super) fn parse(
     };
     let text = text(&mut object, &texts.text)?;
     let text_b = texts.text_b.map(|name| self::text(&mut object, &name)).transpose()?;
-    Ok(JsonRow { text, text_b, label })
+    Ok(JsonRow { content: Content::Text { text, label }, text_b })
+}
+
+/// The places of the texts; where words are needed of these, and of words where there are no texts in prediction.
+fn find_text_or_words(
+    found: &[&str],
+    columns: &Columns,
+    labels: LabelUse,
+) -> Result<TextColumns, ColumnError> {
+    let words = find_words(found).map(|text| TextColumns { text, text_b: None });
+    match (labels, words, &columns.text) {
+        (LabelUse::Tags { .. }, Some(words), None) => Ok(words),
+        (LabelUse::Tags { .. }, None, None) => Err(ColumnError::NoWords { found: owned(found) }),
+        (LabelUse::Optional, Some(words), None) => find_texts(found, columns).or(Ok(words)),
+        _ => find_texts(found, columns),
+    }
+}
+
+/// The words of a field, where it may hold words and does.
+fn words((name, value): &(String, Scalar), labels: LabelUse) -> Result<Option<Vec<String>>, RowErrorKind> {
+    let needed = matches!(labels, LabelUse::Tags { .. });
+    if !needed && labels != LabelUse::Optional {
+        return Ok(None);
+    }
+    match value {
+        Scalar::List(words) => Ok(Some(words.clone())),
+        Scalar::LongList => Err(RowErrorKind::TooManyWords { limit: MAX_LIST }),
+        value if needed => {
+            let expected = "a list of strings";
+            Err(RowErrorKind::JsonType { field: name.clone(), expected, found: value.kind() })
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The tags of the words.
+fn tags(
+    object: &[(String, Scalar)],
+    columns: &Columns,
+    needed: bool,
+) -> Result<Option<Vec<String>>, RowErrorKind> {
+    let found: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
+    let place = find_tags(&found, columns, needed).map_err(RowErrorKind::Columns)?;
+    match place.map(|place| &object[place]) {
+        None => Ok(None),
+        Some((_, Scalar::Other("null"))) if !needed => Ok(None),
+        Some((_, Scalar::List(tags))) => Ok(Some(tags.iter().map(|tag| tag.trim().to_owned()).collect())),
+        Some((_, Scalar::LongList)) => Err(RowErrorKind::TooManyWords { limit: MAX_LIST }),
+        Some((name, value)) => Err(RowErrorKind::JsonType {
+            field: name.clone(),
+            expected: "a list of strings",
+            found: value.kind(),
+        }),
+    }
 }
 
 /// The canonical text of a label: a string as it is, a number or Boolean as JSON writes it.
@@ -75,7 +147,7 @@ fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<
     match (value, labels) {
         (Some(Scalar::String(cell)), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
         (Some(Scalar::String(label) | Scalar::Plain(label, _)), _) => Ok(Some(label.clone())),
-        (_, LabelUse::Optional) => Ok(None),
+        (_, LabelUse::Optional | LabelUse::Tags { .. }) => Ok(None),
         (Some(Scalar::List(list)), LabelUse::Several { .. }) => join(list.iter().map(String::as_str)),
         (Some(Scalar::LongList), LabelUse::Several { .. }) => {
             Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES })
@@ -95,8 +167,7 @@ fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<
 fn text(object: &mut [(String, Scalar)], name: &str) -> Result<String, RowErrorKind> {
     let found = match object.iter_mut().find(|(field, _)| field == name).map(|(_, value)| value) {
         Some(Scalar::String(text)) => return Ok(std::mem::take(text)),
-        Some(Scalar::Plain(_, found) | Scalar::Other(found)) => *found,
-        Some(Scalar::List(_) | Scalar::LongList) => "an array",
+        Some(value) => value.kind(),
         None => "nothing",
     };
     Err(RowErrorKind::JsonType { field: name.to_owned(), expected: "a string", found })
@@ -116,6 +187,17 @@ enum Scalar {
     /// An array of more of them.
     LongList,
     Other(&'static str),
+}
+
+impl Scalar {
+    /// What it is, for messages.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::String(_) => "a string",
+            Self::Plain(_, found) | Self::Other(found) => found,
+            Self::List(_) | Self::LongList => "an array",
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Object {
@@ -191,7 +273,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
             list = match (list, element) {
                 (Scalar::List(mut labels), Scalar::String(label) | Scalar::Plain(label, _)) => {
                     labels.push(label);
-                    if labels.len() > MAX_CLASSES { Scalar::LongList } else { Scalar::List(labels) }
+                    if labels.len() > MAX_LIST { Scalar::LongList } else { Scalar::List(labels) }
                 }
                 (Scalar::LongList, Scalar::String(_) | Scalar::Plain(..)) => Scalar::LongList,
                 _ => Scalar::Other("an array of other things"),
@@ -232,7 +314,8 @@ mod tests {
             [("\"a b\"", "a b"), ("1", "1"), ("-3", "-3"), ("true", "true"), ("0.5", "0.5"), ("5.0", "5.0")]
         {
             let row = read(&format!("{{\"text\":\"x\",\"label\":{label}}}"), LabelUse::Required).unwrap();
-            assert_eq!(row.label.as_deref(), Some(expected));
+            let Content::Text { label, .. } = row.content else { panic!("{expected}") };
+            assert_eq!(label.as_deref(), Some(expected));
         }
     }
 
@@ -242,7 +325,8 @@ mod tests {
         assert_eq!(message("{\"text\":null,\"label\":1}"), "`text` must be a string, found null");
         let list = "{\"text\":\"x\",\"label\":[1]}";
         assert_eq!(message(list), "`label` must be a string, number or Boolean, found an array");
-        assert_eq!(read(list, LabelUse::Optional).unwrap().label, None);
+        let row = read(list, LabelUse::Optional).unwrap();
+        assert_eq!(row.content, Content::Text { text: "x".to_owned(), label: None });
         assert_eq!(message("{\"text\":\"x\"}"), "label `label` is missing");
     }
 

@@ -13,9 +13,10 @@ use std::time::SystemTime;
 use super::dataset::{left_out, warnings};
 use super::file::FromPlace;
 use super::labels::{Spread, parts, score};
+use super::tags::complete;
 use super::{
-    DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, Row, RowError, RowErrorKind, Source,
-    Targets, TaskKind, TaskSpec, Warning,
+    DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, OUTSIDE, Row, RowError, RowErrorKind,
+    Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
 /// Rows in their order.
@@ -183,6 +184,7 @@ pub(super) fn read_train<R: Read>(
         TaskKind::Classification => train_classes(reader, keep)?,
         TaskKind::MultiLabel => train_sets(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
+        TaskKind::Entities | TaskKind::Tags => train_tags(reader, kind, keep)?,
     };
     let mut warnings = warnings(&scheme, targets.len(), skipped);
     if let Targets::Sets(sets) = &targets
@@ -224,12 +226,44 @@ fn train_sets<R: Read>(
     Ok((pair, LabelScheme::Sets(set), Targets::Sets(targets), skipped))
 }
 
+/// As [`train_classes`], of words with tags; where these mark entities, each type has all of its tags whether they occur or not.
+fn train_tags<R: Read>(
+    reader: FileRows<R>,
+    kind: TaskKind,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
+    let file = reader.file().clone();
+    let (mut targets, mut seen) = (Vec::new(), Seen::default());
+    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+        targets.push(each_tag(label, |tag| seen.number(tag))?);
+        Ok(())
+    })?;
+    bad_label.map_or(Ok(()), Err)?;
+    if let Some(label) = seen.only().filter(|only| kind == TaskKind::Tags || only == OUTSIDE) {
+        return Err(DataError::OneLabel { file, label });
+    }
+    let tags = || seen.0.keys().map(String::as_str);
+    let set = match kind {
+        TaskKind::Entities => LabelSet::from_names(complete(tags()))?,
+        _ => LabelSet::from_labels(tags())?,
+    };
+    let places = seen.places(&set).expect("the set was made of these tags");
+    for tags in &mut targets {
+        tags.iter_mut().for_each(|tag| *tag = places[*tag]);
+    }
+    let count = set.len();
+    Ok(match kind {
+        TaskKind::Entities => (pair, LabelScheme::Entities(set), Targets::Entities(targets, count), skipped),
+        _ => (pair, LabelScheme::Tags(set), Targets::Tags(targets, count), skipped),
+    })
+}
+
 /// Whether rows are pairs, the labels that `take` saw, in their order, the place there of each number, and how many rows were left
 /// out.
 fn train_labels<R: Read>(
     reader: FileRows<R>,
     keep: impl FnMut(Row),
-    mut take: impl FnMut(&str, &mut Seen) -> Result<(), RowErrorKind>,
+    mut take: impl FnMut(&str, &mut Seen) -> Result<(), Refused>,
 ) -> Result<(bool, LabelSet, Vec<usize>, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen = Seen::default();
@@ -271,13 +305,19 @@ impl Seen {
     /// The labels in their order, and the place there of each number.
     fn in_order(&self, class_names: Option<&[String]>) -> Result<(LabelSet, Vec<usize>), DataError> {
         let set = LabelSet::of_file(self.0.keys().map(String::as_str), class_names)?;
+        // A name that the file gives its classes may not be one that a row has, once white space around it is gone.
+        let bad = || DataError::BadLabelSet { names: class_names.unwrap_or_default().to_vec() };
+        let places = self.places(&set).ok_or_else(bad)?;
+        Ok((set, places))
+    }
+
+    /// The place in a set of each number; `None` if a label is not in it.
+    fn places(&self, set: &LabelSet) -> Option<Vec<usize>> {
         let mut places = vec![0; self.0.len()];
         for (label, number) in &self.0 {
-            // A name that the file gives its classes may not be one that a row has, once white space around it is gone.
-            let bad = || DataError::BadLabelSet { names: class_names.unwrap_or_default().to_vec() };
-            places[*number] = set.index_of(label).ok_or_else(bad)?;
+            places[*number] = set.index_of(label)?;
         }
-        Ok((set, places))
+        Some(places)
     }
 }
 
@@ -315,6 +355,8 @@ pub(super) fn read_eval<R: Read>(
         LabelScheme::Classes(_) => Targets::Classes(Vec::new()),
         LabelScheme::Sets(_) => Targets::Sets(Vec::new()),
         LabelScheme::Scores => Targets::Scores(Vec::new()),
+        LabelScheme::Entities(set) => Targets::Entities(Vec::new(), set.len()),
+        LabelScheme::Tags(set) => Targets::Tags(Vec::new(), set.len()),
     };
     let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         match (&task.scheme, &mut targets) {
@@ -325,8 +367,14 @@ pub(super) fn read_eval<R: Read>(
                 classes.sort_unstable();
                 sets.push(classes);
             }
+            (LabelScheme::Entities(set), Targets::Entities(tags, _))
+            | (LabelScheme::Tags(set), Targets::Tags(tags, _)) => {
+                tags.push(each_tag(label, |tag| set.class_of(tag))?);
+            }
             (_, Targets::Scores(scores)) => scores.push(score(label)?),
-            (_, Targets::Classes(_) | Targets::Sets(_)) => unreachable!("targets are of the task's kind"),
+            (_, Targets::Classes(_) | Targets::Sets(_) | Targets::Entities(..) | Targets::Tags(..)) => {
+                unreachable!("targets are of the task's kind")
+            }
         }
         Ok(())
     })?;
@@ -342,14 +390,37 @@ fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Resu
     Ok(())
 }
 
+/// A label that cannot be used.
+struct Refused {
+    /// The place of the word that it is of, where each has its own.
+    word: usize,
+    kind: RowErrorKind,
+}
+
+impl From<RowErrorKind> for Refused {
+    fn from(kind: RowErrorKind) -> Self {
+        Self { word: 0, kind }
+    }
+}
+
+/// The number of each tag of a row.
+fn each_tag(
+    label: &str,
+    mut number: impl FnMut(&str) -> Result<usize, RowErrorKind>,
+) -> Result<Vec<usize>, Refused> {
+    let tags = parts(label).enumerate();
+    tags.map(|(word, tag)| number(tag).map_err(|kind| Refused { word, kind })).collect()
+}
+
 /// Whether rows are pairs, the first label that `take` refuses, after which it gets none, and how many rows were left out; a
 /// row that cannot be read at all goes before it.
 fn read_all<R: Read>(
     mut reader: FileRows<R>,
     mut keep: impl FnMut(Row),
-    mut take: impl FnMut(&str) -> Result<(), RowErrorKind>,
+    mut take: impl FnMut(&str) -> Result<(), Refused>,
 ) -> Result<(bool, Option<RowError>, usize), DataError> {
     let (file, mut pair) = (reader.file().clone(), reader.is_pair());
+    let lines_of_a_word = u64::from(reader.has_a_line_a_word());
     let (mut rows, mut bad_label) = (0_usize, None);
     for row in reader.by_ref() {
         let row = row?;
@@ -357,7 +428,10 @@ fn read_all<R: Read>(
         pair.get_or_insert(row.text_b.is_some());
         if bad_label.is_none() {
             let taken = take(row.label.as_deref().unwrap_or_default());
-            bad_label = taken.err().map(|kind| RowError { file: file.clone(), line: row.line, kind });
+            bad_label = taken.err().map(|Refused { word, kind }| {
+                let line = row.line + lines_of_a_word * word as u64;
+                RowError { file: file.clone(), line, kind }
+            });
         }
         keep(row);
     }

@@ -20,15 +20,37 @@ pub enum TaskKind {
     MultiLabel,
     /// A number.
     Regression,
+    /// Spans of words, each of a type: token classification with tags that mark entities.
+    Entities,
+    /// One of several classes for each word: token classification.
+    Tags,
+}
+
+impl TaskKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::Classification, Self::MultiLabel, Self::Regression, Self::Entities, Self::Tags];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::MultiLabel => "multi-label",
+            Self::Regression => "regression",
+            Self::Entities => "entities",
+            Self::Tags => "tags",
+        }
+    }
+
+    /// Whether it answers each word of a text.
+    pub fn of_words(self) -> bool {
+        matches!(self, Self::Entities | Self::Tags)
+    }
 }
 
 impl fmt::Display for TaskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Classification => "classification",
-            Self::MultiLabel => "multi-label",
-            Self::Regression => "regression",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -37,14 +59,10 @@ impl FromStr for TaskKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "classification" => Ok(Self::Classification),
-            "multi-label" => Ok(Self::MultiLabel),
-            "regression" => Ok(Self::Regression),
-            _ => Err(format!(
-                "unknown task kind `{name}`, expected `classification`, `multi-label` or `regression`"
-            )),
-        }
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let known: Vec<String> = Self::ALL.iter().map(|kind| format!("`{kind}`")).collect();
+            format!("unknown task kind `{name}`, expected one of {}", known.join(", "))
+        })
     }
 }
 
@@ -133,13 +151,19 @@ pub enum LabelScheme {
     Sets(LabelSet),
     /// Each label is a number.
     Scores,
+    /// Each word has one of these tags, which mark entities in IOB2.
+    Entities(LabelSet),
+    /// Each word has one of these tags.
+    Tags(LabelSet),
 }
 
 impl LabelScheme {
     /// The labels, if these are names.
     pub fn labels(&self) -> Option<&LabelSet> {
         match self {
-            Self::Classes(labels) | Self::Sets(labels) => Some(labels),
+            Self::Classes(labels) | Self::Sets(labels) | Self::Entities(labels) | Self::Tags(labels) => {
+                Some(labels)
+            }
             Self::Scores => None,
         }
     }
@@ -150,6 +174,8 @@ impl LabelScheme {
             Self::Classes(_) => TaskKind::Classification,
             Self::Sets(_) => TaskKind::MultiLabel,
             Self::Scores => TaskKind::Regression,
+            Self::Entities(_) => TaskKind::Entities,
+            Self::Tags(_) => TaskKind::Tags,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod check;
 mod columns;
 mod compressed;
+mod conll;
 mod csv;
 mod dataset;
 mod error;
@@ -20,6 +21,7 @@ mod labels;
 mod lines;
 mod parquet;
 mod reader;
+mod tags;
 
 pub use check::{
     CheckFiles, CheckOptions, CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow,
@@ -36,6 +38,9 @@ pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
 pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
+pub use tags::{OUTSIDE, TagProblem, TagScheme};
+
+use std::ops::Range;
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +49,10 @@ pub struct Row {
     pub text: String,
     /// The second text of a pair; never empty or only white space.
     pub text_b: Option<String>,
-    /// The label as text, without white space around it; never empty. Of a row with several labels all of them, with the
-    /// control character U+001F between.
+    /// Of a text that comes as words, with a space between them here: the bytes of `text` that each is.
+    pub words: Option<Vec<Range<usize>>>,
+    /// The label as text, without white space around it; never empty. Of a row with several labels all of them, of words with
+    /// tags the tag of each, with the control character U+001F between.
     pub label: Option<String>,
     /// The line the row starts on, or of Parquet its place, counted from 1.
     pub line: u64,
@@ -54,7 +61,21 @@ pub struct Row {
 impl Row {
     /// One text to be answered.
     pub fn single(text: impl Into<String>) -> Self {
-        Self { text: text.into(), text_b: None, label: None, line: 1 }
+        Self { text: text.into(), text_b: None, words: None, label: None, line: 1 }
+    }
+
+    /// One text that comes as words, to be answered.
+    pub fn of_words<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Self {
+        let (mut text, mut ranges) = (String::new(), Vec::new());
+        for word in words {
+            if !ranges.is_empty() {
+                text.push(' ');
+            }
+            let begin = text.len();
+            text.push_str(word.as_ref());
+            ranges.push(begin..text.len());
+        }
+        Self { words: Some(ranges), ..Self::single(text) }
     }
 
     /// A pair of texts to be answered.

@@ -8,11 +8,13 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use super::columns::{find_label, find_texts};
+use super::conll::{self, Sentence};
 use super::csv::{Fed, Record, content};
-use super::json::{self, TextFields};
+use super::json::{self, Content, TextFields};
 use super::labels::join;
 use super::lines::{LineRead, Lines};
-use super::{Columns, DataError, Format, Row, RowError, RowErrorKind};
+use super::tags::join_tags;
+use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme};
 
 /// The default limit on the bytes of one row, far above what any text takes that an encoder reads whole. Tokenizing takes
 /// some hundred times the memory of a text.
@@ -32,8 +34,26 @@ pub enum LabelUse {
         /// Whether the column must be there, as in training and evaluation.
         needed: bool,
     },
-    /// A label is kept where there is one and never a reason to reject a row, as in prediction.
+    /// Each row comes as words, each of which has a tag.
+    Tags {
+        /// How the tags mark entities; plain tags if absent.
+        scheme: Option<TagScheme>,
+        /// Whether there must be tags, as in training and evaluation.
+        needed: bool,
+    },
+    /// A label is kept where there is one and never a reason to reject a row, as in prediction. Tags of words are not kept.
     Optional,
+}
+
+impl LabelUse {
+    /// Whether there must be a column with labels.
+    pub(super) fn is_needed(self) -> bool {
+        match self {
+            Self::Required => true,
+            Self::Several { needed, .. } | Self::Tags { needed, .. } => needed,
+            Self::Optional => false,
+        }
+    }
 }
 
 /// How to read rows.
@@ -108,17 +128,24 @@ impl<R: BufRead> RowReader<R> {
             record: Record::default(),
             ended: false,
         };
+        if matches!(options.labels, LabelUse::Tags { .. }) {
+            check_words(format, &reader.file)?;
+        }
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Jsonl => Header::Json(None),
             Format::Parquet => return Err(DataError::NoText { file: reader.file }),
+            Format::Conll if !matches!(options.labels, LabelUse::Tags { .. } | LabelUse::Optional) => {
+                return Err(DataError::OnlyTags { file: reader.file });
+            }
+            Format::Conll => {
+                let named = Columns { tag_scheme: None, ..options.columns.clone() };
+                reader.without_columns(&named)?
+            }
             Format::Lines if options.labels != LabelUse::Optional => {
                 return Err(DataError::LinesWithoutLabels { file: reader.file });
             }
-            Format::Lines => match options.columns.first_flag() {
-                Some(flag) => return Err(reader.column_error(super::ColumnError::NoColumns { flag })),
-                None => Header::Lines,
-            },
+            Format::Lines => reader.without_columns(&options.columns)?,
         };
         Ok(reader)
     }
@@ -140,6 +167,12 @@ impl<R: BufRead> RowReader<R> {
             Header::Json(fields) => fields.as_ref().map(|fields| fields.text_b.is_some()),
             Header::Lines => Some(false),
         }
+    }
+
+    /// The header of a format without one; no column can be asked of it.
+    fn without_columns(&self, named: &Columns) -> Result<Header, DataError> {
+        let no_columns = |flag| super::ColumnError::NoColumns { flag, format: self.format };
+        named.first_flag().map_or(Ok(Header::Lines), |flag| Err(self.column_error(no_columns(flag))))
     }
 
     fn read_header(&mut self) -> Result<Header, DataError> {
@@ -244,9 +277,9 @@ impl<R: BufRead> RowReader<R> {
             LabelUse::Several { separator, .. } => {
                 label_text.map_or(Ok(None), |cell| join(cell.split(separator)))?
             }
-            LabelUse::Required | LabelUse::Optional => self.clean_label(label_text)?,
+            _ => self.clean_label(label_text)?,
         };
-        Ok(Some(Row { text: first, text_b, label, line }))
+        Ok(Some(Row { text: first, text_b, words: None, label, line }))
     }
 
     fn next_json(&mut self) -> Option<Result<Row, RowError>> {
@@ -271,13 +304,84 @@ impl<R: BufRead> RowReader<R> {
             Some(fields) => (fields.text.as_str(), fields.text_b.as_deref().unwrap_or_default()),
             None => ("", ""),
         };
-        let text = not_empty(row.text, name)?;
+        let (text, label) = match row.content {
+            Content::Words { words, tags } => {
+                if words.is_empty() {
+                    return Err(RowErrorKind::EmptyText { column: name.to_owned() });
+                }
+                return self.words_row(&words, tags, line).map_err(|(_, kind)| kind);
+            }
+            Content::Text { text, label } => (text, label),
+        };
+        let text = not_empty(text, name)?;
         let text_b = row.text_b.map(|text| not_empty(text, name_b)).transpose()?;
         let label = match self.options.labels {
-            LabelUse::Several { .. } => row.label,
-            LabelUse::Required | LabelUse::Optional => self.clean_label(row.label)?,
+            LabelUse::Several { .. } => label,
+            _ => self.clean_label(label)?,
         };
-        Ok(Row { text, text_b, label, line })
+        Ok(Row { text, text_b, words: None, label, line })
+    }
+
+    /// A row of words; an error comes with the place of the word that it is of.
+    fn words_row(
+        &self,
+        words: &[impl AsRef<str>],
+        tags: Option<Vec<String>>,
+        line: u64,
+    ) -> Result<Row, (usize, RowErrorKind)> {
+        if let Some(word) = words.iter().position(|word| word.as_ref().trim().is_empty()) {
+            return Err((word, RowErrorKind::EmptyWord { word: word + 1 }));
+        }
+        let label = match (self.options.labels, tags) {
+            (LabelUse::Tags { scheme, .. }, Some(tags)) => {
+                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+                Some(join_tags(&tags, words.len(), scheme)?)
+            }
+            (LabelUse::Tags { needed: true, .. }, None) => return Err((0, RowErrorKind::NoTag { word: 1 })),
+            _ => None,
+        };
+        Ok(Row { label, line, ..Row::of_words(words) })
+    }
+
+    /// The next sentence; after a line that cannot be used, the rest of its sentence is left out.
+    fn next_sentence(&mut self) -> Option<Result<Row, RowError>> {
+        let limit_bytes = self.options.max_row_bytes;
+        let tagged = self.options.labels.is_needed();
+        let (mut sentence, mut bad) = (Sentence::default(), None);
+        while let Some(read) = self.next_text() {
+            let (line, text) = match read {
+                Ok(read) => read,
+                Err(error) if self.ended => return Some(Err(error)),
+                Err(error) => {
+                    bad.get_or_insert(error);
+                    continue;
+                }
+            };
+            let fed = match &bad {
+                None => sentence.feed(&text, line, tagged),
+                // What ends a sentence, and nothing else of it.
+                Some(_) => Sentence::default().feed(&text, line, false),
+            };
+            match fed {
+                Ok(conll::Fed::End) if sentence.is_empty() && bad.is_none() => {}
+                Ok(conll::Fed::End) => break,
+                Ok(conll::Fed::Word) if sentence.bytes > limit_bytes => {
+                    sentence = Sentence::default();
+                    bad.get_or_insert_with(|| self.error(line, RowErrorKind::TooLong { limit_bytes }));
+                }
+                Ok(conll::Fed::Word) => {}
+                Err(kind) => drop(bad.get_or_insert_with(|| self.error(line, kind))),
+            }
+        }
+        match bad {
+            Some(error) => return Some(Err(error)),
+            None if sentence.is_empty() => return None,
+            None => {}
+        }
+        let tags: Vec<String> = sentence.tags().into_iter().map(str::to_owned).collect();
+        let tags = (!tags.is_empty()).then_some(tags);
+        let row = self.words_row(sentence.words(), tags, sentence.line);
+        Some(row.map_err(|(word, kind)| self.error(sentence.line + word as u64, kind)))
     }
 
     fn next_plain(&mut self) -> Option<Result<Row, RowError>> {
@@ -286,7 +390,7 @@ impl<R: BufRead> RowReader<R> {
             Err(error) => return Some(Err(error)),
         };
         let text = not_empty(content(&text).to_owned(), "text").map_err(|kind| self.error(line, kind));
-        Some(text.map(|text| Row { text, text_b: None, label: None, line }))
+        Some(text.map(|text| Row { line, ..Row::single(text) }))
     }
 
     /// The next line as text, with its number.
@@ -354,8 +458,19 @@ impl<R: BufRead> Iterator for RowReader<R> {
         match self.format {
             Format::Csv | Format::Tsv => self.next_delimited(),
             Format::Jsonl => self.next_json(),
+            Format::Conll => self.next_sentence(),
             Format::Lines => self.next_plain(),
             Format::Parquet => None,
+        }
+    }
+}
+
+/// That a format can hold words with tags.
+pub(super) fn check_words(format: Format, file: &Arc<str>) -> Result<(), DataError> {
+    match format {
+        Format::Conll | Format::Jsonl => Ok(()),
+        Format::Csv | Format::Tsv | Format::Parquet | Format::Lines => {
+            Err(DataError::NoWords { file: file.clone(), format })
         }
     }
 }

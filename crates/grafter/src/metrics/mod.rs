@@ -7,6 +7,7 @@
 mod classification;
 mod multi_label;
 mod regression;
+mod tags;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,24 +15,27 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Targets, TaskKind};
+use crate::entities::OUTSIDE_TAG;
 pub use classification::{
     ClassScores, ClassificationScores, MAX_CONFUSION_CLASSES, accuracy, confusion_matrix, f1_binary,
     f1_macro, majority_baseline, matthews,
 };
 pub use multi_label::{MultiLabelScores, frequent_baseline};
 pub use regression::{RegressionScores, mean_baseline, mean_squared_error, pearson, spearman};
+pub use tags::{EntityScores, frequent_tag_baseline, word_scores};
 
 /// A measure to report and to choose the best epoch by. For all of them higher is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The share of right answers; of several labels that of rows all of whose labels are right.
+    /// The share of right answers: of rows, of several labels that of rows all of whose labels are right, and of words where each
+    /// has a tag.
     Accuracy,
     /// F1 of the positive class of two, which is the second label in label order (`1` of `0` `1`).
     F1,
-    /// The mean of the classes' F1.
+    /// The mean of the classes' F1, or that of the types of entities.
     MacroF1,
-    /// F1 of all labels of all rows together, of rows with several labels.
+    /// F1 of all labels of all rows together, of rows with several labels; of all entities together.
     MicroF1,
     /// Matthews correlation coefficient, in its form for any number of classes.
     Matthews,
@@ -53,11 +57,12 @@ impl Metric {
         Self::Spearman,
     ];
 
-    /// The metric where the caller names none: accuracy, micro F1 for several labels, and Pearson correlation for regression.
+    /// The metric where the caller names none: accuracy, micro F1 for several labels and for entities, and Pearson correlation for
+    /// regression.
     pub fn default_for(kind: TaskKind) -> Self {
         match kind {
-            TaskKind::Classification => Self::Accuracy,
-            TaskKind::MultiLabel => Self::MicroF1,
+            TaskKind::Classification | TaskKind::Tags => Self::Accuracy,
+            TaskKind::MultiLabel | TaskKind::Entities => Self::MicroF1,
             TaskKind::Regression => Self::Pearson,
         }
     }
@@ -80,7 +85,7 @@ impl Metric {
         match self {
             Self::Accuracy | Self::MacroF1 => kind != TaskKind::Regression,
             Self::F1 | Self::Matthews => kind == TaskKind::Classification,
-            Self::MicroF1 => kind == TaskKind::MultiLabel,
+            Self::MicroF1 => matches!(kind, TaskKind::MultiLabel | TaskKind::Entities),
             Self::Pearson | Self::Spearman => kind == TaskKind::Regression,
         }
     }
@@ -114,6 +119,10 @@ pub fn check_targets(metric: Metric, targets: &Targets) -> Result<(), MetricErro
         }
         (Metric::F1, Targets::Classes(classes)) => {
             (!classes.contains(&1)).then_some("none of which has the positive label")
+        }
+        (Metric::MicroF1 | Metric::MacroF1, Targets::Entities(tags, _)) => {
+            let none = tags.iter().flatten().all(|tag| *tag == OUTSIDE_TAG);
+            none.then_some("none of which has an entity")
         }
         (Metric::MicroF1 | Metric::MacroF1, Targets::Sets(sets)) => {
             sets.iter().all(Vec::is_empty).then_some("none of which has a label")
@@ -236,6 +245,10 @@ pub enum Scores {
     MultiLabel(MultiLabelScores),
     /// Of numbers.
     Regression(RegressionScores),
+    /// Of entities.
+    Entities(EntityScores),
+    /// Of the tags of words; its rows are words.
+    Tags(ClassificationScores),
 }
 
 impl Scores {
@@ -246,6 +259,7 @@ impl Scores {
             Self::Classification(scores) => {
                 Self::Classification(ClassificationScores { confusion: Vec::new(), ..scores })
             }
+            Self::Tags(scores) => Self::Tags(ClassificationScores { confusion: Vec::new(), ..scores }),
             others => others,
         }
     }
@@ -264,6 +278,11 @@ impl Scores {
             Self::Classification(scores) => scores.get(metric).map(Some),
             Self::MultiLabel(scores) => scores.get(metric).map(Some),
             Self::Regression(scores) => scores.get(metric),
+            Self::Entities(scores) => scores.get(metric).map(Some),
+            Self::Tags(_) if !metric.measures(TaskKind::Tags) => {
+                Err(MetricError::WrongKind { metric, kind: TaskKind::Tags })
+            }
+            Self::Tags(scores) => scores.get(metric).map(Some),
         }
     }
 }

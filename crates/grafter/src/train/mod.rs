@@ -459,14 +459,17 @@ impl Run<'_> {
     ) -> Result<Evaluated, StoreError> {
         let dev = self.data.dev;
         let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
-        let (mut loss, mut d_logits) = (0.0, vec![0.0; state.parameters.layout().config().outputs]);
+        let (mut loss, mut weight, mut d_logits) = (0.0, 0.0, Vec::new());
         for rows in dev.groups() {
             let done = rows.end;
             for (row, logits) in rows.clone().zip(self.dev_logits(rows, &state.parameters, observer)?) {
                 if !are_numbers(&logits) {
                     return Ok(Evaluated::NotNumbers);
                 }
-                loss += dev.target(row).loss(&logits, &mut d_logits);
+                let target = dev.target(row);
+                d_logits.resize(logits.len(), 0.0);
+                loss += target.loss(&logits, &mut d_logits);
+                weight += target.weight();
                 reviewer.push(&logits);
             }
             if done < dev.len() && observer.evaluating(done, dev.len()).is_break() {
@@ -474,7 +477,7 @@ impl Run<'_> {
             }
         }
         let seen = reviewer.finish();
-        let (score, loss) = ((self.data.score)(&seen.answers), loss / dev.len() as f64);
+        let (score, loss) = ((self.data.score)(&seen.answers), loss / weight);
         let best = state.record(score, loss, seen);
         Ok(Evaluated::Scored(EvaluationReport { step: state.step, epoch, score, loss, best }))
     }
@@ -491,7 +494,7 @@ impl Run<'_> {
         let batch = self.data.dev.batch(rows.clone())?;
         let kept = self.kept(rows.map(|row| before + row), observer);
         Ok(match (Constant::of(task.layout()), kept) {
-            (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &pooled),
+            (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &batch, &pooled),
             (Some(Constant::States(layer)), Some(states)) => {
                 batch_logits(self.encoder, &batch.with_states(layer, states), &tasks)
             }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use grafter::data::{CheckReport, Overlap, Problem, RepeatedText, Repeats, Split, SplitReport, TaskKind};
+use grafter::data::{
+    CheckReport, OUTSIDE, Overlap, Problem, RepeatedText, Repeats, Split, SplitReport, TaskKind,
+};
 
 use crate::commands::{percent, printable};
 use crate::terminal::{counted, grouped};
@@ -110,18 +112,30 @@ fn labels(split: &SplitReport, kind: TaskKind) -> String {
         text += &line("scores", &scores);
     }
     let several = kind == TaskKind::MultiLabel;
-    let total = if several { split.rows } else { split.labels.iter().map(|label| label.rows).sum() };
+    let counted = match kind {
+        TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression => "labels",
+        // Of each type its entities, and the words that are in none.
+        TaskKind::Entities => "entities",
+        TaskKind::Tags => "tags",
+    };
+    // The words in no entity have a line of their own.
+    let (outside, listed): (Vec<_>, Vec<_>) =
+        split.labels.iter().partition(|label| kind == TaskKind::Entities && label.label == OUTSIDE);
+    let total = if several { split.rows } else { listed.iter().map(|label| label.rows).sum() };
     if split.labels.len() > LISTED_LABELS {
         text += &label_range(split);
     } else {
-        let names: Vec<String> = split.labels.iter().map(|label| printable(&label.label)).collect();
+        let names: Vec<String> = listed.iter().map(|label| printable(&label.label)).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        let digits = split.labels.iter().map(|label| grouped_u64(label.rows).len()).max().unwrap_or(0);
-        for (place, (shown, label)) in names.iter().zip(&split.labels).enumerate() {
+        let digits = listed.iter().map(|label| grouped_u64(label.rows).len()).max().unwrap_or(0);
+        for (place, (shown, label)) in names.iter().zip(&listed).enumerate() {
             let share = 100.0 * label.rows as f64 / total.max(1) as f64;
-            let heading = if place == 0 { "labels" } else { "" };
+            let heading = if place == 0 { counted } else { "" };
             let count = grouped_u64(label.rows);
             text += &line(heading, &format!("{shown:width$}  {count:>digits$}  {share:5.1} %"));
+        }
+        for label in outside {
+            text += &line("", &format!("{} in none", rows(label.rows, "word")));
         }
     }
     if split.unlabelled > 0 {

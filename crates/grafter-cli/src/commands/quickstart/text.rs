@@ -77,15 +77,15 @@ pub fn answers(task: &Task, answers: &[Prediction]) -> String {
 fn label(answer: &Prediction) -> &str {
     match answer {
         Prediction::Class { label, .. } => label,
-        Prediction::Labels { .. } | Prediction::Score { .. } => "",
+        _ => "",
     }
 }
 
 fn score(answer: &Prediction) -> f64 {
     match answer {
         Prediction::Class { score, .. } => *score,
-        Prediction::Labels { .. } => 0.0,
         Prediction::Score { score } => f64::from(*score),
+        _ => 0.0,
     }
 }
 

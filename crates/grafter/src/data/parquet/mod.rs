@@ -22,7 +22,8 @@ use table::{Column, Table, Value};
 
 use super::columns::{find_label, find_texts};
 use super::labels::join;
-use super::{DataError, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
+use super::reader::check_words;
+use super::{DataError, Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
@@ -60,6 +61,9 @@ impl ParquetRows {
     /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
     pub fn new(input: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         let file: Arc<str> = name.into();
+        if matches!(options.labels, LabelUse::Tags { .. }) {
+            check_words(Format::Parquet, &file)?;
+        }
         let failed = |error| DataError::Parquet { file: file.clone(), error };
         let table = Table::open(input).map_err(failed)?;
         let found: Vec<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
@@ -163,7 +167,7 @@ impl ParquetRows {
         if text.len() + text_b.as_ref().map_or(0, String::len) > limit_bytes {
             return Err(RowErrorKind::TooLong { limit_bytes });
         }
-        Ok(Row { text, text_b, label: label?, line: self.row })
+        Ok(Row { text, text_b, words: None, label: label?, line: self.row })
     }
 }
 

@@ -4,18 +4,21 @@ use serde::Serialize;
 
 use super::TrainReport;
 use crate::data::{DataError, LabelledRows, TaskKind};
-use crate::metrics::{ClassScores, ClassificationScores, Scores};
+use crate::entities::{kind_name, spans};
+use crate::metrics::{ClassScores, ClassificationScores, EntityScores, Scores};
 use crate::report::chart::{Axis, Cell, HeatMap, Labels, Mark, Plot, Point, Series, number};
 use crate::report::number::grouped;
 use crate::report::page::{Paragraph, Section};
 use crate::report::table::{Column, Table};
 use crate::review::{Review, WorstAnswer};
-use crate::text::escape;
+use crate::text::{escape, listed};
 
 /// Labels up to which the whole confusion matrix is drawn.
 pub(super) const MATRIX_LABELS: usize = 30;
 /// Labels up to which each has its line.
 const LISTED_LABELS: usize = 60;
+/// Words, or entities, of a row that are listed.
+const LISTED_WORDS: usize = 12;
 /// Characters of a text that are shown.
 const TEXT_CHARACTERS: usize = 400;
 /// Characters of a label that are shown.
@@ -39,6 +42,8 @@ pub struct RowText {
     pub line: u64,
     /// The text, cut; of a pair both.
     pub text: String,
+    /// The words, where it came as such.
+    pub words: Vec<String>,
 }
 
 impl Texts {
@@ -62,7 +67,8 @@ fn read_texts(review: &Review, dev: &dyn LabelledRows) -> Result<Vec<RowText>, D
                 text += "\u{2003}|\u{2003}";
                 text += &escape(second, TEXT_CHARACTERS);
             }
-            texts[worst] = RowText { line: row.line, text };
+            let words = row.words.iter().flatten().map(|word| row.text[word.clone()].to_owned()).collect();
+            texts[worst] = RowText { line: row.line, text, words };
         }
     }
     Ok(texts)
@@ -140,8 +146,66 @@ impl TrainReport<'_> {
                 section.with(&self.per_class(&scores.per_class))
             }
             Scores::MultiLabel(scores) => Section::new("Labels").with(&self.per_class(&scores.per_class)),
+            Scores::Entities(scores) => Section::new("Types").with(&self.per_type(scores)),
+            Scores::Tags(scores) => {
+                let section = Section::new("Confusions");
+                let section = match scores.confusion.len() {
+                    1..=MATRIX_LABELS => section.with(&self.matrix(scores)),
+                    _ => section.with(&self.confused_pairs()),
+                };
+                section.with(&self.per_class(&scores.per_class))
+            }
             Scores::Regression(_) => Section::new("Answers").with(&self.answers()),
         }
+    }
+
+    /// Precision, recall and F1 of each type of entities.
+    fn per_type(&self, scores: &EntityScores) -> Table {
+        let tags = &self.grafted.adapter.manifest().task.labels;
+        let all = ("all".to_owned(), [scores.precision, scores.recall, scores.micro_f1], scores.support());
+        let types = scores.per_type.iter().enumerate().map(|(kind, of)| {
+            (escape(kind_name(tags, kind), LABEL_CHARACTERS), [of.precision, of.recall, of.f1], of.support)
+        });
+        let row = |(name, values, support): (String, [f64; 3], u64)| {
+            let mut row = vec![name];
+            row.extend(values.map(decimals));
+            row.push(support.to_string());
+            row
+        };
+        let numbers = ["precision", "recall", "F1", "entities"].map(|name| (name.to_owned(), Column::Number));
+        Table {
+            caption: "Precision, recall and F1 of each type; an entity is right if its type and all of its words are"
+                .to_owned(),
+            columns: [("type".to_owned(), Column::Name)].into_iter().chain(numbers).collect(),
+            rows: types.chain([all]).map(row).collect(),
+        }
+    }
+
+    /// What the tags of a row say: its entities, or the tags of the words where `other` has another one.
+    fn tags(&self, tags: &[usize], other: &[usize], words: Option<&[String]>) -> String {
+        let task = &self.grafted.adapter.manifest().task;
+        let word = |place: usize| match words.and_then(|words| words.get(place)) {
+            Some(word) => escape(word, LABEL_CHARACTERS),
+            None => format!("word {}", place + 1),
+        };
+        let said: Vec<String> = if task.kind == TaskKind::Entities {
+            let others = spans(other);
+            let of_one = spans(tags).into_iter().filter(|span| !others.contains(span));
+            of_one
+                .map(|span| {
+                    let words: Vec<String> = span.words.map(word).collect();
+                    format!(
+                        "{} ({})",
+                        words.join(" "),
+                        escape(kind_name(&task.labels, span.kind), LABEL_CHARACTERS)
+                    )
+                })
+                .collect()
+        } else {
+            let wrong = tags.iter().enumerate().filter(|(place, tag)| other.get(*place) != Some(tag));
+            wrong.map(|(place, tag)| format!("{} ({})", word(place), self.label(*tag))).collect()
+        };
+        if said.is_empty() { "none".to_owned() } else { listed(said, LISTED_WORDS) }
     }
 
     fn matrix(&self, scores: &ClassificationScores) -> HeatMap {
@@ -250,6 +314,10 @@ impl TrainReport<'_> {
         let told = match kind {
             TaskKind::Classification => "The wrong answers whose label was thought least probable.",
             TaskKind::MultiLabel => "The rows that were not wholly right with the largest loss.",
+            TaskKind::Entities => {
+                "The texts with the largest loss, with the entities that were missed and those that were none."
+            }
+            TaskKind::Tags => "The texts with the largest loss, with the words that were answered wrongly.",
             TaskKind::Regression => "The answers that are furthest from the score.",
         };
         let section = section.with(&Paragraph(told.to_owned()));
@@ -284,6 +352,14 @@ impl TrainReport<'_> {
                 WorstAnswer::Set { labels, answer } => {
                     vec![self.set(labels), self.set(answer), decimals(worst.loss)]
                 }
+                WorstAnswer::Tags { labels, answer } => {
+                    let words = texts.and_then(|texts| texts.get(place)).map(|row| &row.words[..]);
+                    vec![
+                        self.tags(labels, answer, words),
+                        self.tags(answer, labels, words),
+                        decimals(worst.loss),
+                    ]
+                }
                 WorstAnswer::Score { target, answer } => vec![
                     number(f64::from(*target)),
                     number(f64::from(*answer)),
@@ -301,7 +377,10 @@ impl TrainReport<'_> {
                 ("answer", Column::Name),
                 ("its probability", Column::Number),
             ],
-            TaskKind::MultiLabel => {
+            TaskKind::Entities => {
+                vec![("missed", Column::Name), ("wrong", Column::Name), ("loss", Column::Number)]
+            }
+            TaskKind::MultiLabel | TaskKind::Tags => {
                 vec![("labels", Column::Name), ("answer", Column::Name), ("loss", Column::Number)]
             }
             TaskKind::Regression => {
@@ -322,7 +401,7 @@ impl TrainReport<'_> {
             .map(|worst| {
                 let (label, answer) = match &worst.answer {
                     WorstAnswer::Class { label, answer, .. } => (Said::Class(*label), Said::Class(*answer)),
-                    WorstAnswer::Set { labels, answer } => {
+                    WorstAnswer::Set { labels, answer } | WorstAnswer::Tags { labels, answer } => {
                         (Said::Set(labels.clone()), Said::Set(answer.clone()))
                     }
                     WorstAnswer::Score { target, answer } => (Said::Score(*target), Said::Score(*answer)),
@@ -343,7 +422,7 @@ pub(super) struct WorstNumbers {
     answer: Said,
 }
 
-/// A class by its place among the labels, several of them, or a score.
+/// A class by its place among the labels, several of them, those of each word, or a score.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Said {

@@ -173,6 +173,7 @@ impl TrainReport<'_> {
         });
         let unit = match self.grafted.adapter.manifest().task.kind {
             TaskKind::Classification => "loss (cross entropy, nats)",
+            TaskKind::Entities | TaskKind::Tags => "loss (cross entropy of a word, nats)",
             TaskKind::MultiLabel => "loss (binary cross entropy of a label, nats)",
             TaskKind::Regression => "loss (squared error of standardised scores)",
         };
