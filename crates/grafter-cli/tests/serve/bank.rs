@@ -87,6 +87,7 @@ pub fn add_entities(folder: &Path) {
         "--task=names",
         "--kind=entities",
         "--epochs=60",
+        "--lr=0.01",
         "--batch-size=4",
         "--max-length=32",
         "--no-dropout",
