@@ -59,6 +59,19 @@ def glue():
         yield name, pa.table(columns).replace_schema_metadata({"huggingface": told})
 
 
+def lists():
+    """Rows of words with tags, and texts with any number of labels, as `datasets` describes them: in files of the hub a class is a number."""
+    tags = ["O", "B-person", "I-person", "B-place", "I-place"]
+    words = [["Ada", "Lovelace", "wrote"], ["in", "London"], None, ["nobody"], ["New York", "and", "Rome"], []]
+    numbers = [[1, 2, 0], [0, 3], [0], [0], [3, 0, 3], []]
+    features = {"ner_tags": {"feature": {"names": tags, "_type": "ClassLabel"}, "_type": "Sequence"}}
+    columns = {"tokens": pa.array(words, pa.list_(pa.string())), "ner_tags": pa.array(numbers, pa.list_(pa.int64()))}
+    told = json.dumps({"info": {"features": features}})
+    yield "words", pa.table(columns).replace_schema_metadata({"huggingface": told})
+    topics = pa.array([["film", "good"], [], None, ["good"]], pa.list_(pa.string()))
+    yield "topics", pa.table({"text": ["good film", "bad", "worse", "good"], "label": topics})
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     whole = table()
@@ -75,6 +88,12 @@ def main(folder):
     write("zstd", compression="zstd", write_statistics=False)
     for name, rows in glue():
         pq.write_table(rows, folder / f"glue-{name}.parquet")
+    for name, rows in lists():
+        pq.write_table(rows, folder / f"{name}.parquet")
+    # With the names within a list that pyarrow gave them at first.
+    name, rows = next(lists())
+    pq.write_table(rows, folder / "words_old.parquet", use_compliant_nested_type=False, row_group_size=2, data_page_size=16)
+    polars.from_arrow(rows).write_parquet(folder / "words_polars.parquet", compression="snappy")
     # Code of its own; its default would be zstd.
     polars.from_arrow(whole).write_parquet(folder / "polars.parquet", compression="snappy", row_group_size=32)
 

@@ -303,7 +303,7 @@ fn columns_that_do_not_fit_are_told_with_those_that_there_are() {
     assert_eq!(message(columns("idx", None, "label")), "f: `idx` must be a string, found a whole number");
     assert_eq!(
         message(columns("tokens", None, "label")),
-        "f: `tokens` must be a string, found a nested value"
+        "f: `tokens` must be a string, found a list of strings"
     );
     let nested = message(columns("other", None, "place"));
     assert_eq!(nested, "f: `place` must be a string, number or Boolean, found a nested value");

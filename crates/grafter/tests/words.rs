@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use grafter::adapter::{Adapter, Method, Pooling};
 use grafter::data::{
-    DataError, Dataset, LabelScheme, LabelledFile, LabelledRows, Row, Source, TagScheme, Targets, TaskKind,
+    DataError, Dataset, LabelScheme, LabelUse, LabelledFile, LabelledRows, Row, Source, TagScheme, Targets,
+    TaskKind,
 };
 use grafter::eval::{Answers, evaluate};
 use grafter::graft::{GraftOptions, graft};
@@ -103,6 +104,49 @@ fn json_lines_hold_lists_of_words_and_tags() {
     assert_eq!(error, "named.jsonl:1: no column of words, found `id`, `w`, `t`");
     (source.columns.text, source.columns.label) = (Some("w".to_owned()), Some("t".to_owned()));
     assert_eq!(Dataset::read_train(&source, TaskKind::Entities).unwrap().rows, data.rows);
+}
+
+/// Of three files that other programs wrote: with class names, with the older names within lists and small pages, and of polars,
+/// which keeps no names.
+#[test]
+fn parquet_holds_lists_of_words_and_tags() {
+    let file = |name: &str| Source::new(fixtures().join(format!("parquet/{name}.parquet")));
+    for name in ["words", "words_old", "words_polars"] {
+        let mut reader = file(name).open(LabelUse::Tags { scheme: None, needed: true }).unwrap();
+        let rows: Vec<_> = reader.by_ref().map(|row| row.map_err(|error| error.to_string())).collect();
+        let row = |place: usize| rows[place].as_ref().unwrap();
+        assert_eq!(words(row(0)), ["Ada", "Lovelace", "wrote"], "{name}");
+        assert_eq!((words(row(4)), row(4).line), (vec!["New York", "and", "Rome"], 5), "{name}");
+        let tags: Vec<&str> = row(4).label.as_deref().unwrap().split('\u{1f}').collect();
+        assert_eq!(tags, if name == "words_polars" { ["3", "0", "3"] } else { ["B-place", "O", "B-place"] });
+        for (place, line) in [(2, 3), (5, 6)] {
+            let error = rows[place].as_ref().unwrap_err();
+            assert!(error.ends_with(&format!("{name}.parquet:{line}: `tokens` is empty")), "{error}");
+        }
+    }
+    let mut skipping = file("words");
+    skipping.skip_empty = true;
+    let data = Dataset::read_train(&skipping, TaskKind::Entities).unwrap();
+    assert_eq!(tag_names(&data), ["O", "B-person", "I-person", "B-place", "I-place"]);
+    assert_eq!(data.targets, Targets::Entities(vec![vec![1, 2, 0], vec![0, 3], vec![0], vec![3, 0, 3]], 5));
+    let data = Dataset::read_train(&skipping, TaskKind::Tags).unwrap();
+    assert_eq!(
+        tag_names(&data),
+        ["O", "B-person", "I-person", "B-place"],
+        "in the order of the file's names"
+    );
+    // In prediction words stand where there is no text.
+    let rows: Vec<_> = file("words").open(LabelUse::Optional).unwrap().collect();
+    assert_eq!(words(rows[1].as_ref().unwrap()), ["in", "London"]);
+    let topics = Dataset::read_train(&file("topics"), TaskKind::MultiLabel).unwrap();
+    assert_eq!(topics.targets, Targets::Sets(vec![vec![0, 1], vec![], vec![], vec![1]]));
+    let error = Dataset::read_train(&file("topics"), TaskKind::Classification).unwrap_err().to_string();
+    assert!(
+        error.ends_with("`label` must be a string, number or Boolean, found a list of strings"),
+        "{error}"
+    );
+    let error = Dataset::read_train(&file("topics"), TaskKind::Tags).unwrap_err().to_string();
+    assert!(error.ends_with("no column of words, found `text`, `label`"), "{error}");
 }
 
 #[test]

@@ -130,9 +130,19 @@ pub(super) fn find_label(
     }
 }
 
-/// Finds the column of words among `found`, where it is not named.
-pub(super) fn find_words(found: &[&str]) -> Option<usize> {
-    only(found, &KNOWN_WORDS)
+/// The places of the texts; where words are needed of these, and of words where there are no texts in prediction.
+pub(super) fn find_text_or_words(
+    found: &[&str],
+    columns: &Columns,
+    labels: LabelUse,
+) -> Result<TextColumns, ColumnError> {
+    let words = only(found, &KNOWN_WORDS).map(|text| TextColumns { text, text_b: None });
+    match (labels, words, &columns.text) {
+        (LabelUse::Tags { .. }, Some(words), None) => Ok(words),
+        (LabelUse::Tags { .. }, None, None) => Err(ColumnError::NoWords { found: owned(found) }),
+        (LabelUse::Optional, Some(words), None) => find_texts(found, columns).or(Ok(words)),
+        _ => find_texts(found, columns),
+    }
 }
 
 /// Finds the column of the words' tags among `found`.

@@ -546,7 +546,7 @@ impl DataError {
                     .to_owned(),
             ),
             Self::NoWords { .. } => Some(
-                "pass a `.conll` file, or JSON Lines with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
+                "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
             Self::OnlyTags { .. } => Some("pass `--kind entities` or `--kind tags`".to_owned()),
             Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),

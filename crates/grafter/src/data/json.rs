@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::columns::{TextColumns, find_label, find_tags, find_texts, find_words, owned};
+use super::columns::{find_label, find_tags, find_text_or_words, owned};
 use super::labels::join;
 use super::{ColumnError, Columns, LabelUse, MAX_CLASSES, RowErrorKind};
 
@@ -86,21 +86,6 @@ pub(super) fn parse(
     let text = text(&mut object, &texts.text)?;
     let text_b = texts.text_b.map(|name| self::text(&mut object, &name)).transpose()?;
     Ok(JsonRow { content: Content::Text { text, label }, text_b })
-}
-
-/// The places of the texts; where words are needed of these, and of words where there are no texts in prediction.
-fn find_text_or_words(
-    found: &[&str],
-    columns: &Columns,
-    labels: LabelUse,
-) -> Result<TextColumns, ColumnError> {
-    let words = find_words(found).map(|text| TextColumns { text, text_b: None });
-    match (labels, words, &columns.text) {
-        (LabelUse::Tags { .. }, Some(words), None) => Ok(words),
-        (LabelUse::Tags { .. }, None, None) => Err(ColumnError::NoWords { found: owned(found) }),
-        (LabelUse::Optional, Some(words), None) => find_texts(found, columns).or(Ok(words)),
-        _ => find_texts(found, columns),
-    }
 }
 
 /// The words of a field, where it may hold words and does.

@@ -232,7 +232,7 @@ fn train_tags<R: Read>(
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
-    let file = reader.file().clone();
+    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let (mut targets, mut seen) = (Vec::new(), Seen::default());
     let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
         targets.push(each_tag(label, |tag| seen.number(tag))?);
@@ -245,9 +245,10 @@ fn train_tags<R: Read>(
     let tags = || seen.0.keys().map(String::as_str);
     let set = match kind {
         TaskKind::Entities => LabelSet::from_names(complete(tags()))?,
-        _ => LabelSet::from_labels(tags())?,
+        _ => LabelSet::of_file(tags(), class_names.as_deref())?,
     };
-    let places = seen.places(&set).expect("the set was made of these tags");
+    let bad = || DataError::BadLabelSet { names: class_names.unwrap_or_default() };
+    let places = seen.places(&set).ok_or_else(bad)?;
     for tags in &mut targets {
         tags.iter_mut().for_each(|tag| *tag = places[*tag]);
     }

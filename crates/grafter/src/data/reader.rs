@@ -309,7 +309,7 @@ impl<R: BufRead> RowReader<R> {
                 if words.is_empty() {
                     return Err(RowErrorKind::EmptyText { column: name.to_owned() });
                 }
-                return self.words_row(&words, tags, line).map_err(|(_, kind)| kind);
+                return words_row(&words, tags, (self.options.labels, line)).map_err(|(_, kind)| kind);
             }
             Content::Text { text, label } => (text, label),
         };
@@ -320,27 +320,6 @@ impl<R: BufRead> RowReader<R> {
             _ => self.clean_label(label)?,
         };
         Ok(Row { text, text_b, words: None, label, line })
-    }
-
-    /// A row of words; an error comes with the place of the word that it is of.
-    fn words_row(
-        &self,
-        words: &[impl AsRef<str>],
-        tags: Option<Vec<String>>,
-        line: u64,
-    ) -> Result<Row, (usize, RowErrorKind)> {
-        if let Some(word) = words.iter().position(|word| word.as_ref().trim().is_empty()) {
-            return Err((word, RowErrorKind::EmptyWord { word: word + 1 }));
-        }
-        let label = match (self.options.labels, tags) {
-            (LabelUse::Tags { scheme, .. }, Some(tags)) => {
-                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-                Some(join_tags(&tags, words.len(), scheme)?)
-            }
-            (LabelUse::Tags { needed: true, .. }, None) => return Err((0, RowErrorKind::NoTag { word: 1 })),
-            _ => None,
-        };
-        Ok(Row { label, line, ..Row::of_words(words) })
     }
 
     /// The next sentence; after a line that cannot be used, the rest of its sentence is left out.
@@ -380,7 +359,7 @@ impl<R: BufRead> RowReader<R> {
         }
         let tags: Vec<String> = sentence.tags().into_iter().map(str::to_owned).collect();
         let tags = (!tags.is_empty()).then_some(tags);
-        let row = self.words_row(sentence.words(), tags, sentence.line);
+        let row = words_row(sentence.words(), tags, (self.options.labels, sentence.line));
         Some(row.map_err(|(word, kind)| self.error(sentence.line + word as u64, kind)))
     }
 
@@ -465,13 +444,31 @@ impl<R: BufRead> Iterator for RowReader<R> {
     }
 }
 
-/// That a format can hold words with tags.
-pub(super) fn check_words(format: Format, file: &Arc<str>) -> Result<(), DataError> {
-    match format {
-        Format::Conll | Format::Jsonl => Ok(()),
-        Format::Csv | Format::Tsv | Format::Parquet | Format::Lines => {
-            Err(DataError::NoWords { file: file.clone(), format })
+/// A row of words; an error comes with the place of the word that it is of.
+pub(super) fn words_row(
+    words: &[impl AsRef<str>],
+    tags: Option<Vec<String>>,
+    (labels, line): (LabelUse, u64),
+) -> Result<Row, (usize, RowErrorKind)> {
+    if let Some(word) = words.iter().position(|word| word.as_ref().trim().is_empty()) {
+        return Err((word, RowErrorKind::EmptyWord { word: word + 1 }));
+    }
+    let label = match (labels, tags) {
+        (LabelUse::Tags { scheme, .. }, Some(tags)) => {
+            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+            Some(join_tags(&tags, words.len(), scheme)?)
         }
+        (LabelUse::Tags { needed: true, .. }, None) => return Err((0, RowErrorKind::NoTag { word: 1 })),
+        _ => None,
+    };
+    Ok(Row { label, line, ..Row::of_words(words) })
+}
+
+/// That a format can hold words with tags.
+fn check_words(format: Format, file: &Arc<str>) -> Result<(), DataError> {
+    match format {
+        Format::Conll | Format::Jsonl | Format::Parquet => Ok(()),
+        Format::Csv | Format::Tsv | Format::Lines => Err(DataError::NoWords { file: file.clone(), format }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows out of a Parquet file, as Hugging Face's hub and most tools for tables write it.
 //!
-//! What is read is what labelled texts need: plain columns of strings, numbers and Booleans, through the `parquet` crate
-//! (`table.rs`); anything else is refused by name. Held are the footer and, of each column that is asked for, the pages of
+//! What is read is what labelled texts need: columns of strings, numbers and Booleans, or of lists of them, through the `parquet`
+//! crate (`table.rs`); anything else is refused by name. Held are the footer and, of each column that is asked for, the pages of
 //! the next rows and a dictionary.
 //!
 //! Of a file that Hugging Face's `datasets` wrote, whole numbers in a label column of classes are given as the classes'
@@ -18,12 +18,12 @@ use parquet::basic::Type as Physical;
 
 pub use error::ParquetError;
 pub use table::parquet_panic_is_caught;
-use table::{Column, Table, Value};
+use table::{Column, Stored, Table, Value};
 
-use super::columns::{find_label, find_texts};
+use super::columns::{find_label, find_tags, find_text_or_words};
 use super::labels::join;
-use super::reader::check_words;
-use super::{DataError, Format, LabelUse, ReadOptions, Row, RowError, RowErrorKind};
+use super::reader::words_row;
+use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
@@ -51,7 +51,7 @@ struct Asked {
     name: String,
     /// Its place among all leaves of the schema.
     leaf: usize,
-    physical: Physical,
+    stored: Stored,
 }
 
 impl ParquetRows {
@@ -61,18 +61,20 @@ impl ParquetRows {
     /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
     pub fn new(input: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         let file: Arc<str> = name.into();
-        if matches!(options.labels, LabelUse::Tags { .. }) {
-            check_words(Format::Parquet, &file)?;
-        }
         let failed = |error| DataError::Parquet { file: file.clone(), error };
         let table = Table::open(input).map_err(failed)?;
         let found: Vec<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
         let not_found = |error| DataError::ParquetColumns { file: file.clone(), error };
-        let places = find_texts(&found, &options.columns).map_err(not_found)?;
+        let places = find_text_or_words(&found, &options.columns, options.labels).map_err(not_found)?;
         let texts = [Some(places.text), places.text_b].into_iter().flatten();
-        let texts = texts.map(|place| table.text(place)).collect::<Result<_, _>>().map_err(failed)?;
-        let label = find_label(&found, &options.columns, options.labels).map_err(not_found)?;
-        let label = match label.map(|place| table.label(place)).transpose() {
+        let text = |place| table.text(place, options.labels, places.text_b.is_some());
+        let texts = texts.map(text).collect::<Result<_, _>>().map_err(failed)?;
+        let label = match options.labels {
+            LabelUse::Tags { needed, .. } => find_tags(&found, &options.columns, needed),
+            labels => find_label(&found, &options.columns, labels),
+        };
+        let label = label.map_err(not_found)?.map(|place| table.label(place, options.labels));
+        let label = match label.transpose() {
             // As in the other formats, a label that cannot be one matters only where it is needed.
             Err(_) if options.labels == LabelUse::Optional => None,
             label => label.map_err(failed)?,
@@ -114,7 +116,7 @@ impl ParquetRows {
     /// Whether there is a row; goes to the group that it is in.
     fn find_row(&mut self) -> Result<bool, ParquetError> {
         while self.left_in_group == 0 {
-            let leaves = self.texts.iter().chain(&self.label).map(|asked| asked.leaf);
+            let leaves = self.texts.iter().chain(&self.label).map(|asked| (asked.leaf, asked.stored));
             let Some((rows, columns)) = self.table.group(self.next_group, leaves)? else { return Ok(false) };
             self.next_group += 1;
             self.left_in_group = rows;
@@ -128,23 +130,16 @@ impl ParquetRows {
         let left = self.left_in_group;
         self.left_in_group -= 1;
         let limit_bytes = self.options.max_row_bytes;
+        if matches!(self.texts[..], [Asked { stored: Stored::List { .. }, .. }]) {
+            return self.read_words(left);
+        }
         let mut texts = Vec::with_capacity(2);
         for (column, asked) in self.columns.iter_mut().zip(&self.texts) {
             texts.push(text(column.next(left)?, &asked.name, limit_bytes));
         }
         let label = match (self.columns.get_mut(self.texts.len()), &self.label) {
             (Some(column), Some(asked)) => {
-                let value = column.next(left)?;
-                let label = label(value, &asked.name, self.class_names.as_deref());
-                label.and_then(|label| match (label, self.options.labels) {
-                    // The name of a class is one label, whatever stands in it.
-                    (Some(name), LabelUse::Several { .. }) if self.class_names.is_some() => join([&*name]),
-                    (Some(cell), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
-                    (None, LabelUse::Required) => {
-                        Err(RowErrorKind::MissingLabel { column: asked.name.clone() })
-                    }
-                    (label, _) => Ok(label),
-                })
+                asked.label(column.next(left)?, &self.options, self.class_names.as_deref())
             }
             _ => Ok(None),
         };
@@ -153,6 +148,29 @@ impl ParquetRows {
             label => label,
         };
         Ok(self.row_of(texts, label))
+    }
+
+    /// The next row, of words.
+    fn read_words(&mut self, left: u64) -> Result<Result<Row, RowErrorKind>, ParquetError> {
+        let limit_bytes = self.options.max_row_bytes;
+        let words = self.columns[0].next(left)?;
+        let words = strings(words, &self.texts[0].name, None).and_then(|words| {
+            let words = words.filter(|words| !words.is_empty());
+            words.ok_or_else(|| RowErrorKind::EmptyText { column: self.texts[0].name.clone() })
+        });
+        let tags = match (self.columns.get_mut(1), &self.label) {
+            (Some(column), Some(asked)) => {
+                strings(column.next(left)?, &asked.name, self.class_names.as_deref())
+            }
+            _ => Ok(None),
+        };
+        let tags = if self.options.labels == LabelUse::Optional { Ok(None) } else { tags };
+        Ok(words.and_then(|words| {
+            if words.iter().map(|word| word.len() + 1).sum::<usize>() > limit_bytes {
+                return Err(RowErrorKind::TooLong { limit_bytes });
+            }
+            words_row(&words, tags?, (self.options.labels, self.row)).map_err(|(_, kind)| kind)
+        }))
     }
 
     fn row_of(
@@ -191,27 +209,65 @@ impl Iterator for ParquetRows {
     }
 }
 
+impl Asked {
+    /// The label of a row.
+    fn label(
+        &self,
+        value: Option<Value>,
+        options: &ReadOptions,
+        class_names: Option<&[String]>,
+    ) -> Result<Option<String>, RowErrorKind> {
+        if let Some(Value::List(_)) = &value {
+            let labels = strings(value, &self.name, class_names)?.unwrap_or_default();
+            return join(labels.iter().map(String::as_str));
+        }
+        match (label(value, &self.name, class_names)?, options.labels) {
+            // The name of a class is one label, whatever stands in it.
+            (Some(name), LabelUse::Several { .. }) if class_names.is_some() => join([&*name]),
+            (Some(cell), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
+            (None, LabelUse::Required) => Err(RowErrorKind::MissingLabel { column: self.name.clone() }),
+            (label, _) => Ok(label),
+        }
+    }
+}
+
 impl Table {
-    fn text(&self, place: usize) -> Result<Asked, ParquetError> {
-        self.asked(place, "a string", |physical| physical == Physical::BYTE_ARRAY)
+    /// A column of texts, or of words where these are needed or, in prediction of single texts, can be.
+    fn text(&self, place: usize, labels: LabelUse, pair: bool) -> Result<Asked, ParquetError> {
+        let strings = |stored| matches!(stored, Stored::List { element: Physical::BYTE_ARRAY, .. });
+        let plain = |stored| stored == Stored::Plain(Physical::BYTE_ARRAY);
+        match labels {
+            LabelUse::Tags { .. } => self.asked(place, "a list of strings", strings),
+            LabelUse::Optional if !pair => {
+                self.asked(place, "a string", |stored| plain(stored) || strings(stored))
+            }
+            _ => self.asked(place, "a string", plain),
+        }
     }
 
-    fn label(&self, place: usize) -> Result<Asked, ParquetError> {
-        self.asked(place, "a string, number or Boolean", |_| true)
+    fn label(&self, place: usize, labels: LabelUse) -> Result<Asked, ParquetError> {
+        let is_list = |stored| matches!(stored, Stored::List { .. });
+        match labels {
+            LabelUse::Tags { .. } => self.asked(place, "a list of strings or whole numbers", is_list),
+            LabelUse::Several { .. } => {
+                self.asked(place, "a string, number or Boolean, or a list of them", |_| true)
+            }
+            _ => self.asked(place, "a string, number or Boolean", |stored| !is_list(stored)),
+        }
     }
 
     fn asked(
         &self,
         place: usize,
         expected: &'static str,
-        fits: impl Fn(Physical) -> bool,
+        fits: impl Fn(Stored) -> bool,
     ) -> Result<Asked, ParquetError> {
         let field = &self.fields[place];
         let name = field.name.clone();
         match field.leaf {
-            Some((leaf, physical)) if fits(physical) => {
+            Some((leaf, stored)) if fits(stored) => {
                 self.check_codec(leaf)?;
-                Ok(Asked { name, leaf, physical })
+                Ok(Asked { name, leaf, stored })
             }
             _ => Err(ParquetError::ColumnType { column: name, expected, found: field.held }),
         }
@@ -220,12 +276,19 @@ impl Table {
     /// The names that `datasets` gives the classes of a column of whole numbers.
     fn class_names(&self, label: &Asked) -> Result<Option<Vec<String>>, ParquetError> {
         let Some(json) = &self.hugging_face else { return Ok(None) };
-        if !matches!(label.physical, Physical::INT32 | Physical::INT64) {
+        let (Stored::Plain(physical) | Stored::List { element: physical, .. }) = label.stored;
+        if !matches!(physical, Physical::INT32 | Physical::INT64) {
             return Ok(None);
         }
         let wrong = || ParquetError::ClassNames { column: label.name.clone() };
         let told: serde_json::Value = serde_json::from_str(json).map_err(|_| wrong())?;
-        let names = &told["info"]["features"][label.name.as_str()]["names"];
+        let feature = &told["info"]["features"][label.name.as_str()];
+        let names = match label.stored {
+            Stored::Plain(_) => &feature["names"],
+            // `Sequence` and `List` have the same form; before, a list was an array of one feature.
+            Stored::List { .. } if feature.is_array() => &feature[0]["names"],
+            Stored::List { .. } => &feature["feature"]["names"],
+        };
         if names.is_null() {
             return Ok(None);
         }
@@ -275,8 +338,26 @@ fn label(
         (Value::Double(number), _) => number.to_string(),
         (Value::Boolean(truth), _) => truth.to_string(),
         (Value::Bytes(bytes), _) => utf8(bytes.data(), column)?.trim().to_owned(),
+        (Value::List(_), _) => {
+            let expected = "a string, number or Boolean";
+            return Err(RowErrorKind::JsonType { field: column.to_owned(), expected, found: "an array" });
+        }
     };
     Ok(Some(label).filter(|label| !label.is_empty()))
+}
+
+/// The elements of a list as texts, whole numbers as the names of their classes; `None` if there is no list.
+fn strings(
+    value: Option<Value>,
+    column: &str,
+    class_names: Option<&[String]>,
+) -> Result<Option<Vec<String>>, RowErrorKind> {
+    let Some(Value::List(list)) = value else { return Ok(None) };
+    if list.len() > MAX_CLASSES {
+        return Err(RowErrorKind::TooManyWords { limit: MAX_CLASSES });
+    }
+    let text = |value| Ok(label(value, column, class_names)?.unwrap_or_default());
+    list.into_iter().map(text).collect::<Result<_, _>>().map(Some)
 }
 
 fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, RowErrorKind> {

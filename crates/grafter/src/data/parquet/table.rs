@@ -65,8 +65,22 @@ pub(super) struct Field {
     pub name: String,
     /// What it holds, in words.
     pub held: &'static str,
-    /// Its place among all leaves of the schema and how it is stored, if it can be a text or a label.
-    pub leaf: Option<(usize, Physical)>,
+    /// Its place among all leaves of the schema and how it is stored, if it can be a text or a label, or a list of them.
+    pub leaf: Option<(usize, Stored)>,
+}
+
+/// How the values of a column are stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// One for each row.
+    Plain(Physical),
+    /// A list for each row.
+    List {
+        /// What its elements are.
+        element: Physical,
+        /// The definition level from which on an entry is an element of a list.
+        element_level: i16,
+    },
 }
 
 /// A value that is there.
@@ -76,6 +90,8 @@ pub(super) enum Value {
     Float(f32),
     Double(f64),
     Bytes(ByteArray),
+    /// Elements, each of which may be absent.
+    List(Vec<Option<Value>>),
 }
 
 /// The values of a column in a row group.
@@ -97,8 +113,8 @@ impl Table {
             let roots: Vec<usize> =
                 (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
             let fields = schema.root_schema().get_fields().iter().enumerate().map(|(place, field)| {
-                let (held, physical) = held(field);
-                let leaf = roots.iter().position(|root| *root == place).zip(physical);
+                let (held, stored) = held(field);
+                let leaf = roots.iter().position(|root| *root == place).zip(stored);
                 Field { name: field.name().to_owned(), held, leaf }
             });
             let fields = fields.collect();
@@ -127,16 +143,16 @@ impl Table {
     pub fn group(
         &self,
         place: usize,
-        leaves: impl Iterator<Item = usize>,
+        leaves: impl Iterator<Item = (usize, Stored)>,
     ) -> Result<Option<(u64, Vec<Column>)>, ParquetError> {
         if place >= self.reader.num_row_groups() {
             return Ok(None);
         }
         guarded(|| {
             let group = self.reader.get_row_group(place)?;
-            let columns = leaves.map(|leaf| {
+            let columns = leaves.map(|(leaf, stored)| {
                 let pages = Pages(group.get_column_page_reader(leaf)?);
-                Column::new(group.metadata().schema_descr().column(leaf), pages)
+                Column::new(group.metadata().schema_descr().column(leaf), stored, pages)
             });
             let columns = columns.collect::<CrateResult<_>>()?;
             Ok(Some((u64::try_from(group.metadata().num_rows())?, columns)))
@@ -166,12 +182,53 @@ fn check_claims(metadata: &ParquetMetaData, length: u64) -> CrateResult<()> {
 }
 
 /// What the values are and, where they can be texts or labels, how they are stored.
-fn held(field: &Type) -> (&'static str, Option<Physical>) {
-    use ConvertedType as Converted;
-    let info = field.get_basic_info();
-    if field.is_group() || info.repetition() == Repetition::REPEATED {
+fn held(field: &Type) -> (&'static str, Option<Stored>) {
+    if let Some((element, element_level)) = list(field) {
+        return match plain(element) {
+            ("a string", Some(element)) => {
+                ("a list of strings", Some(Stored::List { element, element_level }))
+            }
+            (_, Some(element)) => ("a list", Some(Stored::List { element, element_level })),
+            (_, None) => ("a nested value", None),
+        };
+    }
+    if field.is_group() || field.get_basic_info().repetition() == Repetition::REPEATED {
         return ("a nested value", None);
     }
+    let (held, physical) = plain(field);
+    (held, physical.map(Stored::Plain))
+}
+
+/// The element of a list of plain values, and the definition level from which on an entry is one. Both forms are read that the
+/// format's description of `LIST` has: `optional group (LIST) { repeated group { optional element } }`, and an older one without the
+/// group in the middle.
+fn list(field: &Type) -> Option<(&Type, i16)> {
+    let info = field.get_basic_info();
+    let is_list = matches!(info.logical_type_ref(), Some(LogicalType::List))
+        || info.converted_type() == ConvertedType::LIST;
+    if !field.is_group() || !is_list || info.repetition() == Repetition::REPEATED {
+        return None;
+    }
+    let [repeated] = field.get_fields() else { return None };
+    if repeated.get_basic_info().repetition() != Repetition::REPEATED {
+        return None;
+    }
+    let element_level = 1 + i16::from(info.repetition() == Repetition::OPTIONAL);
+    if !repeated.is_group() {
+        return Some((repeated, element_level));
+    }
+    match repeated.get_fields() {
+        [element] if !element.is_group() && element.get_basic_info().repetition() != Repetition::REPEATED => {
+            Some((element, element_level))
+        }
+        _ => None,
+    }
+}
+
+/// What plain values are.
+fn plain(field: &Type) -> (&'static str, Option<Physical>) {
+    use ConvertedType as Converted;
+    let info = field.get_basic_info();
     // Of the types that a whole number or bytes may stand for, these are not what the stored value says.
     match (info.logical_type_ref(), info.converted_type()) {
         (Some(LogicalType::Decimal(_)), _) | (_, Converted::DECIMAL) => return ("a decimal", None),
@@ -194,14 +251,16 @@ fn held(field: &Type) -> (&'static str, Option<Physical>) {
 }
 
 impl Column {
-    fn new(column: ColumnDescPtr, pages: Pages) -> CrateResult<Self> {
+    fn new(column: ColumnDescPtr, stored: Stored, pages: Pages) -> CrateResult<Self> {
         let decode = match column.physical_type() {
-            Physical::BOOLEAN => decoder::<BoolType>(column, pages, Value::Boolean),
-            Physical::INT32 => decoder::<Int32Type>(column, pages, |value| Value::Int(value.into())),
-            Physical::INT64 => decoder::<Int64Type>(column, pages, Value::Int),
-            Physical::FLOAT => decoder::<FloatType>(column, pages, Value::Float),
-            Physical::DOUBLE => decoder::<DoubleType>(column, pages, Value::Double),
-            Physical::BYTE_ARRAY => decoder::<ByteArrayType>(column, pages, Value::Bytes),
+            Physical::BOOLEAN => decoder::<BoolType>((column, stored), pages, Value::Boolean),
+            Physical::INT32 => {
+                decoder::<Int32Type>((column, stored), pages, |value| Value::Int(value.into()))
+            }
+            Physical::INT64 => decoder::<Int64Type>((column, stored), pages, Value::Int),
+            Physical::FLOAT => decoder::<FloatType>((column, stored), pages, Value::Float),
+            Physical::DOUBLE => decoder::<DoubleType>((column, stored), pages, Value::Double),
+            Physical::BYTE_ARRAY => decoder::<ByteArrayType>((column, stored), pages, Value::Bytes),
             other => return Err(CrateError::NYI(format!("values of {other}"))),
         };
         Ok(Self { decode, decoded: Vec::new().into_iter() })
@@ -223,22 +282,53 @@ impl Column {
 
 /// Gives so many rows as it is asked for, fewer at the end.
 fn decoder<T: DataType>(
-    column: ColumnDescPtr,
+    (column, stored): (ColumnDescPtr, Stored),
     pages: Pages,
     value: fn(T::T) -> Value,
 ) -> Box<dyn FnMut(usize) -> CrateResult<Vec<Option<Value>>> + Send> {
-    let optional = column.max_def_level() > 0;
+    let there = column.max_def_level();
     let mut reader = ColumnReaderImpl::<T>::new(column, Box::new(pages));
     Box::new(move |rows| {
-        let (mut levels, mut values) = (Vec::new(), Vec::new());
-        reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+        let (mut levels, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let repeated = matches!(stored, Stored::List { .. }).then_some(&mut repetitions);
+        reader.read_records(rows, Some(&mut levels), repeated, &mut values)?;
         let mut values = values.into_iter().map(value);
-        if !optional {
+        if let Stored::List { element_level, .. } = stored {
+            let entries = levels.into_iter().zip(repetitions).map(|(level, repetition)| Entry {
+                begins: repetition == 0,
+                level,
+                value: if level == there { values.next() } else { None },
+            });
+            return Ok(lists(entries, element_level));
+        }
+        if there == 0 {
             return Ok(values.map(Some).collect());
         }
         // A column at the top is there (1) or not (0).
         Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
     })
+}
+
+/// What is stored of a list: an element, or that there is none.
+struct Entry {
+    /// Whether it is of another row than the entry before.
+    begins: bool,
+    level: i16,
+    value: Option<Value>,
+}
+
+/// The lists of rows. One level below an element the list is empty, further below it is absent.
+fn lists(entries: impl Iterator<Item = Entry>, element_level: i16) -> Vec<Option<Value>> {
+    let mut rows: Vec<Option<Vec<Option<Value>>>> = Vec::new();
+    for Entry { begins, level, value } in entries {
+        if begins || rows.is_empty() {
+            rows.push((level >= element_level - 1).then(Vec::new));
+        }
+        if let (true, Some(Some(list))) = (level >= element_level, rows.last_mut()) {
+            list.push(value);
+        }
+    }
+    rows.into_iter().map(|row| row.map(Value::List)).collect()
 }
 
 /// The pages of a column in a row group.
