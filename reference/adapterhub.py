@@ -58,13 +58,15 @@ class Case:
     method: str
     # Settings of the adapter beside the method's own; `reduction_factor` is always one.
     adapter: dict
-    # Arguments of `add_classification_head` beside its own; without a head if none.
+    # Arguments of `add_classification_head`, or `add_tagging_head`, beside its own; without a head if none.
     head: dict | None = field(default_factory=dict)
     # By id. Not in alphabetical order, which is the order in the file.
     labels: list = field(default_factory=lambda: ["positive", "negative", "mixed"])
     family: str = "bert"
     config: dict = field(default_factory=lambda: SIZES)
     lengths: list = field(default_factory=lambda: [7, 1, 12, 4])
+    # A tag for each token; the answers are those of all tokens.
+    tagging: bool = False
     # Saved from the bare encoder: no prefix, no head.
     bare: bool = False
     safetensors: bool = True
@@ -112,6 +114,14 @@ CASES = [
     Case(
         "electra_houlsby", 1010, "houlsby", {"reduction_factor": 4, "non_linearity": "gelu"},
         head={"activation_function": "gelu"}, family="electra", config=SIZES | {"embedding_size": 16},
+    ),  # fmt: skip
+    Case(
+        "bert_tagging", 1313, "houlsby", {"reduction_factor": 4}, head={}, labels=["O", "B-b", "I-b", "B-a", "I-a"],
+        tagging=True,
+    ),  # fmt: skip
+    Case(
+        "roberta_tagging_dense", 1414, "pfeiffer", {"reduction_factor": 4}, head={"layers": 2}, labels=["x", "z", "y"],
+        tagging=True, family="roberta", config=ROBERTA,
     ),  # fmt: skip
     # Without a version "gelu" is the tanh form ...
     Case(
@@ -197,7 +207,8 @@ def make_model(case: Case, directory: Path, generator):
     model = read_base(case, directory)
     model.add_adapter(NAME, config=METHODS[case.method](**case.adapter), set_active=True)
     if case.head is not None:
-        model.add_classification_head(NAME, num_labels=len(case.labels), id2label=dict(enumerate(case.labels)), **case.head)
+        add_head = model.add_tagging_head if case.tagging else model.add_classification_head
+        add_head(NAME, num_labels=len(case.labels), id2label=dict(enumerate(case.labels)), **case.head)
     for _, parameter in sorted(added(model).items()):
         parameter.data.copy_(STD * torch.randn(parameter.shape, generator=generator))
     return model
@@ -236,7 +247,8 @@ def answers(model, sequences) -> dict:
             hidden.append(output.hidden_states[-1][0])
             if "logits" in output:
                 logits.append(output.logits[0])
-    return {"hidden": torch.cat(hidden)} | ({"logits": torch.stack(logits)} if logits else {})
+    rows = [row if row.dim() == 2 else row.unsqueeze(0) for row in logits]
+    return {"hidden": torch.cat(hidden)} | ({"logits": torch.cat(rows)} if rows else {})
 
 
 def as_version_1(case: Case, folder: Path):
@@ -311,12 +323,12 @@ def check_head(case: Case, model, expected: dict):
     first = [0]
     for length in case.lengths[:-1]:
         first.append(first[-1] + length)
-    state = expected["hidden"][first]
+    state = expected["hidden"] if case.tagging else expected["hidden"][first]
     if case.head.get("use_pooler", False):
         pooler = model.base_model.pooler.dense
         state = torch.tanh(state @ pooler.weight.T + pooler.bias)
     by_name = {n.removeprefix(f"heads.{NAME}."): p for n, p in added(model).items() if n.startswith("heads.")}
-    if case.head.get("layers", 2) == 2:
+    if case.head.get("layers", 1 if case.tagging else 2) == 2:
         function = getattr(functional, case.head.get("activation_function", "tanh"))
         state = function(state @ by_name["1.weight"].T + by_name["1.bias"])
     last = "4" if "4.weight" in by_name else "1"
@@ -355,7 +367,9 @@ def describe(case: Case, model, directory: Path) -> dict:
     head = None
     if case.head is not None:
         config = model.heads[NAME].config
-        head = {k: config[k] for k in ("layers", "activation_function", "use_pooler")} | {"labels": case.labels}
+        head = {k: config.get(k) for k in ("layers", "activation_function", "use_pooler")} | {"labels": case.labels}
+        if case.tagging:
+            head |= {"head_type": "tagging"}
     return {
         "family": case.family,
         "method": case.method,

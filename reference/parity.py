@@ -304,6 +304,8 @@ def write_case(case: Case, directory: Path, minilm: Path | None):
     else:
         config, weights = random_base(case, generator)
         sequences = random_sequences(case, generator)
+        for sequence, words in zip(sequences, case.words):
+            sequence["words"] = words
         config.save_pretrained(directory)
         base_file = directory / "model.safetensors"
         save_file({case.prefix + n: t for n, t in weights.items()}, base_file, metadata={"format": "pt"})
@@ -355,8 +357,6 @@ def random_sequences(case: Case, generator):
         ids = torch.randint(least, case.config["vocab_size"], (length,), generator=generator).tolist()
         first = length - length // 2 if length > 2 and case.config.get("type_vocab_size", 1) > 1 else length
         sequences.append({"ids": ids, "type_ids": [0] * first + [1] * (length - first)})
-    for sequence, words in zip(sequences, case.words):
-        sequence["words"] = words
     return sequences
 
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use grafter::adapter::{Adapter, AdapterActivation, AdapterConfig, Bottleneck, HeadForm, Method, Pooling};
 use grafter::adapterhub::{AdapterHubError, ImportOptions, Loss, export, import};
-use grafter::batch::{PackedBatch, TokenIds};
+use grafter::batch::{PackedBatch, TokenIds, Word};
 use grafter::data::{Dataset, Source, TaskKind};
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{EncoderDropout, ForwardPass};
@@ -23,18 +23,20 @@ use tempfile::TempDir;
 /// 6.3e-7 (`reference/README.md`).
 const TOLERANCE: f32 = 6.3e-6;
 
-const CASES: [&str; 12] = [
+const CASES: [&str; 14] = [
     "bert_bare",
     "bert_houlsby",
     "bert_houlsby_pooler",
     "bert_pfeiffer",
     "bert_pfeiffer_map",
     "bert_regression",
+    "bert_tagging",
     "bert_version_1",
     "bert_version_1_inv",
     "distilbert_pfeiffer",
     "electra_houlsby",
     "roberta_houlsby",
+    "roberta_tagging_dense",
     "xlm_roberta_pfeiffer",
 ];
 /// Saved from a bare encoder, so that it has no head.
@@ -102,6 +104,15 @@ fn sequences(expected: &[u8]) -> Vec<TokenIds> {
     tensor(expected, "lengths").into_iter().map(&mut cut).collect()
 }
 
+/// Each token as a word of its own.
+fn every_token(mut sequences: Vec<TokenIds>) -> Vec<TokenIds> {
+    for sequence in &mut sequences {
+        sequence.words =
+            (0..sequence.ids.len() as u32).map(|token| Word { token, ..Word::default() }).collect();
+    }
+    sequences
+}
+
 fn assert_close(what: &str, actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
@@ -146,6 +157,8 @@ fn imported_adapters_answer_as_the_library_does() {
         let hidden = last_hidden(&model, &adapter, &sequences);
         assert_close(&format!("{case}: hidden"), &hidden, &tensor(&expected, "hidden"));
         if case != BARE {
+            let sequences =
+                if adapter.manifest().task.kind.of_words() { every_token(sequences) } else { sequences };
             let logits = answers(&model, &adapter, &sequences);
             assert_close(&format!("{case}: logits"), &logits, &tensor(&expected, "logits"));
         }
@@ -174,7 +187,13 @@ fn descriptions_become_ours() {
                 TaskKind::Classification | TaskKind::MultiLabel => {
                     assert_eq!(json!(manifest.task.labels), *labels, "{case}");
                 }
-                TaskKind::Entities | TaskKind::Tags => panic!("{case}: no head for words is imported"),
+                TaskKind::Entities | TaskKind::Tags => {
+                    assert_eq!(
+                        (json!(manifest.task.labels), &told["head"]["head_type"]),
+                        (labels.clone(), &json!("tagging"))
+                    );
+                    assert_eq!(manifest.task.kind == TaskKind::Entities, case == "bert_tagging");
+                }
             }
             let use_pooler = told["head"]["use_pooler"] == json!(true);
             assert_eq!(config.pooling == Pooling::Cls, use_pooler, "{case}");
@@ -405,8 +424,10 @@ fn trained(model: &Model, kind: TaskKind, options: &GraftOptions) -> Adapter {
         TaskKind::MultiLabel => "text\tlabel\ngood\tyes,new\nbad\tno\ngood good\tyes\nbad bad\t\n",
         TaskKind::Classification => "text\tlabel\ngood\tyes\nbad\tno\ngood good\tyes\nbad bad\tno\n",
         TaskKind::Regression => "text\tlabel\ngood\t4.5\nbad\t1.25\ngood good\t5\nbad bad\t0.5\n",
-        TaskKind::Entities | TaskKind::Tags => panic!("not in a table"),
+        TaskKind::Entities => "good B-x\nbad I-x\n\nbad O\n",
+        TaskKind::Tags => "good yes\nbad no\n\nbad no\n",
     };
+    let path = if kind.of_words() { path.with_extension("conll") } else { path };
     std::fs::write(&path, rows).unwrap();
     let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
     graft(model, &rows, &rows, options, &mut ()).unwrap().adapter
@@ -503,6 +524,25 @@ fn several_labels_come_back() {
     let fitted = GraftOptions { fit_thresholds: true, ..options() };
     let adapter = trained(&model, TaskKind::MultiLabel, &fitted);
     assert_eq!(export(&adapter, &model, "task").unwrap().losses(), [Loss::Thresholds]);
+}
+
+#[test]
+fn tags_of_words_come_back() {
+    let (model, folder) = copy("bert_houlsby");
+    let options = GraftOptions { pooling: Pooling::Mean, ..options() };
+    for (place, (kind, head)) in
+        [(TaskKind::Entities, HeadForm::Linear), (TaskKind::Tags, options.head)].into_iter().enumerate()
+    {
+        let adapter = trained(&model, kind, &GraftOptions { head, ..options.clone() });
+        let exported = export(&adapter, &model, "task").unwrap();
+        assert_eq!(exported.losses(), []);
+        let out = folder.path().join(format!("{place}"));
+        exported.write(&out).unwrap();
+        let again = import(&out, &model, &SINGLE).unwrap();
+        assert_eq!(again.manifest().task, adapter.manifest().task);
+        assert_eq!(again.manifest().adapter, adapter.manifest().adapter);
+        assert_eq!(bits(again.parameters().values()), bits(adapter.parameters().values()));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `head_config.json`: a classification head, with one class for a regression.
+//! `head_config.json`: a classification head, with one class for a regression, or a head of the tags of tokens.
 //!
 //! There it is a list of layers, each linear one after a dropout and all but the last before an activation; a tensor's name has
 //! the place in that list (`adapters` 1.3.0, `heads/base.py` and `heads/adapter_mixin.py`).
@@ -13,6 +13,7 @@ use super::fields::{Fields, read};
 use crate::adapter::{AdapterConfig, HeadForm, Pooling, ScoreScale, TaskRecord};
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::encoder::EncoderConfig;
+use crate::entities::are_entity_tags;
 
 /// What is read of the file.
 pub(super) struct HeadFile {
@@ -31,6 +32,8 @@ pub(super) struct HeadFile {
 const CLASSIFICATION: &str = "classification";
 /// Any number of several labels.
 const MULTI_LABEL: &str = "multilabel_classification";
+/// A tag for each token; which of them are the first of a word the caller has to know.
+const TAGGING: &str = "tagging";
 
 const KNOWN: [&str; 8] = [
     "activation_function",
@@ -52,11 +55,10 @@ impl HeadFile {
         let name = file.name()?;
         let config = file.object("config")?;
         config.only(&[&KNOWN])?;
-        let several = match config.text("head_type")? {
-            Some(CLASSIFICATION) => false,
-            Some(MULTI_LABEL) => true,
+        let head_type = match config.text("head_type")? {
+            Some(known) if [CLASSIFICATION, MULTI_LABEL, TAGGING].contains(&known) => known,
             _ => {
-                let supported = format!("{CLASSIFICATION}, {MULTI_LABEL}");
+                let supported = format!("{CLASSIFICATION}, {MULTI_LABEL}, {TAGGING}");
                 return Err(config.unsupported("head_type", config.value("head_type"), supported));
             }
         };
@@ -65,24 +67,30 @@ impl HeadFile {
             Some(outputs) if (1..=MAX_CLASSES).contains(&outputs) => outputs,
             _ => return Err(config.unsupported("num_labels", found, format!("1 to {MAX_CLASSES}"))),
         };
-        let kind = match (several, outputs) {
-            (true, 1) => {
-                return Err(config.unsupported("num_labels", found, "two or more of several labels"));
-            }
-            (true, _) => TaskKind::MultiLabel,
+        let labels = labels(config, outputs)?;
+        let kind = match (head_type, outputs) {
             // A head of one output has learnt the scores themselves.
-            (false, 1) => TaskKind::Regression,
-            (false, _) => TaskKind::Classification,
+            (CLASSIFICATION, 1) => TaskKind::Regression,
+            (CLASSIFICATION, _) => TaskKind::Classification,
+            (_, 1) => {
+                return Err(config.unsupported("num_labels", found, "two or more of several labels or tags"));
+            }
+            (MULTI_LABEL, _) => TaskKind::MultiLabel,
+            _ if are_entity_tags(&labels) => TaskKind::Entities,
+            _ => TaskKind::Tags,
         };
-        Ok(Self {
-            name,
-            kind,
-            labels: labels(config, outputs)?,
-            outputs,
-            pooling: if config.flag("use_pooler", false)? { Pooling::Cls } else { Pooling::First },
-            form: form(config)?,
-            has_bias: config.flag("bias", true)?,
-        })
+        let pooling = match (kind.of_words(), config.flag("use_pooler", false)?) {
+            (true, true) => {
+                return Err(config.unsupported("use_pooler", config.value("use_pooler"), "false"));
+            }
+            (true, false) => Pooling::Words,
+            (false, true) => Pooling::Cls,
+            (false, false) => Pooling::First,
+        };
+        // Without a word of it a tagging head has one layer, the others two.
+        let layers = if head_type == TAGGING { 1 } else { 2 };
+        let form = form(config, layers)?;
+        Ok(Self { name, kind, labels, outputs, pooling, form, has_bias: config.flag("bias", true)? })
     }
 
     /// The task that the head answers.
@@ -122,8 +130,9 @@ fn labels(config: Fields<'_>, outputs: usize) -> Result<Vec<String>, AdapterHubE
     named.ok_or_else(|| config.unsupported("label2id", found, format!("{outputs} labels")))
 }
 
-fn form(config: Fields<'_>) -> Result<HeadForm, AdapterHubError> {
-    match config.count("layers")?.unwrap_or(2) {
+/// The form of a head that has so many layers if nothing is said.
+fn form(config: Fields<'_>, layers: usize) -> Result<HeadForm, AdapterHubError> {
+    match config.count("layers")?.unwrap_or(layers) {
         // Its activation is not used.
         1 => Ok(HeadForm::Linear),
         2 => {
@@ -151,9 +160,8 @@ pub(super) fn places(form: HeadForm) -> (usize, Option<usize>) {
 pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Value> {
     let use_pooler = match adapter.pooling {
         Pooling::Cls => true,
-        Pooling::First => false,
-        // A head for words, `tagging`, is not written yet.
-        Pooling::Mean | Pooling::Words => return None,
+        Pooling::First | Pooling::Words => false,
+        Pooling::Mean => return None,
     };
     let (layers, activation) = match adapter.head {
         HeadForm::Linear => (1, None),
@@ -163,16 +171,25 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
         TaskKind::Regression => [("LABEL_0".to_owned(), json!(0))].into_iter().collect(),
         _ => task.labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id))).collect(),
     };
-    Some(json!({
+    let head_type = match task.kind {
+        TaskKind::MultiLabel => MULTI_LABEL,
+        TaskKind::Entities | TaskKind::Tags => TAGGING,
+        TaskKind::Classification | TaskKind::Regression => CLASSIFICATION,
+    };
+    let mut config = json!({
         "activation_function": activation,
-        "bias": true,
         "dropout_prob": null,
-        "head_type": if task.kind == TaskKind::MultiLabel { MULTI_LABEL } else { CLASSIFICATION },
+        "head_type": head_type,
         "label2id": labels,
         "layers": layers,
         "num_labels": adapter.outputs,
-        "use_pooler": use_pooler,
-    }))
+    });
+    // What a tagging head knows nothing of.
+    if head_type != TAGGING {
+        config["bias"] = json!(true);
+        config["use_pooler"] = json!(use_pooler);
+    }
+    Some(config)
 }
 
 #[cfg(test)]
@@ -205,12 +222,28 @@ mod tests {
         assert_eq!(file.task(true).kind, TaskKind::Classification);
         let several = json!({ "head_type": "multilabel_classification", "num_labels": 2 });
         assert_eq!(head(&several).unwrap().task(true).kind, TaskKind::MultiLabel);
+        let tagging =
+            json!({ "head_type": "tagging", "num_labels": 3, "label2id": { "O": 0, "B-a": 1, "I-a": 2 } });
+        let file = head(&tagging).unwrap();
+        assert_eq!(
+            (file.kind, file.pooling, file.form),
+            (TaskKind::Entities, Pooling::Words, HeadForm::Linear)
+        );
+        let mut other = tagging.clone();
+        other["label2id"] = json!({ "O": 2, "B-a": 1, "I-a": 0 });
+        assert_eq!(
+            head(&other).unwrap().kind,
+            TaskKind::Tags,
+            "in another order nothing is known of entities"
+        );
+        other["use_pooler"] = json!(true);
+        assert!(matches!(head(&other), Err(AdapterHubError::Unsupported { .. })));
     }
 
     #[test]
     fn what_is_not_computed_is_refused_by_name() {
         for (name, value) in [
-            ("head_type", json!("tagging")),
+            ("head_type", json!("question_answering")),
             ("head_type", json!(null)),
             ("num_labels", json!(0)),
             ("num_labels", json!(1_000_000_000)),
