@@ -76,7 +76,7 @@ fn an_adapter_of_another_model_or_of_8_bits() {
     let place = Place::new();
     place.write("train.csv", OPINIONS);
     place.write("dev.csv", OPINIONS);
-    place.train("csv", &["--base=int8", "--epochs=1"]).succeeded();
+    place.train("csv", &["--base=int8"]).succeeded();
     let done = exported(&place, &[]).succeeded();
     assert_snapshot!(done.stderr, @"");
     std::fs::remove_file(place.path("model.onnx")).unwrap();

@@ -25,9 +25,9 @@ pub enum OnnxError {
         found: String,
     },
     /// A protobuf message cannot be as large as the model would be.
-    #[error("the ONNX model would have {bytes} bytes, and a file in this format can have {limit}")]
+    #[error("the ONNX model would have at least {bytes} bytes, and a file of this format can have {limit}")]
     TooLarge {
-        /// Its size.
+        /// Its size, without what may be beside the numbers.
         bytes: u64,
         /// The largest size.
         limit: u64,

@@ -186,3 +186,41 @@ fn metadata(adapter: &Adapter) -> Vec<StringStringEntryProto> {
     };
     entries.into_iter().map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Source};
+    use crate::graft::{GraftOptions, graft};
+
+    #[test]
+    fn what_is_too_large_for_the_format_is_refused_by_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("rows.tsv");
+        std::fs::write(&data, "text\tlabel\na good day\tyes\na bad day\tno\n").unwrap();
+        let rows = Dataset::read_train(&Source::new(data), TaskKind::Classification).unwrap();
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
+        let model = Model::read(&base, "tiny-bert").unwrap();
+        let mut options = GraftOptions { bottleneck: 4, max_length: 16, ..GraftOptions::default() };
+        options.train.epochs = Some(1);
+        let adapter = graft(&model, &rows, &rows, &options, &mut ()).unwrap().adapter;
+
+        let whole = export(&adapter, &model).unwrap().bytes().len() as u64;
+        assert_eq!(export_within(&adapter, &model, whole).unwrap().bytes().len() as u64, whole);
+        let error = export_within(&adapter, &model, whole - 1).unwrap_err().to_string();
+        let limit = whole - 1;
+        assert_eq!(
+            error,
+            format!(
+                "the ONNX model would have at least {whole} bytes, and a file of this format can have {limit}"
+            )
+        );
+        // Where the numbers alone are too many, the rest is not built.
+        let numbers = 4 * (model.encoder().parameter_count() + adapter.parameters().values().len()) as u64;
+        let OnnxError::TooLarge { bytes, .. } = export_within(&adapter, &model, 1000).unwrap_err() else {
+            panic!("another error");
+        };
+        // Without the pooler, the layer normalisations that the task replaces, and with some constants.
+        assert!(bytes < numbers && bytes > numbers * 9 / 10, "{bytes} of {numbers}");
+    }
+}

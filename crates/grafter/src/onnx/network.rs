@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use grafter_nn::adapter::AdapterWeights;
 use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::{FrozenLinear, LinearWeights};
 use grafter_nn::relative_position;
@@ -286,25 +287,26 @@ impl<'a> Network<'a> {
             graph.op("Add", format!("{prefix}.{name}"), &[a, b], Vec::new())
         };
         let is_pfeiffer = self.task.layout().config().method == Method::Pfeiffer;
-        let sum = if self.task.adapter(layer, site).is_none() {
-            add(&mut self.graph, "residual", x, skip)
-        } else if is_pfeiffer {
-            let sum = add(&mut self.graph, "residual", x, skip);
-            let read = self.layer_norm(&format!("{prefix}.adapter.layer_norm"), &sum, &norm);
-            let branch = self.adapter_branch(layer, site, &read);
-            add(&mut self.graph, "adapter", &branch, &sum)
-        } else {
-            let branch = self.adapter_branch(layer, site, x);
-            let adapted = add(&mut self.graph, "adapter", &branch, x);
-            add(&mut self.graph, "residual", &adapted, skip)
+        let sum = match self.task.adapter(layer, site) {
+            None => add(&mut self.graph, "residual", x, skip),
+            Some(adapter) if is_pfeiffer => {
+                let sum = add(&mut self.graph, "residual", x, skip);
+                let read = self.layer_norm(&format!("{prefix}.adapter.layer_norm"), &sum, &norm);
+                let branch = self.adapter_branch(&prefix, adapter, &read);
+                add(&mut self.graph, "adapter", &branch, &sum)
+            }
+            Some(adapter) => {
+                let branch = self.adapter_branch(&prefix, adapter, x);
+                let adapted = add(&mut self.graph, "adapter", &branch, x);
+                add(&mut self.graph, "residual", &adapted, skip)
+            }
         };
         self.layer_norm(&format!("{prefix}.layer_norm"), &sum, &norm)
     }
 
-    /// `up · act(down · x + b_down) + b_up` of a place that has an adapter.
-    fn adapter_branch(&mut self, layer: usize, site: Site, x: &Value) -> Value {
-        let name = format!("{}.adapter", site.prefix(layer));
-        let adapter = self.task.adapter(layer, site).expect("asked before");
+    /// `up · act(down · x + b_down) + b_up`
+    fn adapter_branch(&mut self, prefix: &str, adapter: AdapterWeights<'_>, x: &Value) -> Value {
+        let name = format!("{prefix}.adapter");
         let inner = self.graph.linear(&format!("{name}.down"), x, adapter.down);
         let inner = self.graph.activation(&format!("{name}.activation"), adapter.activation, &inner);
         self.graph.linear(&format!("{name}.up"), &inner, adapter.up)
