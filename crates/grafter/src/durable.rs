@@ -28,6 +28,8 @@ pub fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn try_beside(path: &Path) -> io::Result<()> {
+    // By itself, so that the message has no temporary name in it.
+    fs::metadata(parent_of(path))?;
     written_beside(path, &[]).map(drop)
 }
 

@@ -119,11 +119,37 @@ fn export_within(adapter: &Adapter, model: &Model, limit: u64) -> Result<OnnxMod
         return Err(OnnxError::TooLarge { bytes, limit });
     }
     Ok(OnnxModel {
-        bytes: message.encode_to_vec(),
+        bytes: encoded(message),
         inputs: reads.inputs().into_iter().map(|(name, _)| name).collect(),
         outputs: answers.iter().map(|answer| answer.name).collect(),
     })
 }
+
+/// Keys of fields that hold a message: the field's number and a length before it.
+const GRAPH_KEY: u8 = 7 << 3 | 2;
+const INITIALIZER_KEY: u8 = 5 << 3 | 2;
+
+/// The bytes of a model. Its tensors, nearly all of it, come last, and each is let go once it is written, so that they are in
+/// memory once: protobuf leaves the order of fields free.
+fn encoded(mut model: ModelProto) -> Vec<u8> {
+    let whole = model.encoded_len();
+    let mut graph = model.graph.take().unwrap_or_default();
+    let graph_bytes = graph.encoded_len();
+    let tensors = std::mem::take(&mut graph.initializer);
+    let mut bytes = model.encode_to_vec();
+    bytes.reserve_exact(whole - bytes.len());
+    bytes.push(GRAPH_KEY);
+    prost::encode_length_delimiter(graph_bytes, &mut bytes).expect(GROWS);
+    graph.encode(&mut bytes).expect(GROWS);
+    for tensor in tensors {
+        bytes.push(INITIALIZER_KEY);
+        tensor.encode_length_delimited(&mut bytes).expect(GROWS);
+    }
+    assert_eq!(bytes.len(), whole, "the same fields in another order");
+    bytes
+}
+
+const GROWS: &str = "a vector has room for all";
 
 fn inputs(reads: Reads) -> Vec<ValueInfoProto> {
     let shape = [Dimension::Named(BATCH), Dimension::Named(SEQUENCE)];
