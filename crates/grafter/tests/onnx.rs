@@ -503,6 +503,13 @@ fn a_file_is_written_whole_and_replaced_only_when_asked() {
         assert!(matches!(exported.write(&absent, overwrite), Err(OnnxError::Io { .. })));
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is written");
+    #[cfg(unix)]
+    for (name, target) in [("link", "model.onnx"), ("dangling", "absent")] {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        assert!(matches!(exported.write(&link, true), Err(OnnxError::NotAFile { .. })));
+        assert!(link.symlink_metadata().unwrap().is_symlink(), "a link stays");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn nothing_is_replaced_unasked() {
     };
     assert_snapshot!(at("adapter", &["--overwrite"]), @r"
     exit code 2
-    error: `adapter` exists and is not a file
+    error: `adapter` exists and is not a regular file
     ");
     assert_snapshot!(at("adapter/model.onnx", &[]), @r"
     exit code 2

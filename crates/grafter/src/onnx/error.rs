@@ -38,8 +38,8 @@ pub enum OnnxError {
         /// The file.
         path: PathBuf,
     },
-    /// The file to write is something that is not replaced: a folder, or a device.
-    #[error("`{}` exists and is not a file", path.display())]
+    /// The file to write is something that is not replaced: a folder, a link, or a device.
+    #[error("`{}` exists and is not a regular file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,

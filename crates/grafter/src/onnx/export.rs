@@ -68,15 +68,14 @@ impl OnnxModel {
 /// # Errors
 /// If something is there that is not to be replaced, or nothing can be written beside it.
 pub fn check_target(path: &Path, overwrite: bool) -> Result<(), OnnxError> {
-    let (there, path) = (path.symlink_metadata().is_ok(), path.to_owned());
-    // What a link leads to decides; the link itself is what would be replaced.
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(OnnxError::NotAFile { path });
+    let there = path.symlink_metadata().ok();
+    let path = path.to_owned();
+    match there {
+        // A link is none: `/dev/stdout` leads to a file where output is redirected, and must stay what it is.
+        Some(found) if !found.is_file() => Err(OnnxError::NotAFile { path }),
+        Some(_) if !overwrite => Err(OnnxError::Exists { path }),
+        _ => try_beside(&path).map_err(|source| OnnxError::Io { path, source }),
     }
-    if there && !overwrite {
-        return Err(OnnxError::Exists { path });
-    }
-    try_beside(&path).map_err(|source| OnnxError::Io { path, source })
 }
 
 /// An adapter and its base as one model of ONNX. The same adapter gives the same bytes.
