@@ -279,13 +279,13 @@ fn a_padded_row_is_answered_as_it_is_alone() {
 
 #[test]
 fn probabilities_are_those_of_the_adapter() {
-    let calibration =
-        |temperature| Calibration { temperature, rows: 8, error_before: 0.1, error_after: 0.05 };
-    let plain: fn(&mut Manifest) = |_| {};
-    let changes: [(&str, Box<dyn Fn(&mut Manifest)>); 3] = [
-        ("as they are", Box::new(plain)),
-        ("calibrated", Box::new(move |manifest| manifest.calibration = Some(calibration(2.5)))),
-        ("several labels", Box::new(|manifest| manifest.task.kind = TaskKind::MultiLabel)),
+    let changes: [(&str, fn(&mut Manifest)); 3] = [
+        ("as they are", |_| {}),
+        ("calibrated", |manifest| {
+            let (error_before, error_after) = (0.1, 0.05);
+            manifest.calibration = Some(Calibration { temperature: 2.5, rows: 8, error_before, error_after });
+        }),
+        ("several labels", |manifest| manifest.task.kind = TaskKind::MultiLabel),
     ];
     let mut seen = Vec::new();
     for (what, change) in changes {
