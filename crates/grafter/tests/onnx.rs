@@ -84,7 +84,7 @@ impl Case {
     }
 
     /// With a manifest that differs.
-    fn load_as(name: &'static str, change: impl FnOnce(&mut Manifest)) -> Self {
+    fn load_as(name: &'static str, change: Change) -> Self {
         let case: Value =
             serde_json::from_slice(&std::fs::read(fixture(name).join("case.json")).unwrap()).unwrap();
         let model = model(name, BasePrecision::F32);
@@ -143,7 +143,7 @@ fn write_adapter(
     folder: &TempDir,
     case: &str,
     (model, config, regression): (&Model, AdapterConfig, bool),
-    change: impl FnOnce(&mut Manifest),
+    change: Change,
 ) {
     let weights = std::fs::read(fixture(case).join("task.safetensors")).unwrap();
     let labels = (0..config.outputs).map(|label| format!("label {label}"));
@@ -183,6 +183,9 @@ fn floats(bytes: &[u8], name: &str) -> Vec<f32> {
     let tensor = tensors.tensor(name).unwrap();
     tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
+
+/// What a test has otherwise in a manifest.
+type Change = fn(&mut Manifest);
 
 /// What stands in the place of padding.
 #[derive(Clone, Copy)]
@@ -279,7 +282,7 @@ fn a_padded_row_is_answered_as_it_is_alone() {
 
 #[test]
 fn probabilities_are_those_of_the_adapter() {
-    let changes: [(&str, fn(&mut Manifest)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("as they are", |_| {}),
         ("calibrated", |manifest| {
             let (error_before, error_after) = (0.1, 0.05);
