@@ -30,6 +30,8 @@ use tempfile::TempDir;
 const PARITY_TOLERANCE: f32 = 1.3e-5;
 /// Between padded and alone, absolute: the same operations on the same numbers, but for the order of sums.
 const PADDING_TOLERANCE: f32 = 1e-5;
+/// What leaving a tensor out changes at least: far more than any tolerance.
+const MATTERS: f32 = 1e-3;
 /// Of a probability: a softmax in f32 beside one in f64.
 const PROBABILITY_TOLERANCE: f64 = 1e-6;
 
@@ -323,6 +325,33 @@ fn the_program_computes_the_same() {
         let padding = Padding { id: 1, longest: longest(&case.rows) };
         let theirs = &run(case.exported().bytes(), &case.rows, padding)["logits"];
         assert_close(name, theirs, &ours, 1e-5);
+    }
+}
+
+/// Without one of the fixed tensors the answers are others, so that the comparisons above look at each of them. A key's bias
+/// alone does nothing: a softmax is the same when a constant is added to what it reads.
+#[test]
+fn every_number_and_the_mask_matter() {
+    for name in CASES {
+        let case = Case::load(name);
+        let bytes = case.exported().bytes().to_vec();
+        let model = ModelProto::decode(&bytes[..]).unwrap();
+        let padding = Padding { id: 1, longest: case.model.encoder().config.max_length() };
+        let answers = |bytes: &[u8]| run(bytes, &case.rows, padding)["logits"].clone();
+        let whole = answers(&bytes);
+        let tensors = &graph(&model).initializer;
+        let matters = |name: &str| name == "constant.least" || !name.starts_with("constant.");
+        for (index, tensor) in tensors.iter().enumerate() {
+            let tensor_name = tensor.name.as_deref().unwrap();
+            if !matters(tensor_name) || tensor_name.ends_with(".key.bias") {
+                continue;
+            }
+            let mut without = model.clone();
+            without.graph.as_mut().unwrap().initializer[index].raw_data.as_mut().unwrap().fill(0);
+            let changed = answers(&without.encode_to_vec());
+            let most = whole.iter().zip(&changed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(most > MATTERS, "{name}: without `{tensor_name}` answers differ by {most:e}");
+        }
     }
 }
 
