@@ -198,6 +198,14 @@ struct Padding {
 
 /// What `rten` gives for rows that are padded to one length: the outputs by their names.
 fn run(bytes: &[u8], rows: &[TokenIds], padding: Padding) -> BTreeMap<String, Vec<f32>> {
+    try_run(bytes, rows, padding).unwrap()
+}
+
+fn try_run(
+    bytes: &[u8],
+    rows: &[TokenIds],
+    padding: Padding,
+) -> Result<BTreeMap<String, Vec<f32>>, rten::RunError> {
     let model = rten::Model::load(bytes.to_vec()).unwrap();
     let padded = |of: &dyn Fn(&TokenIds) -> Vec<u32>, fill: u32| -> Vec<i32> {
         let row = |row: &TokenIds| {
@@ -218,14 +226,14 @@ fn run(bytes: &[u8], rows: &[TokenIds], padding: Padding) -> BTreeMap<String, Ve
         };
         inputs.push((*id, rten::Value::from_shape(shape, values).unwrap().into()));
     }
-    let outputs = model.run(inputs, model.output_ids(), None).unwrap();
+    let outputs = model.run(inputs, model.output_ids(), None)?;
     let name = |id| model.node_info(id).unwrap().name().unwrap().to_owned();
     let values = |value: rten::Value| {
         let (shape, values) = value.into_shape_vec::<f32, 2>().unwrap();
         assert_eq!(shape[0], rows.len());
         values
     };
-    model.output_ids().iter().map(|id| name(*id)).zip(outputs.into_iter().map(values)).collect()
+    Ok(model.output_ids().iter().map(|id| name(*id)).zip(outputs.into_iter().map(values)).collect())
 }
 
 fn longest(rows: &[TokenIds]) -> usize {
@@ -279,6 +287,18 @@ fn a_padded_row_is_answered_as_it_is_alone() {
             let what = format!("{name}, padded with {} to {}", padding.id, padding.longest);
             assert_close(&what, padded, &alone, PADDING_TOLERANCE);
         }
+    }
+}
+
+/// One token more than there are positions for is an error of the runtime and no wrong answer.
+#[test]
+fn too_long_a_sequence_is_refused_by_the_runtime() {
+    for name in CASES {
+        let case = Case::load(name);
+        let limit = case.model.encoder().config.max_length();
+        let bytes = case.exported().bytes().to_vec();
+        let answered = |longest| try_run(&bytes, &case.rows, Padding { id: 7, longest });
+        assert!(answered(limit).is_ok() && answered(limit + 1).is_err(), "{name}");
     }
 }
 
