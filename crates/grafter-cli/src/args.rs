@@ -65,7 +65,7 @@ pub enum Command {
     Serve(Serve),
     /// Read an adapter of AdapterHub's library for Python
     Import(Import),
-    /// Write an adapter as AdapterHub's library for Python reads it
+    /// Write an adapter as AdapterHub's library for Python reads it, or with its model as one ONNX model
     Export(Export),
     /// Say what an adapter or a model is
     Inspect(Inspect),

@@ -83,6 +83,7 @@ from_library!(
     grafter::graft::GraftError,
     grafter::hub::HubError,
     grafter::model::ModelError,
+    grafter::onnx::OnnxError,
     grafter::predict::PredictError,
     grafter::tokenizer::TokenizerError
 );

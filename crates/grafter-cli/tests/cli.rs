@@ -9,6 +9,8 @@ mod bank;
 mod compare;
 #[path = "cli/exchange.rs"]
 mod exchange;
+#[path = "cli/onnx.rs"]
+mod onnx;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -12,15 +12,36 @@ pub(crate) const TEMPORARY: &str = ".grafter-";
 /// # Errors
 /// What the system says; the file is then as it was.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = parent_of(path);
+    written_beside(path, bytes)?.persist(path).map_err(|error| error.error)?;
+    sync_folder(parent_of(path))
+}
+
+/// [`write_file`] of a file that is not there yet.
+/// # Errors
+/// `AlreadyExists` if something of that name is there, otherwise what the system says.
+pub fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    written_beside(path, bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(parent_of(path))
+}
+
+/// Tries whether a file can be written there, and leaves nothing.
+/// # Errors
+/// What the system says.
+pub fn try_beside(path: &Path) -> io::Result<()> {
+    // By itself, so that the message has no temporary name in it.
+    fs::metadata(parent_of(path))?;
+    written_beside(path, &[]).map(drop)
+}
+
+/// A file under a temporary name beside a place, synced; without being moved into place it goes away.
+fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(TEMPORARY).tempfile_in(folder)?;
+    let mut file = builder.prefix(TEMPORARY).tempfile_in(parent_of(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    Ok(file)
 }
 
 /// Writes a new folder with these files, whole or not at all. An empty folder of that name is taken.
@@ -105,6 +126,12 @@ mod tests {
         std::fs::write(&plain, b"").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"another");
         let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&path), permissions(&plain));
+        let again = create_file(&path, b"a third").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"another");
+        std::fs::remove_file(&path).unwrap();
+        create_file(&path, b"a third").unwrap();
         assert_eq!(permissions(&path), permissions(&plain));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }

@@ -13,6 +13,7 @@ use crate::graft::GraftError;
 use crate::hub::HubError;
 use crate::metrics::MetricError;
 use crate::model::ModelError;
+use crate::onnx::OnnxError;
 use crate::predict::PredictError;
 use crate::tokenizer::TokenizerError;
 use crate::train::TrainError;
@@ -44,6 +45,9 @@ pub enum Error {
     /// Exchanging adapters with AdapterHub.
     #[error(transparent)]
     AdapterHub(#[from] AdapterHubError),
+    /// Writing an adapter as a model of ONNX.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// Training.
     #[error(transparent)]
     Graft(#[from] GraftError),
@@ -71,6 +75,7 @@ impl Error {
             Self::Row(error) => error.hint(),
             Self::Bank(error) => error.hint(),
             Self::AdapterHub(error) => error.hint(),
+            Self::Onnx(error) => error.hint(),
             Self::Compare(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Model(ModelError::Checkpoint(CheckpointError::Unsupported {

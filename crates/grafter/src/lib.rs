@@ -74,6 +74,7 @@ pub mod head;
 pub mod hub;
 pub mod metrics;
 pub mod model;
+pub mod onnx;
 pub mod optim;
 pub mod panel;
 pub mod predict;

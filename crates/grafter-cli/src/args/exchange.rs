@@ -42,17 +42,20 @@ pub struct Export {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
 
-    /// Folder for the files that AdapterHub's `load_adapter` reads; it must not exist, or be empty
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[command(flatten)]
+    pub target: ExportTarget,
 
     /// What the adapter is called there: letters, digits, `_` and `-`; the name of its folder if absent
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "onnx")]
     pub name: Option<String>,
 
     /// Write what the files can hold of an adapter that they cannot hold whole
-    #[arg(long)]
+    #[arg(long, conflicts_with = "onnx")]
     pub allow_loss: bool,
+
+    /// Replace a file of `--onnx` that is there already
+    #[arg(long, conflicts_with = "out")]
+    pub overwrite: bool,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -60,4 +63,17 @@ pub struct Export {
 
     #[command(flatten)]
     pub model: ModelArg,
+}
+
+/// Where an adapter goes, and by that as what: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ExportTarget {
+    /// Folder for the files that AdapterHub's `load_adapter` reads; it must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// File for the adapter and its model as one ONNX model
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
 }

@@ -1,4 +1,6 @@
-//! `grafter export`: an adapter as AdapterHub's library for Python reads it.
+//! `grafter export`: an adapter as AdapterHub's library for Python reads it, or with its model as one ONNX model.
+
+mod onnx;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,14 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
+    match (&arguments.target.out, &arguments.target.onnx) {
+        (_, Some(file)) => onnx::run(arguments, file),
+        (Some(folder), None) => adapterhub(arguments, folder),
+        (None, None) => unreachable!("clap asks for one of them"),
+    }
+}
+
+fn adapterhub(arguments: &Export, out: &Path) -> Result<Outcome, Failure> {
     let manifest = read_manifest(&arguments.adapter)?;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, None)?;
     let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.adapter));
@@ -38,7 +48,7 @@ pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
             )),
         });
     }
-    exported.write(&arguments.out)?;
+    exported.write(out)?;
     if manifest.base.precision != BasePrecision::F32 {
         tell(format_args!(
             "warning: the adapter was trained on a base in {}, which is in f32 there: the answers differ slightly",
@@ -50,9 +60,9 @@ pub fn run(arguments: &Export) -> Result<Outcome, Failure> {
     }
     let files: Vec<&str> = exported.files().iter().map(|(name, _)| *name).collect();
     if arguments.json {
-        print_json(&Report { folder: &arguments.out, name: &name, files, lost })?;
+        print_json(&Report { folder: out, name: &name, files, lost })?;
     } else {
-        let folder = arguments.out.display().to_string();
+        let folder = out.display().to_string();
         // A text of JSON is one of Python, too, with nothing in it that steers a terminal.
         let quoted = serde_json::Value::from(folder.as_str());
         let mut text = field("exported", format!("`{name}`, {}", files.join(", ")));

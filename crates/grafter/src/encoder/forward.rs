@@ -260,7 +260,7 @@ impl Encoder {
     }
 
     /// The layer normalisation of a site as a task has it.
-    pub(super) fn layer_norm_of<'a>(
+    pub(crate) fn layer_norm_of<'a>(
         &'a self,
         task: Option<&'a TaskParameters>,
         layer: usize,
@@ -274,7 +274,7 @@ impl Encoder {
     }
 
     /// The layer normalisation of the embeddings as a task has it.
-    pub(super) fn embeddings_layer_norm_of<'a>(
+    pub(crate) fn embeddings_layer_norm_of<'a>(
         &'a self,
         task: Option<&'a TaskParameters>,
     ) -> LayerNormWeights<'a> {
