@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::tokenizer::PostProcessor;
 use tokenizers::{
-    Encoding, ModelWrapper, PreTokenizerWrapper, TruncationDirection, TruncationParams, TruncationStrategy,
-    truncate_encodings,
+    Encoding, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    PreTokenizerWrapper, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
 
 use crate::batch::{TokenIds, Word};
@@ -164,12 +165,14 @@ impl Tokenizer {
         })
     }
 
-    /// Token ids of a text as of [`Tokenizer::encode`], with its words: those that are given by their bytes, each of which is then
-    /// encoded by itself, or those in which the tokenizer cuts the text.
+    /// Token ids of a text with its words, each of which is encoded by itself: those that are given by their bytes, or those of a
+    /// plain text, which is cut at white space with each punctuation mark and each ideograph a word of its own.
     ///
     /// A given word that the tokenizer makes nothing of, such as one of control characters, is its unknown token.
     /// # Errors
     /// As of [`Tokenizer::encode`]; a word that becomes nothing where there is no unknown token.
+    /// # Panics
+    /// If a given word is not a part of the text.
     pub fn encode_words(
         &self,
         text: &str,
@@ -180,27 +183,19 @@ impl Tokenizer {
         if max_length <= special {
             return Err(TokenizerError::NoRoom { max_length, special });
         }
-        let (encoding, beginning, ranges) = match words {
-            // Each word has a token or more.
-            Some(words) => {
-                let beginning = &words[..words.len().min(max_length)];
-                let encoding = self.encode_each(text, beginning, max_length)?;
-                (encoding, beginning.len() < words.len(), Cow::Borrowed(beginning))
-            }
-            None => {
-                let encode = |text: &str| self.inner.encode(text, false);
-                let encoded = self.encode_beginning_with(text, max_length, encode);
-                let (encoding, cut) = encoded.map_err(|error| TokenizerError::Encode(error.to_string()))?;
-                let ranges = ranges_of(&encoding, text);
-                (encoding, cut, Cow::Owned(ranges))
-            }
-        };
+        let most_bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
+        let beginning = &text[..text.floor_char_boundary(most_bytes)];
+        let all = words.map_or_else(|| Cow::Owned(words_in(beginning)), Cow::Borrowed);
+        // Each word has a token or more.
+        let ranges = &all[..all.len().min(max_length)];
+        let encoding = self.encode_each(text, ranges, max_length)?;
+        let beginning = ranges.len() < all.len() || words.is_none() && beginning.len() < text.len();
         let (encoding, cut) = self.finish(encoding, None, max_length)?;
         Ok(TokenIds {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
             truncated: beginning || cut,
-            words: words_of(&encoding, &ranges),
+            words: words_of(&encoding, ranges),
         })
     }
 
@@ -285,16 +280,6 @@ impl Tokenizer {
     /// Tokens of a text's beginning, at least `max_length` of them if the text has as many, and whether something was
     /// left out. Tokenizing takes some hundred times the memory of the text, so a huge text is not tokenized whole.
     fn encode_beginning(&self, text: &str, max_length: usize) -> tokenizers::Result<(Encoding, bool)> {
-        self.encode_beginning_with(text, max_length, |text| self.inner.encode_fast(text, false))
-    }
-
-    /// [`Tokenizer::encode_beginning`] by another way to encode.
-    fn encode_beginning_with(
-        &self,
-        text: &str,
-        max_length: usize,
-        encode: impl Fn(&str) -> tokenizers::Result<Encoding>,
-    ) -> tokenizers::Result<(Encoding, bool)> {
         let mut bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
         while let Some(beginning) =
             text.get(..text.floor_char_boundary(bytes)).filter(|part| part.len() < text.len())
@@ -305,36 +290,46 @@ impl Tokenizer {
                 Some((words, _)) => (words, max_length),
                 None => (beginning, max_length.saturating_add(LAST_WORD_TOKENS)),
             };
-            let encoding = encode(part)?;
+            let encoding = self.inner.encode_fast(part, false)?;
             if encoding.len() >= needed {
                 return Ok((encoding, true));
             }
             bytes = bytes.saturating_mul(8);
         }
-        Ok((encode(text)?, false))
+        Ok((self.inner.encode_fast(text, false)?, false))
     }
 }
 
-/// The bytes of each word of an encoded text, by its number: those of its tokens without white space around them. To be read
-/// before special tokens are put around it, which moves the limits of some tokenizers' tokens once more.
-fn ranges_of(encoding: &Encoding, text: &str) -> Vec<Range<usize>> {
-    let words = encoding.get_word_ids().iter().flatten().max().map_or(0, |last| *last as usize + 1);
-    let mut ranges: Vec<Option<Range<usize>>> = vec![None; words];
-    for (word, (begin, end)) in encoding.get_word_ids().iter().zip(encoding.get_offsets()) {
-        if let Some(range) = word.map(|word| &mut ranges[word as usize]) {
-            let known = range.clone().unwrap_or(*begin..*end);
-            *range = Some(known.start.min(*begin)..known.end.max(*end));
+/// The words of a plain text: cut at white space, with each punctuation mark and each ideograph a word of its own, as BERT's basic
+/// tokenizer cuts it (Devlin et al. 2018, in its code). The same for every model, so that an answer to a text does not hang on how
+/// its tokenizer glues words and marks together.
+fn words_in(text: &str) -> Vec<Range<usize>> {
+    let mut pieces = PreTokenizedString::from(text);
+    if BertPreTokenizer.pre_tokenize(&mut pieces).is_err() {
+        return Vec::new();
+    }
+    let mut words: Vec<Range<usize>> = Vec::new();
+    for (piece, (begin, _), _) in pieces.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+        let mut open = false;
+        for (place, letter) in piece.char_indices() {
+            let range = begin + place..begin + place + letter.len_utf8();
+            match words.last_mut() {
+                Some(word) if open && !is_ideograph(letter) => word.end = range.end,
+                _ => words.push(range),
+            }
+            open = !is_ideograph(letter);
         }
     }
-    let without_space = |range: Range<usize>| {
-        let found = text.get(range.clone()).unwrap_or_default();
-        let begin = range.start + (found.len() - found.trim_start().len());
-        begin..begin + found.trim().len()
-    };
-    ranges.into_iter().map(|range| without_space(range.unwrap_or_default())).collect()
+    words
 }
 
-/// The words of an encoded text that have a token and, in the text, a byte.
+/// Chinese characters, as BERT's basic tokenizer knows them.
+fn is_ideograph(letter: char) -> bool {
+    matches!(u32::from(letter),
+        0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x2_0000..=0x2_a6df | 0x2_a700..=0x2_ceaf | 0x2_f800..=0x2_fa1f)
+}
+
+/// The words of an encoded text that have a token, which are all up to where it was cut.
 fn words_of(encoding: &Encoding, ranges: &[Range<usize>]) -> Vec<Word> {
     let mut words = Vec::new();
     let mut last = None;
@@ -345,6 +340,5 @@ fn words_of(encoding: &Encoding, ranges: &[Range<usize>]) -> Vec<Word> {
             words.push(Word { token, range: ranges[word as usize].clone() });
         }
     }
-    words.retain(|word| !word.range.is_empty());
     words
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use grafter::adapter::{Adapter, Method, Pooling};
+use grafter::bank::{Answered, Probes};
 use grafter::data::{
     DataError, Dataset, LabelScheme, LabelUse, LabelledFile, LabelledRows, Row, Source, TagScheme, Targets,
     TaskKind,
@@ -101,7 +102,7 @@ fn json_lines_hold_lists_of_words_and_tags() {
     let named = lines.replace("tokens", "w").replace("ner_tags", "t");
     let mut source = files.write("named.jsonl", &named);
     let error = files.refused(&source, TaskKind::Entities);
-    assert_eq!(error, "named.jsonl:1: no column of words, found `id`, `w`, `t`");
+    assert_eq!(error, "named.jsonl:1: cannot tell the column of words, found `id`, `w`, `t`");
     (source.columns.text, source.columns.label) = (Some("w".to_owned()), Some("t".to_owned()));
     assert_eq!(Dataset::read_train(&source, TaskKind::Entities).unwrap().rows, data.rows);
 }
@@ -146,7 +147,7 @@ fn parquet_holds_lists_of_words_and_tags() {
         "{error}"
     );
     let error = Dataset::read_train(&file("topics"), TaskKind::Tags).unwrap_err().to_string();
-    assert!(error.ends_with("no column of words, found `text`, `label`"), "{error}");
+    assert!(error.ends_with("cannot tell the column of words, found `text`, `label`"), "{error}");
 }
 
 #[test]
@@ -208,9 +209,9 @@ fn tags_that_form_no_entities_are_told_with_their_line() {
         (r#"{"tokens": "a b", "tags": ["O"]}"#, "`tokens` must be a list of strings, found a string"),
         (
             r#"{"tokens": ["a"], "tags": ["O"], "label": 1}"#,
-            "no column of tags, or several, found `tokens`, `tags`, `label`",
+            "cannot tell the column of tags, found `tokens`, `tags`, `label`",
         ),
-        (r#"{"tokens": ["a"]}"#, "no column of tags, or several, found `tokens`"),
+        (r#"{"tokens": ["a"]}"#, "cannot tell the column of tags, found `tokens`"),
         ("{\"tokens\": [\"a\"], \"tags\": [\"\\u001f\"]}", "a label holds the control character U+001F"),
     ] {
         let error = files.refused(&files.write("x.jsonl", line), TaskKind::Tags);
@@ -224,6 +225,14 @@ fn tags_that_form_no_entities_are_told_with_their_line() {
         error.contains("dev.conll:3: unknown label `B-city`, expected one of `O`, `B-person`"),
         "{error}"
     );
+    // White space of other alphabets is a part of a word, and no word by itself.
+    let data = dataset("New\u{a0}York B-place\n. O\n", TaskKind::Entities);
+    assert_eq!(words(&data.rows[0]), ["New\u{a0}York", "."]);
+    let error = files.refused(&files.write("x.conll", "a O\n\u{a0} O\n"), TaskKind::Tags);
+    assert_eq!(error, "x.conll:2: word 2 is empty");
+    let many: String = (0..9000).map(|kind| format!("a B-t{kind}\n")).collect();
+    let error = files.refused(&files.write("x.conll", &many), TaskKind::Entities);
+    assert_eq!(error, "x.conll: more than 16384 tags, of which each type of entities has two");
     // The other tag of a type that is known is known.
     let known =
         Dataset::read_eval(&files.write("dev.conll", "he B-place\nleft I-place\n"), &train.task).unwrap();
@@ -237,7 +246,10 @@ fn formats_and_kinds_must_fit() {
     assert_eq!(files.refused(&csv, TaskKind::Tags), "x.csv: the format `csv` has no words with tags");
     let conll = files.write("x.conll", CONLL);
     let error = LabelledFile::read_train(&conll, TaskKind::Classification).unwrap_err();
-    assert!(matches!(error, DataError::OnlyTags { .. }) && error.hint().unwrap().contains("--kind entities"));
+    assert!(
+        matches!(error, DataError::OnlyTags { .. })
+            && error.hint().unwrap().contains("the kind entities or tags")
+    );
     let mut named = conll;
     named.columns.text = Some("word".to_owned());
     let error = files.refused(&named, TaskKind::Tags);
@@ -314,16 +326,27 @@ fn words_of_nothing_are_unknown_and_huge_ones_are_cut() {
 }
 
 #[test]
-fn a_text_is_cut_into_words_by_the_tokenizer() {
+fn a_text_is_cut_into_words_alike_for_every_tokenizer() {
     for (name, text, expected) in [
         ("word-piece", "  Ada didn't  go,\tno", vec!["Ada", "didn", "'", "t", "go", ",", "no"]),
         ("byte-level", "Ada wrote, in  London.", vec!["Ada", "wrote", ",", "in", "London", "."]),
-        ("unigram", "the old train, late", vec!["the", "old", "train,", "late"]),
+        ("unigram", "the old train, late", vec!["the", "old", "train", ",", "late"]),
+        (
+            "unigram",
+            "U.S. \u{4e2d}\u{6587} o\u{2019}B",
+            vec!["U", ".", "S", ".", "\u{4e2d}", "\u{6587}", "o", "\u{2019}", "B"],
+        ),
     ] {
         let encoded = tokenizer(name).encode_words(text, None, 64).unwrap();
         let found: Vec<&str> = encoded.words.iter().map(|word| &text[word.range.clone()]).collect();
         assert_eq!(found, expected, "{name}");
-        assert_eq!(encoded.ids, tokenizer(name).encode(text, None, 64).unwrap().ids, "{name}");
+        // Not by what stands around them: the tokens are those of the same words in a file.
+        let row = Row::of_words(&found);
+        let of_words = tokenizer(name).encode_words(&row.text, row.words.as_deref(), 64).unwrap();
+        assert_eq!(encoded.ids, of_words.ids, "{name}");
+        if name == "word-piece" {
+            assert_eq!(encoded.ids, tokenizer(name).encode(text, None, 64).unwrap().ids);
+        }
     }
 }
 
@@ -518,6 +541,16 @@ fn words_are_answered_alike_alone_in_a_batch_beside_other_tasks_and_on_any_threa
         })
     };
     assert_eq!(digest(1), digest(3));
+}
+
+/// With words of which no plain text can be made again.
+#[test]
+fn probes_of_a_bank_keep_the_words() {
+    let (adapter, ..) = trained(TaskKind::Entities, &options(Method::Houlsby));
+    let rows = [Row::of_words(["\u{200b}"]), Row::of_words(["she", "franklyn-bromer", "in", "qux"])];
+    let probes = Probes::take(&MODEL, &adapter, &rows).unwrap();
+    let kept: Probes = serde_json::from_str(&serde_json::to_string(&probes).unwrap()).unwrap();
+    assert_eq!(kept.ask_again(&MODEL, &adapter).unwrap(), Answered::Same { logits: (1 + 4) * 5 });
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
         // A pipe can be read once only.
         if !source.path.exists() || source.path.is_file() {
-            source.open(LabelUse::Optional)?;
+            let words = LabelUse::Tags { scheme: None, needed: false };
+            source.open(if arguments.kind.of_words() { words } else { LabelUse::Optional })?;
         }
     }
     let (tokenizer, max_length) = open_tokenizer(&arguments.model.model, arguments.max_length)?;

@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = Input;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a text, a pair of texts, or an object with `text`")
+        out.write_str("a text, a pair of texts, or an object with `text` or `words`")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Input, E> {

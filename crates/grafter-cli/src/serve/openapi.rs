@@ -219,8 +219,9 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
     let one_or_two = json!({ "type": "array", "items": text(), "minItems": 1, "maxItems": 2 });
     let input = object(&[("text", text()), ("text_b?", text()), ("task?", asked_task())]);
     let texts = object(&[("text", text()), ("text_b?", text())]);
-    let words = object(&[("words", list(&text())), ("task?", asked_task())]);
-    let only_words = object(&[("words", list(&text()))]);
+    let some_words = json!({ "type": "array", "items": text(), "minItems": 1 });
+    let words = object(&[("words", some_words.clone()), ("task?", asked_task())]);
+    let only_words = object(&[("words", some_words)]);
     vec![
         ("Input", json!({ "anyOf": [text(), pair, input, words] })),
         (

@@ -40,6 +40,9 @@ pub struct Probe {
     /// The second text of a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_b: Option<String>,
+    /// The words of a text that came as such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<String>>,
     /// The bits of the logits, each as eight hexadecimal digits of its IEEE 754 single.
     pub logits: Vec<String>,
 }
@@ -79,13 +82,11 @@ impl Probes {
         adapter: &Adapter,
         rows: &[R],
     ) -> Result<Self, PredictError> {
-        // As texts alone: so they are asked again.
-        let rows: Vec<Row> =
-            rows.iter().map(|row| Row { words: None, label: None, ..row.borrow().clone() }).collect();
-        let answers = row_logits(model, adapter, &rows)?;
-        let probe = |(row, logits): (&Row, &Vec<f32>)| Probe {
-            text: row.text.clone(),
-            text_b: row.text_b.clone(),
+        let answers = row_logits(model, adapter, rows)?;
+        let probe = |(row, logits): (&R, &Vec<f32>)| Probe {
+            text: row.borrow().text.clone(),
+            text_b: row.borrow().text_b.clone(),
+            words: words_of(row.borrow()),
             logits: logits.iter().map(|logit| format!("{:08x}", logit.to_bits())).collect(),
         };
         let tool = format!("grafter {}", env!("CARGO_PKG_VERSION"));
@@ -112,9 +113,18 @@ impl Probes {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let row = |probe: &Probe| Row { text_b: probe.text_b.clone(), ..Row::single(&probe.text) };
+        let row = |probe: &Probe| match &probe.words {
+            Some(words) => Row::of_words(words),
+            None => Row { text_b: probe.text_b.clone(), ..Row::single(&probe.text) },
+        };
         self.probes.iter().map(row).collect()
     }
+}
+
+/// The words of a row that came as such.
+fn words_of(row: &Row) -> Option<Vec<String>> {
+    let words = row.words.as_ref()?.iter();
+    Some(words.map(|word| row.text[word.clone()].to_owned()).collect())
 }
 
 /// Infinite where a number is missing or is none.

@@ -93,6 +93,7 @@ fn label_set(
     let only = match (report.kind, &train.scores, train.labels.as_slice()) {
         (TaskKind::Regression, Some(scores), _) if scores.min == scores.max => Some(scores.min.to_string()),
         (TaskKind::Regression, ..) => None,
+        (TaskKind::Entities, _, [outside]) if outside.label != OUTSIDE => None,
         (_, _, [label]) => Some(label.label.clone()),
         _ => None,
     };
@@ -256,6 +257,7 @@ impl<'a> SplitCheck<'a> {
             TaskKind::MultiLabel | TaskKind::Tags => self.take_classes(parts(label), known)?,
             // The type of each entity, and `O` for each word of none.
             TaskKind::Entities => {
+                self.labels.entry(OUTSIDE.to_owned()).or_default();
                 let begins = |tag: &'_ str| tag == OUTSIDE || tag.starts_with("B-");
                 let kinds = parts(label).filter(|tag| begins(tag));
                 self.take_classes(kinds.map(|tag| tag.strip_prefix("B-").unwrap_or(tag)), known)?;

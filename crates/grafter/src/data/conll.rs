@@ -32,14 +32,16 @@ pub(super) enum Fed {
 impl Sentence {
     /// Takes the next line, whose number is `number`; `tagged` says whether the last column is a tag.
     pub fn feed(&mut self, line: &str, number: u64, tagged: bool) -> Result<Fed, RowErrorKind> {
+        // Other white space is a part of a word.
+        let space = [' ', '\t', '\r', '\n'];
         let line = line.trim_end_matches(['\r', '\n']);
-        if line.trim().is_empty() {
+        if line.trim_matches(space).is_empty() {
             return Ok(Fed::End);
         }
         let columns: Vec<&str> = if line.contains('\t') {
-            line.split('\t').map(str::trim).collect()
+            line.split('\t').map(|column| column.trim_matches(' ')).collect()
         } else {
-            line.split_whitespace().collect()
+            line.split(' ').filter(|column| !column.is_empty()).collect()
         };
         if columns[0] == DOCUMENT {
             return Ok(Fed::End);

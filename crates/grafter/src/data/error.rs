@@ -304,14 +304,14 @@ pub enum ColumnError {
         /// The columns of the file.
         found: Vec<String>,
     },
-    /// No known column of words where they are needed.
-    #[error("no column of words, found {}", list(found))]
+    /// No known column of words where they are needed, or both.
+    #[error("cannot tell the column of words, found {}", list(found))]
     NoWords {
         /// The columns of the file.
         found: Vec<String>,
     },
     /// No known column of tags where they are needed, or several.
-    #[error("no column of tags, or several, found {}", list(found))]
+    #[error("cannot tell the column of tags, found {}", list(found))]
     NoTags {
         /// The columns of the file.
         found: Vec<String>,
@@ -365,9 +365,11 @@ impl ColumnError {
             Self::AmbiguousText { .. } => {
                 "choose with `--text-column <NAME>`, and `--text-b-column <NAME>` for pairs"
             }
-            Self::NoWords { .. } => "it is called `tokens` or `words`, or named with `--text-column <NAME>`",
+            Self::NoWords { .. } => {
+                "name it with `--text-column <NAME>`; one of `tokens` and `words` is known without"
+            }
             Self::NoTags { .. } => {
-                "it is called `tags`, `ner_tags`, `pos_tags` or `label`, or named with `--label-column <NAME>`"
+                "name it with `--label-column <NAME>`; one of `tags`, `ner_tags`, `pos_tags` and `label` is known without"
             }
             Self::NoLabel { .. } => "name it with `--label-column <NAME>`",
             Self::NotFound { .. } => "column names are compared exactly",
@@ -436,6 +438,14 @@ pub enum DataError {
         file: Arc<str>,
         /// The format.
         format: Format,
+    },
+    /// The types of entities have more tags than there can be.
+    #[error("{file}: more than {limit} tags, of which each type of entities has two")]
+    TooManyTags {
+        /// The file.
+        file: Arc<str>,
+        /// How many there may be.
+        limit: usize,
     },
     /// The format has tags of words, and the task is another one.
     #[error("{file}: the format `conll` has a tag for each word, not a label for each text")]
@@ -548,7 +558,7 @@ impl DataError {
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
-            Self::OnlyTags { .. } => Some("pass `--kind entities` or `--kind tags`".to_owned()),
+            Self::OnlyTags { .. } => Some("a task of the kind entities or tags reads it (`--kind` in training)".to_owned()),
             Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),
             Self::Parquet { error, .. } => error.hint(),
             Self::Row(error) => error.hint(),
@@ -570,6 +580,7 @@ impl DataError {
             | Self::NoLabels { .. }
             | Self::Separator { .. }
             | Self::Scheme { .. }
+            | Self::TooManyTags { .. }
             | Self::Empty { .. }
             | Self::NoText { .. }
             | Self::OneLabel { .. }

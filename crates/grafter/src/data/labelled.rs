@@ -247,6 +247,9 @@ fn train_tags<R: Read>(
         TaskKind::Entities => LabelSet::from_names(complete(tags()))?,
         _ => LabelSet::of_file(tags(), class_names.as_deref())?,
     };
+    if set.len() > MAX_CLASSES {
+        return Err(DataError::TooManyTags { file, limit: MAX_CLASSES });
+    }
     let bad = || DataError::BadLabelSet { names: class_names.unwrap_or_default() };
     let places = seen.places(&set).ok_or_else(bad)?;
     for tags in &mut targets {

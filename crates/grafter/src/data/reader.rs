@@ -461,7 +461,7 @@ pub(super) fn words_row(
         (LabelUse::Tags { needed: true, .. }, None) => return Err((0, RowErrorKind::NoTag { word: 1 })),
         _ => None,
     };
-    Ok(Row { label, line, ..Row::of_words(words) })
+    Ok(Row { label, line, ..Row::of_words(words.iter().map(|word| word.as_ref().trim())) })
 }
 
 /// That a format can hold words with tags.

@@ -27,8 +27,6 @@ pub enum TagScheme {
 }
 
 impl TagScheme {
-    const ALL: [Self; 3] = [Self::Iob2, Self::Iob1, Self::Iobes];
-
     fn name(self) -> &'static str {
         match self {
             Self::Iob2 => "iob2",
@@ -52,13 +50,17 @@ impl fmt::Display for TagScheme {
     }
 }
 
-/// The names are those of [`TagScheme`]'s `Display`.
+/// The names are those of [`TagScheme`]'s `Display`, and others that are in use.
 impl FromStr for TagScheme {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|scheme| scheme.name() == name);
-        known.ok_or_else(|| format!("unknown tag scheme `{name}`, expected `iob2`, `iob1` or `iobes`"))
+        match name.to_ascii_lowercase().as_str() {
+            "iob2" | "bio" => Ok(Self::Iob2),
+            "iob1" => Ok(Self::Iob1),
+            "iobes" | "bioes" | "bilou" => Ok(Self::Iobes),
+            _ => Err(format!("unknown tag scheme `{name}`, expected `iob2`, `iob1` or `iobes`")),
+        }
     }
 }
 
