@@ -247,3 +247,218 @@ impl Fields {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn fields() -> Value {
+        json!({
+            "model_type": "modernbert", "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 5,
+            "num_attention_heads": 2, "intermediate_size": 20, "max_position_embeddings": 32,
+        })
+    }
+
+    /// As the file of such a folder is read, with the sizes checked.
+    fn read(change: impl FnOnce(&mut Value)) -> Result<EncoderConfig, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let mut fields = fields();
+        change(&mut fields);
+        std::fs::write(&path, fields.to_string()).unwrap();
+        let told = |error: crate::checkpoint::CheckpointError| {
+            error.to_string().replace(&folder.path().display().to_string(), "DIR")
+        };
+        EncoderConfig::read(&path).map_err(told)
+    }
+
+    fn with(field: &'static str, value: Value) -> Result<EncoderConfig, String> {
+        read(|fields| fields[field] = value)
+    }
+
+    fn rope(global: Value, local: Value) -> Value {
+        json!({ "full_attention": global, "sliding_attention": local })
+    }
+
+    /// The defaults of `ModernBertConfig` in `transformers` 4.57.6.
+    #[test]
+    fn what_is_absent_is_what_transformers_takes() {
+        let config = read(|_| {}).unwrap();
+        assert_eq!(
+            config.pre_norm,
+            Some(PreNormConfig {
+                attention_bias: false,
+                mlp_bias: false,
+                norm_bias: false,
+                global_rope_theta: 160_000.0,
+                local_rope_theta: 10_000.0,
+                global_attn_every_n_layers: 3,
+                local_attention: 128,
+            })
+        );
+        assert_eq!((config.hidden_act.as_str(), config.layer_norm_eps), ("gelu", 1e-5));
+        let rates = [config.hidden_dropout_prob, config.attention_probs_dropout_prob];
+        assert_eq!((rates, config.mlp_dropout, config.classifier_dropout), ([0.0; 2], Some(0.0), Some(0.0)));
+        let windows: Vec<Option<usize>> = (0..5).map(|layer| config.attention_window(layer)).collect();
+        assert_eq!(windows, [None, Some(64), Some(64), None, Some(64)]);
+        assert_eq!((config.position_rows(), config.max_length(), config.intermediate_outputs()), (0, 32, 40));
+        assert!(!config.has_attention_layer_norm(0) && config.has_attention_layer_norm(1));
+    }
+
+    #[test]
+    fn every_way_of_writing_is_one_configuration() {
+        let expected = |every: usize| {
+            with("global_attn_every_n_layers", json!(every))
+                .unwrap()
+                .pre_norm
+                .unwrap()
+                .global_attn_every_n_layers
+        };
+        // Of the numbers that leave the first layer alone the least.
+        assert_eq!([1, 2, 4, 5, 6, 1000].map(expected), [1, 2, 4, 5, 5, 5]);
+        let types = |marks: &str| {
+            let named = |mark| if mark == 'f' { GLOBAL } else { LOCAL };
+            json!(marks.chars().map(named).collect::<Vec<_>>())
+        };
+        let every = |marks: &str| {
+            with("layer_types", types(marks))
+                .map(|config| config.pre_norm.unwrap().global_attn_every_n_layers)
+        };
+        assert_eq!(
+            ["fffff", "fsfsf", "fssfs", "fsssf", "fssss"].map(|marks| every(marks).unwrap()),
+            [1, 2, 3, 4, 5]
+        );
+        for irregular in ["sssss", "sfsfs", "ffsss", "fsfff", "fssff"] {
+            let told = every(irregular).unwrap_err();
+            assert!(told.contains("`layer_types` is `") && told.contains("at one distance"), "{told}");
+        }
+        assert!(
+            every("fss")
+                .unwrap_err()
+                .ends_with("`layer_types` is `a list of 3`; supported: one for each of `num_hidden_layers`")
+        );
+        let told = with("layer_types", json!(vec!["chunked_attention"; 5])).unwrap_err();
+        assert!(told.contains("`layer_types` is `chunked_attention`; supported: "), "{told}");
+        // Both ways at once, alike and not.
+        let both = |every: usize| {
+            read(|fields| {
+                fields["layer_types"] = types("fssss");
+                fields["global_attn_every_n_layers"] = json!(every);
+            })
+        };
+        assert_eq!(both(5), both(9));
+        assert!(both(3).unwrap_err().contains("`global_attn_every_n_layers` is `3`"), "{:?}", both(3));
+    }
+
+    #[test]
+    fn bases_of_angles_are_read_in_both_forms() {
+        let thetas = |config: Result<EncoderConfig, String>| {
+            let config = config.unwrap().pre_norm.unwrap();
+            [config.global_rope_theta, config.local_rope_theta]
+        };
+        let theta = |value: f64| json!({ "rope_type": "default", "rope_theta": value });
+        assert_eq!(thetas(with("rope_parameters", rope(theta(5.0), theta(7.0)))), [5.0, 7.0]);
+        assert_eq!(thetas(with("rope_parameters", rope(theta(5.0), json!(null)))), [5.0, 10_000.0]);
+        assert_eq!(thetas(with("rope_parameters", rope(json!({}), theta(7.0)))), [160_000.0, 7.0]);
+        assert_eq!(thetas(with("rope_parameters", json!(null))), [160_000.0, 10_000.0]);
+        // In version 4 `null` is the base of the global layers.
+        assert_eq!(thetas(with("local_rope_theta", json!(null))), [160_000.0, 160_000.0]);
+        assert_eq!(thetas(with("global_rope_theta", json!(3.5))), [3.5, 10_000.0]);
+        let both = |old: f64| {
+            read(|fields| {
+                fields["rope_parameters"] = rope(theta(5.0), theta(7.0));
+                fields["local_rope_theta"] = json!(old);
+            })
+        };
+        assert_eq!(thetas(both(7.0)), [5.0, 7.0]);
+        assert!(both(8.0).unwrap_err().contains("`rope_parameters` is `7`"), "{:?}", both(8.0));
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused_by_name() {
+        let scaled = json!({ "rope_type": "yarn", "rope_theta": 5.0 });
+        let cases = [
+            (
+                "hidden_activation",
+                json!("gelu_fast"),
+                "`hidden_activation` is `gelu_fast`; supported: `gelu`",
+            ),
+            (
+                "global_attn_every_n_layers",
+                json!(0),
+                "`global_attn_every_n_layers` is `0`; supported: 1 or more",
+            ),
+            (
+                "rope_parameters",
+                rope(scaled, json!({})),
+                "`rope_parameters` is `yarn`; supported: the `rope_type`",
+            ),
+            ("rope_parameters", rope(json!({ "factor": 2.0 }), json!({})), "unknown field `factor`"),
+            (
+                "rope_scaling",
+                json!({ "type": "linear" }),
+                "`rope_scaling` is `{\"type\":\"linear\"}`; supported: `null`",
+            ),
+            ("rope_theta", json!(5.0), "`rope_theta` is `5`; supported: what `global_rope_theta` says"),
+            ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is `0.5`; supported: `1`"),
+            ("head_dim", json!(16), "`head_dim` is `16`; supported: `hidden_size` divided by"),
+            ("is_decoder", json!(true), "`is_decoder` is `true`; supported: `false`"),
+            (
+                "num_attention_heads",
+                json!(16),
+                "`num_attention_heads` is 16, expected heads of an even width, not of 1",
+            ),
+            (
+                "num_attention_heads",
+                json!(3),
+                "`num_attention_heads` is 3, expected a divisor of `hidden_size` 16",
+            ),
+            ("num_attention_heads", json!(0), "`num_attention_heads` is 0, expected 1 to"),
+            ("num_hidden_layers", json!(0), "`num_hidden_layers` is 0, expected 1 to"),
+            ("max_position_embeddings", json!(0), "`max_position_embeddings` is 0, expected 1 to"),
+            ("local_attention", json!(1u64 << 40), "`local_attention` is 1099511627776, expected 0 to"),
+            ("local_attention", json!(-1), "invalid value: integer `-1`"),
+            ("global_rope_theta", json!(0.0), "`global_rope_theta` is 0, expected a number above 0"),
+            ("local_rope_theta", json!(-3.0), "`local_rope_theta` is -3, expected a number above 0"),
+            ("norm_eps", json!(2.0), "`norm_eps` is 2, expected 0 or more and less than 1"),
+            ("embedding_dropout", json!(1.0), "`embedding_dropout` is 1, expected 0 or more"),
+            ("attention_dropout", json!(-0.5), "`attention_dropout` is -0.5, expected 0 or more"),
+            ("mlp_dropout", json!(1.5), "`mlp_dropout` is 1.5, expected 0 or more"),
+            ("classifier_dropout", json!(1.5), "`classifier_dropout` is 1.5, expected 0 or more"),
+            ("intermediate_size", json!(null), "invalid type: null"),
+        ];
+        for (field, value, expected) in cases {
+            let told = with(field, value).unwrap_err();
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_decides_nothing_is_passed_over() {
+        let config = read(|fields| {
+            // As the published models have them, or older and newer versions of `transformers` write them.
+            for (field, value) in [
+                ("layer_norm_eps", json!(0.5)),
+                ("position_embedding_type", json!("absolute")),
+                ("classifier_pooling", json!("mean")),
+                ("classifier_activation", json!("relu")),
+                ("classifier_bias", json!(true)),
+                ("decoder_bias", json!(true)),
+                ("reference_compile", json!(false)),
+                ("deterministic_flash_attn", json!(true)),
+                ("sparse_prediction", json!(false)),
+                ("pad_token_id", json!(50_283)),
+                ("type_vocab_size", json!(9)),
+                ("rope_scaling", json!(null)),
+                ("rope_theta", json!(160_000.0)),
+                ("partial_rotary_factor", json!(1.0)),
+                ("head_dim", json!(8)),
+            ] {
+                fields[field] = value;
+            }
+        });
+        assert_eq!(config, read(|_| {}));
+    }
+}
