@@ -125,8 +125,10 @@ pub fn probability_count(heads: usize, length: usize, window: Option<usize>) -> 
 /// Attention of one sequence.
 /// # Shapes
 /// qkv `[length, 3 · hidden]` (queries, keys, values side by side), probabilities [`probability_count`] (kept for
-/// the backward pass, before dropout; without a window `[heads, length, length]`), dropped `[length, length]` (scratch), context
-/// `[length, hidden]`
+/// the backward pass, before dropout; without a window `[heads, length, length]`), or that of one head where there is no backward
+/// pass, dropped `[length, length]` (scratch; empty without dropout), context `[length, hidden]`
+/// # Panics
+/// If the lengths do not fit.
 pub fn forward_sequence(
     shape: &AttentionShape<'_>,
     key: DropoutKey,
@@ -138,7 +140,12 @@ pub fn forward_sequence(
     let hidden = shape.hidden();
     let length = context.len() / hidden;
     let of_head = probability_count(1, length, shape.window);
-    for (head, probabilities) in probabilities.chunks_exact_mut(of_head).enumerate() {
+    let kept = probabilities.len() == shape.heads * of_head;
+    assert!(kept || probabilities.len() == of_head, "attention: probabilities");
+    for head in 0..shape.heads {
+        // Where none are kept, those of a head take the place of those of the head before.
+        let first = if kept { head * of_head } else { 0 };
+        let probabilities = &mut probabilities[first..][..of_head];
         for Block { queries, keys, probabilities: place } in blocks(length, shape.window) {
             let (q, k) = (shape.part(qkv, head, 0, &queries), shape.part(qkv, head, 1, &keys));
             let scores = &mut probabilities[place];
@@ -391,6 +398,24 @@ mod tests {
                 expected.iter_mut().for_each(|value| *value += 0.5);
                 assert_close("d_bias", &d_bias, &expected, TOLERANCE, TOLERANCE);
             }
+        }
+    }
+
+    /// Without a backward pass the probabilities of one head are enough.
+    #[test]
+    fn what_is_kept_changes_nothing() {
+        let mut random = Random::new(17);
+        let (length, heads, head_dim) = (33, 3, 4);
+        let qkv = random.normals(length * 3 * heads * head_dim);
+        for window in [None, Some(4)] {
+            let shape = AttentionShape { heads, head_dim, window, dropout: Dropout::NONE, bias: None };
+            let context = |heads_kept: usize| {
+                let mut probabilities = vec![f32::NAN; probability_count(heads_kept, length, window)];
+                let mut context = vec![0.0; length * heads * head_dim];
+                forward_sequence(&shape, DropoutKey::new(1), &qkv, &mut probabilities, &mut [], &mut context);
+                context
+            };
+            assert_eq!(context(1), context(heads), "{window:?}");
         }
     }
 

@@ -36,7 +36,8 @@ pub(super) struct LayerActivations {
     /// Queries, keys and values, `[tokens, 3 · hidden]`; queries and keys turned, where positions turn them.
     pub query_key_value: Vec<f32>,
     /// Attention probabilities before dropout, per sequence `[heads, length, length]`, with a window fewer of them
-    /// ([`attention::probability_count`]). At least as long as the layer needs.
+    /// ([`attention::probability_count`]); where nothing is kept, those of one head of one sequence. At least as long as the
+    /// layer needs.
     pub probabilities: Vec<f32>,
     /// The feed-forward network before its activation, `[tokens, intermediate]`, of a gated one `[tokens, 2 · intermediate]`.
     pub intermediate: Vec<f32>,
@@ -48,10 +49,14 @@ pub(super) struct LayerActivations {
 
 impl LayerActivations {
     /// Makes room for a layer's attention probabilities. It only grows: a layer of few may share its buffers with one of many.
-    pub fn reserve_probabilities(&mut self, config: &EncoderConfig, layer: usize, chunk: &Chunk<'_>) {
+    pub fn reserve_probabilities(&mut self, config: &EncoderConfig, layer: usize, pass: &ForwardPass<'_>) {
         let (heads, window) = (config.num_attention_heads, config.attention_window(layer));
-        let of_sequence = |range: Range<usize>| attention::probability_count(heads, range.len(), window);
-        let needed = chunk.ranges().map(of_sequence).sum();
+        let lengths = || pass.chunk.ranges().map(|range| range.len());
+        let count = |heads, length| attention::probability_count(heads, length, window);
+        let needed = match pass.keep {
+            Keep::ForBackward => lengths().map(|length| count(heads, length)).sum(),
+            Keep::Nothing => count(1, pass.chunk.longest()),
+        };
         if self.probabilities.len() < needed {
             self.probabilities.resize(needed, 0.0);
         }
@@ -92,7 +97,7 @@ pub struct Activations {
     pub(super) scratch: Vec<f32>,
     /// `[tokens, intermediate]`
     pub(super) intermediate: Vec<f32>,
-    /// `2 · longest²`
+    /// `2 · longest²`; empty where nothing is kept and nothing is dropped.
     pub(super) attention_scratch: Vec<f32>,
     /// Cosines and sines by position of the layers that see the whole text and of the others, `[longest, head_dim]` each; empty
     /// in a family without.
@@ -245,7 +250,8 @@ impl Activations {
             buffer.resize(tokens * hidden, 0.0);
         }
         self.intermediate.resize(tokens * config.intermediate_size, 0.0);
-        self.attention_scratch.resize(2 * longest * longest, 0.0);
+        let unused = keep == Keep::Nothing && pass.dropout.attention.is_none();
+        self.attention_scratch.resize(if unused { 0 } else { 2 * longest * longest }, 0.0);
         self.lay_out_positions(config, longest);
         let (after_all, gated) = match config.pre_norm {
             Some(_) => (tokens, tokens * config.intermediate_outputs()),

@@ -88,7 +88,7 @@ impl Encoder {
     /// Hidden states from those that enter a layer to those that leave it; `slot` is the place of its buffers.
     fn layer(&self, layer: usize, pass: ForwardPass<'_>, slot: usize, activations: &mut Activations) {
         let mut kept = std::mem::take(&mut activations.layers[slot]);
-        kept.reserve_probabilities(&self.config, layer, pass.chunk);
+        kept.reserve_probabilities(&self.config, layer, &pass);
         if self.config.pre_norm.is_some() {
             self.pre_norm_layer(layer, pass, activations, &mut kept);
         } else {
@@ -172,8 +172,8 @@ impl Encoder {
             let shape = self.attention_shape(layer, dropout, bias);
             for sequence in segment.sequences.clone() {
                 let range = chunk.range(sequence);
-                let count = attention::probability_count(shape.heads, range.len(), shape.window);
-                let to = from + count;
+                let heads = if pass.keep == Keep::ForBackward { shape.heads } else { 1 };
+                let to = from + attention::probability_count(heads, range.len(), shape.window);
                 let sequence = chunk.first_sequence + sequence;
                 let qkv = &mut kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden];
                 if let Some(rotary) = rotary {
@@ -187,7 +187,7 @@ impl Encoder {
                     &mut activations.attention_scratch,
                     &mut activations.scratch[range.start * hidden..range.end * hidden],
                 );
-                from = to;
+                from = if pass.keep == Keep::ForBackward { to } else { 0 };
             }
         }
     }
