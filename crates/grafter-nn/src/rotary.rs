@@ -27,7 +27,8 @@ pub fn lay_out(theta: f32, head_dim: usize, longest: usize, by_position: &mut Ve
     let frequencies: Vec<f32> = planes
         .map(|index| {
             let exponent = index as f32 / head_dim as f32;
-            1.0 / f64::from(theta).powf(f64::from(exponent)) as f32
+            let power = f64::from(theta).powf(f64::from(exponent)) as f32;
+            1.0 / power
         })
         .collect();
     by_position.clear();

@@ -267,6 +267,7 @@ impl Activations {
             self.d_bottleneck.resize(tokens * bottleneck, 0.0);
         }
     }
+
     /// Lays out the angles by which positions turn queries and keys.
     fn lay_out_positions(&mut self, config: &EncoderConfig, longest: usize) {
         let thetas =
