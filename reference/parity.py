@@ -86,6 +86,16 @@ ELECTRA_SMALL_SIZES = dict(
     vocab_size=50, embedding_size=7, hidden_size=16, num_attention_heads=2, num_hidden_layers=2,
     intermediate_size=32, max_position_embeddings=16, type_vocab_size=2, hidden_act="gelu",
 )
+MODERNBERT_SIZES = dict(
+    vocab_size=40, hidden_size=16, num_attention_heads=2, num_hidden_layers=4, intermediate_size=20, pad_token_id=0,
+    max_position_embeddings=32, hidden_act="gelu", local_attention=9, global_attn_every_n_layers=3,
+    global_rope_theta=1000.0, local_rope_theta=100.0,
+)
+MODERNBERT_BIASED_SIZES = dict(
+    vocab_size=30, hidden_size=18, num_attention_heads=3, num_hidden_layers=5, intermediate_size=13, pad_token_id=0,
+    max_position_embeddings=32, hidden_act="silu", layer_norm_eps=1e-6, local_attention=4, global_attn_every_n_layers=2,
+    global_rope_theta=300.0, local_rope_theta=None, attention_bias=True, mlp_bias=True, norm_bias=True,
+)
 
 CASES = [
     Case(
@@ -233,6 +243,56 @@ CASES = [
         optimizer=optimizer(eps=1e-3, weight_decay=0.1),
         config=ELECTRA_SMALL_SIZES,
     ),
+    # Layers that normalise before each sub-layer, windows shorter than the texts, and texts shorter than the windows.
+    Case(
+        name="modernbert_gelu", seed=2323, family="modernbert", bottleneck=4, adapter_activation="gelu",
+        task="classification", pooling="mean", num_labels=3, lengths=[5, 1, 29, 18], targets=[2, 0, 1, 2], prefix="model.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=MODERNBERT_SIZES,
+    ),
+    Case(
+        name="modernbert_full", seed=2444, family="modernbert", method="full", bottleneck=1, adapter_activation="relu",
+        task="regression", pooling="mean", lengths=[3, 22, 1, 14], targets=[0.5, 3.25, 5.0, 1.75], prefix="model.",
+        optimizer=optimizer(eps=1e-3, weight_decay=0.1),
+        config=MODERNBERT_SIZES,
+    ),
+    Case(
+        name="modernbert_pfeiffer", seed=2525, family="modernbert", method="pfeiffer", bottleneck=5,
+        adapter_activation="relu", task="regression", pooling="mean", lengths=[7, 25, 2], targets=[0.5, 3.25, 1.75],
+        optimizer=optimizer(weight_decay=0.05),
+        config=MODERNBERT_SIZES,
+    ),
+    Case(
+        name="modernbert_layernorm", seed=2656, family="modernbert", method="layernorm", bottleneck=1,
+        adapter_activation="relu", task="classification", pooling="first", head="dense-gelu", num_labels=4,
+        lengths=[8, 4, 26], targets=[3, 0, 2],
+        optimizer=optimizer(lr=2e-2),
+        config=MODERNBERT_SIZES,
+    ),
+    Case(
+        name="modernbert_top", seed=2727, family="modernbert", method="top-1", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="first", num_labels=3, lengths=[6, 24, 13, 1], targets=[1, 2, 0, 1],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=MODERNBERT_SIZES,
+    ),
+    Case(
+        name="modernbert_biased", seed=2828, family="modernbert-biased", bottleneck=3, adapter_activation="silu",
+        task="regression", pooling="mean", lengths=[20, 3, 11], targets=[0.5, 3.25, 1.75],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.05, bias_correction=False),
+        config=MODERNBERT_BIASED_SIZES,
+    ),
+    Case(
+        name="modernbert_biased_top", seed=2949, family="modernbert-biased", method="top-2", bottleneck=1,
+        adapter_activation="relu", task="classification", pooling="mean", num_labels=2, lengths=[17, 2, 9],
+        targets=[1, 0, 1], optimizer=optimizer(eps=1e-3),
+        config=MODERNBERT_BIASED_SIZES,
+    ),
+    Case(
+        name="modernbert_bias", seed=3030, family="modernbert-biased", method="bias", bottleneck=1,
+        adapter_activation="relu", task="classification", pooling="mean", num_labels=2, lengths=[7, 12, 21],
+        targets=[1, 0, 1], optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=MODERNBERT_BIASED_SIZES,
+    ),
     # The heads of their own.
     Case(
         name="roberta_dense", seed=1616, family="roberta", bottleneck=4, adapter_activation="silu", task="classification",
@@ -309,17 +369,17 @@ def write_case(case: Case, directory: Path, minilm: Path | None):
         config.save_pretrained(directory)
         base_file = directory / "model.safetensors"
         save_file({case.prefix + n: t for n, t in weights.items()}, base_file, metadata={"format": "pt"})
-    task_tensors = random_task(case, config, weights, generator)
+    task_tensors = random_task(case, config, FAMILIES[case.family].split(weights), generator)
     batch = make_batch(sequences, case.targets, FAMILIES[case.family].padding)
 
-    def make_model():
+    def make_model(attention="eager"):
         return ReferenceModel(
             FAMILIES[case.family], copy.deepcopy(config), weights, task_tensors, method=case.method, bottleneck=case.bottleneck,
             activation=case.adapter_activation, task=case.task, pooling=case.pooling, head=case.head,
-            freeze_layernorm=case.freeze_layernorm,
+            freeze_layernorm=case.freeze_layernorm, attention=attention,
         )  # fmt: skip
 
-    make_double = lambda: make_model().double()
+    make_double = lambda: make_model(FAMILIES[case.family].attention).double()
     expected = run(make_double(), batch, case.optimizer, STEPS)
     single = run(make_model(), batch, case.optimizer, STEPS)
     report_checks(case, config, weights, make_double, batch, expected)
@@ -339,7 +399,7 @@ def random_base(case: Case, generator):
     weights = {}
     for name, like in sorted(family.make(config).state_dict().items()):
         noise = torch.randn(like.shape, generator=generator)
-        scale = name.lower().replace("_", "").endswith("layernorm.weight")
+        scale = name.lower().endswith("norm.weight")
         weights[name] = 1.0 + 0.1 * noise if scale else config.initializer_range * noise
     return config, weights
 

@@ -32,8 +32,9 @@ def check_formula(model, batch, method: str, activation: str) -> float:
     keep = lambda name: lambda module, args, out: seen.update({name: (args[0], out[0] if isinstance(out, tuple) else out)})
     for i, layer in enumerate(layers):
         handles.append(layer.register_forward_hook(keep((i, "layer"))))
-        read = layer.get_submodule(family.projections["feed_forward.intermediate"])
-        handles.append(read.register_forward_hook(keep((i, "intermediate"))))
+        for name in ("attention.query", "feed_forward.intermediate"):
+            read = layer.get_submodule(family.projections[name])
+            handles.append(read.register_forward_hook(keep((i, name.split(".")[1]))))
         for site in family.sites.values():
             for path in (site.dense, site.norm):
                 handles.append(layer.get_submodule(path).register_forward_hook(keep((i, path))))
@@ -41,6 +42,8 @@ def check_formula(model, batch, method: str, activation: str) -> float:
         model(batch)
     for handle in handles:
         handle.remove()
+    if family.pre_norm:
+        return check_pre_norm_formula(model, batch, (method, activation), seen)
     for i, layer in enumerate(layers):
         if getattr(config, family.fields.get("hidden_act", "hidden_act")) == "relu":
             kinks.append(seen[i, "intermediate"][1][real])
@@ -64,23 +67,54 @@ def check_formula(model, batch, method: str, activation: str) -> float:
     return min((z.abs().min().item() for z in kinks), default=math.inf)
 
 
+def check_pre_norm_formula(model, batch, method_and_activation, seen) -> float:
+    """`check_formula` of layers that normalise before each sub-layer."""
+    method, activation = method_and_activation
+    family, real, kinks = model.family, batch.mask.bool(), []
+    layers = model.encoder.get_submodule(family.layers)
+    for i, layer in enumerate(layers):
+        x = seen[i, "layer"][0]
+        for name, read in (("attention", "query"), ("feed_forward", "intermediate")):
+            site = family.sites[name]
+            normal = x if (i, name) == (0, "attention") else layer_norm(x, layer.get_submodule(site.norm))
+            off = (normal - seen[i, read][0]).abs().max().item()
+            ctx, dense = seen[i, site.dense][0], layer.get_submodule(site.dense)
+            h = ctx @ dense.weight.T + (0.0 if dense.bias is None else dense.bias)
+            s = x + h
+            if method == "houlsby" or method == "pfeiffer" and name == "feed_forward":
+                adapter = layer.get_submodule(site.adapters)[ADAPTER]
+                down, up = adapter.adapter_down[0], adapter.adapter_up
+                z = (s if method == "pfeiffer" else h) @ down.weight.T + down.bias
+                s = s + ACTIVATION[activation](z) @ up.weight.T + up.bias
+                if activation == "relu":
+                    kinks.append(z[real])
+            x = s
+            assert off < 1e-11, f"a sub-layer does not read what is normalised before it: off by {off}"
+        worst = (x - seen[i, "layer"][1]).abs().max().item()
+        assert worst < 1e-11, f"a layer does not compute the formula of {method}: off by {worst}"
+    return min((z.abs().min().item() for z in kinks), default=math.inf)
+
+
 def layer_norm(s, module):
     centred = s - s.mean(-1, keepdim=True)
     rstd = (centred.square().mean(-1, keepdim=True) + module.eps).rsqrt()
-    return centred * rstd * module.weight + module.bias
+    return centred * rstd * module.weight + (0.0 if module.bias is None else module.bias)
 
 
 def check_zero_adapters(model, batch, config, weights) -> float:
     """With zero adapters the hidden states are those of an encoder that never met AdapterHub (with our LayerNorms)."""
     zeroed = copy.deepcopy(model)
-    assert zeroed.encoder.active_adapters is not None
-    norms = {site.norm for site in model.family.sites.values()} | {"embeddings.LayerNorm"}
+    assert model.family.pre_norm or zeroed.encoder.active_adapters is not None
+    norms = {site.norm for site in model.family.sites.values()} | {model.family.embeddings_norm}
+    norms |= {model.family.final_norm} if model.family.pre_norm else set()
     with torch.no_grad():
         for name, p in zeroed.named_parameters():
             if "adapter_" in name:
                 p.zero_()
         plain = copy.deepcopy(zeroed)
-        plain.encoder = bare_encoder(model.family, copy.deepcopy(config), weights).double()
+        plain_config = copy.deepcopy(config)
+        plain_config._attn_implementation = model.family.attention
+        plain.encoder = bare_encoder(model.family, plain_config, weights).double()
         for name, p in zeroed.encoder.named_parameters():
             if any(name.removesuffix(".weight").removesuffix(".bias").endswith(norm) for norm in norms):
                 plain.encoder.get_parameter(name).copy_(p)

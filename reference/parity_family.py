@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
+import torch
+from torch import nn
 from transformers import (
-    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, MPNetConfig, MPNetModel,
-    RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
+    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, ModernBertConfig, ModernBertModel,
+    MPNetConfig, MPNetModel, RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
 )  # fmt: skip
 
 
@@ -28,6 +30,21 @@ class Family:
     fields: dict = field(default_factory=dict)
     types: bool = True
     padding: int = 0
+    # The layer normalisation of the embeddings and their tables: our name -> the path in the encoder.
+    embeddings_norm: str = "embeddings.LayerNorm"
+    tables: dict = field(default_factory=lambda: {
+        "words": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings",
+        "types": "embeddings.token_type_embeddings",
+    })  # fmt: skip
+    # Whether layers normalise before each sub-layer: the first has then no norm before its attention, and one follows the last.
+    pre_norm: bool = False
+    final_norm: str = ""
+    # Whether linear layers and layer normalisations have biases.
+    biases: bool = True
+    # The attention of the float64 model. Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
+    attention: str = "eager"
+    # A linear layer of a layer, by its path, that gives queries, keys and values at once.
+    fused: str = ""
     # Linear layers beside those of the layers, which methods that train linear layers train too: our name -> the path.
     linears: dict = field(default_factory=dict)
     # What else full fine-tuning trains: our name -> the path in the encoder.
@@ -41,6 +58,43 @@ class Family:
 
     def make(self, config):
         return self.model(config, **self.arguments)
+
+    def split(self, weights: dict) -> dict:
+        """The weights with those of a fused layer in three, as `split_fused` has them in the model."""
+        if not self.fused:
+            return weights
+        parts = {}
+        for name, tensor in weights.items():
+            path, end = name.rsplit(".", 1)
+            if path.endswith(f".{self.fused}"):
+                parts |= {f"{path}.{part}.{end}": piece for part, piece in zip(Fused.PARTS, tensor.chunk(3))}
+            else:
+                parts[name] = tensor
+        return parts
+
+    def split_fused(self, encoder):
+        """Replaces fused layers by three that compute the same, so that each has gradients under a name of its own."""
+        if self.fused:
+            parent, name = self.fused.rsplit(".", 1)
+            for layer in encoder.get_submodule(self.layers):
+                setattr(layer.get_submodule(parent), name, Fused(layer.get_submodule(self.fused)))
+
+
+class Fused(nn.Module):
+    """A linear layer whose outputs are queries, keys and values, as three."""
+
+    PARTS = ("query", "key", "value")
+
+    def __init__(self, whole: nn.Linear):
+        super().__init__()
+        rows = whole.out_features // 3
+        for index, part in enumerate(self.PARTS):
+            linear = nn.Linear(whole.in_features, rows, bias=whole.bias is not None)
+            linear.load_state_dict({n: t[index * rows : (index + 1) * rows] for n, t in whole.state_dict().items()})
+            setattr(self, part, linear)
+
+    def forward(self, x):
+        return torch.cat([getattr(self, part)(x) for part in self.PARTS], dim=-1)
 
 
 BERT = Family(
@@ -90,6 +144,7 @@ FAMILIES = {
             "feed_forward": Site("output.dense", "output.LayerNorm", ""),
         },
         types=False,
+        tables={"words": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings"},
         padding=1,
         beside={"relative_bias.weight": "encoder.relative_attention_bias.weight"},
         arguments={"add_pooling_layer": False},
@@ -118,8 +173,39 @@ FAMILIES = {
             "hidden_act": "activation",
         },
         types=False,
+        tables={"words": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings"},
+    ),
+    # AdapterHub does not know it either: `parity_model.py` puts its modules where it has them in ViT.
+    "modernbert": Family(
+        config=ModernBertConfig,
+        model=ModernBertModel,
+        layers="layers",
+        projections={
+            "attention.query": "attn.Wqkv.query",
+            "attention.key": "attn.Wqkv.key",
+            "attention.value": "attn.Wqkv.value",
+            "attention.output": "attn.Wo",
+            "feed_forward.intermediate": "mlp.Wi",
+            "feed_forward.output": "mlp.Wo",
+        },
+        sites={
+            "attention": Site("attn.Wo", "attn_norm", "attention_adapters"),
+            "feed_forward": Site("mlp.Wo", "mlp_norm", "output_adapters"),
+        },
+        fields={"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
+        types=False,
+        embeddings_norm="embeddings.norm",
+        tables={"words": "embeddings.tok_embeddings"},
+        pre_norm=True,
+        final_norm="final_norm",
+        biases=False,
+        fused="attn.Wqkv",
+        # Its eager attention takes the softmax in float32, whatever the model is in.
+        attention="sdpa",
     ),
 }
+# With all biases that its configuration can ask for.
+FAMILIES["modernbert-biased"] = replace(FAMILIES["modernbert"], biases=True)
 # Its embeddings narrower than the hidden states, as in the small models.
 FAMILIES["electra-small"] = replace(FAMILIES["electra"], linears={"embeddings.projection": "embeddings_project"})
 FAMILIES["xlm-roberta"] = replace(FAMILIES["roberta"], config=XLMRobertaConfig, model=XLMRobertaModel)

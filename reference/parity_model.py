@@ -11,15 +11,20 @@ What AdapterHub computes (`adapters` 1.3.0, `methods/modeling.py` and `methods/b
 so with mh_adapter=True and output_adapter=True each layer is exactly `LN(x + h + up(act(down(h))))`, twice.
 Pfeiffer's (`SeqBnConfig`) has output_adapter=True alone and original_ln_before=True: the adapter reads `LN(h + x)`, its own residual
 is still h, and the same LayerNorm follows, so the feed-forward block is `LN(x + h + up(act(down(LN(x + h)))))`.
+Where layers normalise before each sub-layer, AdapterHub passes no LayerNorm (`ViTLayerWithAdapters`, `GPT2BlockWithAdapters`
+through their hooks), so `x + h + up(act(down(h)))`, and of Pfeiffer's adapter, which reads the sum, `s + up(act(down(s)))` with
+`s = x + h`. ModernBERT it does not know: its `Adapter` modules are put there by hand (`graft_layers`).
 `parity_check.py` recomputes this by hand from hooks and refuses to go on if it is not so.
 """
 
 import math
 from dataclasses import dataclass
+from types import MethodType
 
 import adapters
 import torch
 from adapters import DoubleSeqBnConfig, SeqBnConfig
+from adapters.methods.modeling import Adapter
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
@@ -88,7 +93,32 @@ def bare_encoder(family: Family, config, weights: dict):
     model = family.make(config)
     loaded = model.load_state_dict(weights, strict=True)
     assert not loaded.missing_keys and not loaded.unexpected_keys
+    family.split_fused(model)
     return model.eval()
+
+
+def graft_layers(family: Family, encoder, method: str, bottleneck: int, config):
+    """Puts AdapterHub's modules into layers that it does not know, as `ViTLayerWithAdapters` has them."""
+
+    def grafted(h, x, modules):
+        if ADAPTER not in modules:
+            return h + x
+        adapter = modules[ADAPTER]
+        read, _, residual = adapter.pre_forward(h, x, None)
+        return adapter.post_forward(adapter(read, residual)[0], h, x, None)
+
+    def forward(layer, x, **arguments):
+        h = layer.attn(layer.attn_norm(x), **arguments)[0]
+        x = grafted(h, x, layer.attention_adapters)
+        return (grafted(layer.mlp(layer.mlp_norm(x)), x, layer.output_adapters),)
+
+    hidden = encoder.config.hidden_size
+    for layer in encoder.get_submodule(family.layers):
+        for site in family.sites.values():
+            adapted = method == "houlsby" or site is family.sites["feed_forward"]
+            modules = {ADAPTER: Adapter(ADAPTER, hidden, bottleneck, config)} if adapted else {}
+            setattr(layer, site.adapters, nn.ModuleDict(modules))
+        layer.forward = MethodType(forward, layer)
 
 
 def adapter_config(method: str, hidden: int, bottleneck: int, activation: str):
@@ -110,17 +140,18 @@ class ReferenceModel(nn.Module):
 
     def __init__(
         self, family, config, weights, task_tensors, *, method, bottleneck, activation, task, pooling, head="linear",
-        freeze_layernorm=False,
+        freeze_layernorm=False, attention="eager",
     ):  # fmt: skip
         super().__init__()
-        # Eager attention is the plain formula softmax(QK^T / sqrt(head_dim) + mask) V.
-        config._attn_implementation = "eager"
+        config._attn_implementation = attention
         self.family = family
         self.encoder = bare_encoder(family, config, weights)
         self.method = method
-        if method in ("houlsby", "pfeiffer"):
+        added = adapter_config(method, config.hidden_size, bottleneck, activation)
+        if method in ("houlsby", "pfeiffer") and family.pre_norm:
+            graft_layers(family, self.encoder, method, bottleneck, added)
+        elif method in ("houlsby", "pfeiffer"):
             adapters.init(self.encoder)
-            added = adapter_config(method, config.hidden_size, bottleneck, activation)
             self.encoder.add_adapter(ADAPTER, config=added, set_active=True)
             assert self.encoder.active_adapters is not None
         labels, hidden = task_tensors["head.weight"].shape
@@ -148,7 +179,8 @@ class ReferenceModel(nn.Module):
             parameter.requires_grad = True
         # Nothing that AdapterHub added may be left out of the list, no LayerNorm where they are trained, and nothing at all
         # of a network that is trained as a whole (but a pooler that is not read).
-        wanted = {"houlsby": ("adapter", "layernorm"), "layernorm": ("layernorm",), "bias": ("bias",), "full": ("",)}
+        norm = "norm" if self.family.pre_norm else "layernorm"
+        wanted = {"houlsby": ("adapter", norm), "layernorm": (norm,), "bias": ("bias",), "full": ("",)}
         if self.freeze_layernorm:
             wanted = {}
         unread = "-" if self.pooling == "cls" else "encoder.pooler"
@@ -180,17 +212,20 @@ class ReferenceModel(nn.Module):
             loss = nn.functional.cross_entropy(logits, batch.targets[batch.targets != -100])
         else:
             loss = nn.functional.mse_loss(logits[:, 0], batch.targets.to(logits.dtype))
-        return Output(out.hidden_states, pooled, logits, loss)
+        # What the head reads is the last; `transformers` lists what ModernBERT's last layer gives without the norm after it.
+        return Output((*out.hidden_states[:-1], out.last_hidden_state), pooled, logits, loss)
 
 
 def trained_names(family: Family, method: str, layers: int, pooling: str, *, head="linear", freeze_layernorm=False) -> dict:
     """Our name -> the parameter's path in `ReferenceModel`. Everything is stored `[out, in]` on both sides."""
     names = {"head": "head"} | ({} if head == "linear" else {"head.dense": "head_dense"})
-    norms, projections, adapted = {"embeddings.layer_norm": "encoder.embeddings.LayerNorm"}, {}, {}
+    norms, projections, adapted = {"embeddings.layer_norm": f"encoder.{family.embeddings_norm}"}, {}, {}
+    after_all = {"final_layer_norm": f"encoder.{family.final_norm}"} if family.pre_norm else {}
     for i in range(layers):
         mine, theirs = f"layer.{i}", f"encoder.{family.layers}.{i}"
         for ours, site in family.sites.items():
-            norms[f"{mine}.{ours}.layer_norm"] = f"{theirs}.{site.norm}"
+            if not family.pre_norm or i > 0 or ours != "attention":
+                norms[f"{mine}.{ours}.layer_norm"] = f"{theirs}.{site.norm}"
             if method == "houlsby" or method == "pfeiffer" and ours == "feed_forward":
                 adapted[f"{mine}.{ours}.adapter.down"] = f"{theirs}.{site.adapters}.{ADAPTER}.adapter_down.0"
                 adapted[f"{mine}.{ours}.adapter.up"] = f"{theirs}.{site.adapters}.{ADAPTER}.adapter_up"
@@ -199,26 +234,28 @@ def trained_names(family: Family, method: str, layers: int, pooling: str, *, hea
     pooler = {"pooler": "encoder.pooler.dense"} if pooling == "cls" else {}
     ends = ("weight", "bias")
     if method in ("houlsby", "layernorm") and not freeze_layernorm:
-        names |= norms
+        names |= norms | after_all
     if method in ("full", "bias"):
-        names |= norms | projections | pooler | {ours: f"encoder.{path}" for ours, path in family.linears.items()}
+        names |= norms | after_all | projections | pooler | {ours: f"encoder.{path}" for ours, path in family.linears.items()}
     if method.startswith("top-"):
         upper = {f"layer.{i}" for i in range(layers - int(method.removeprefix("top-")), layers)}
-        names |= {n: p for n, p in (norms | projections).items() if ".".join(n.split(".")[:2]) in upper} | pooler
+        names |= {n: p for n, p in (norms | projections).items() if ".".join(n.split(".")[:2]) in upper}
+        names |= after_all | pooler
     both = {f"{name}.{end}": f"{path}.{end}" for name, path in (names | adapted).items() for end in ends}
+    if not family.biases:
+        has = lambda n: n.startswith("head.") or ".adapter." in n or not n.endswith(".bias")
+        both = {n: p for n, p in both.items() if has(n)}
     if method == "bias":
         both = {n: p for n, p in both.items() if n.endswith(".bias") or n.startswith("head.")}
     if method == "full":
-        tables = {"words": "word", "positions": "position"} | ({"types": "token_type"} if family.types else {})
-        for mine, theirs in tables.items():
-            both[f"embeddings.{mine}.weight"] = f"encoder.embeddings.{theirs}_embeddings.weight"
+        both |= {f"embeddings.{mine}.weight": f"encoder.{theirs}.weight" for mine, theirs in family.tables.items()}
         both |= {mine: f"encoder.{theirs}" for mine, theirs in family.beside.items()}
     return both
 
 
 def decays(name: str) -> bool:
     """Weight decay acts on matrices and embeddings; never on a bias or a LayerNorm."""
-    return name.endswith(".weight") and ".layer_norm." not in name
+    return name.endswith(".weight") and "layer_norm." not in name
 
 
 class BertAdamW(torch.optim.Optimizer):

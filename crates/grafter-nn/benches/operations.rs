@@ -87,10 +87,11 @@ fn adapters(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     for (length, rate) in [(12, 0.0), (53, 0.0), (128, 0.0), (128, 0.1)] {
         let dropout = if rate > 0.0 { Dropout::new(rate) } else { Dropout::NONE };
-        let shape = AttentionShape { heads: HEADS, head_dim: HIDDEN / HEADS, dropout, bias: None };
+        let shape =
+            AttentionShape { heads: HEADS, head_dim: HIDDEN / HEADS, window: None, dropout, bias: None };
         let key = DropoutKey::new(1);
         let (qkv, d_context) = (numbers(length * 3 * HIDDEN), numbers(length * HIDDEN));
-        let mut probabilities = vec![0.0; probability_count(HEADS, length)];
+        let mut probabilities = vec![0.0; probability_count(HEADS, length, None)];
         let (mut scratch, mut context) = (vec![0.0; 2 * length * length], vec![0.0; length * HIDDEN]);
         let mut d_qkv = vec![0.0; qkv.len()];
         let flop = 4 * length * length * HIDDEN;

@@ -12,7 +12,7 @@ use crate::residual::add;
 pub struct FrozenEmbedding {
     /// `[vocabulary, hidden]`
     pub words: Vec<f32>,
-    /// `[positions, hidden]`
+    /// `[positions, hidden]`; empty in a family whose embeddings do not know positions.
     pub positions: Vec<f32>,
     /// `[types, hidden]`; empty in a family without token types.
     pub types: Vec<f32>,
@@ -35,7 +35,7 @@ impl FrozenEmbedding {
 pub struct EmbeddingTables<'a> {
     /// `[vocabulary, hidden]`
     pub words: &'a [f32],
-    /// `[positions, hidden]`
+    /// `[positions, hidden]`; empty where the embeddings do not know positions, and then nothing is added for them.
     pub positions: &'a [f32],
     /// `[types, hidden]`; empty where there are no token types, and then nothing is added for them.
     pub types: &'a [f32],
@@ -95,12 +95,13 @@ pub fn forward_sequence(tables: EmbeddingTables<'_>, ids: &[u32], type_ids: &[u3
     let tokens = ids.iter().zip(type_ids).zip(places(tables.first_position, ids));
     for (y, ((id, type_id), place)) in y.chunks_exact_mut(hidden).zip(tokens) {
         let word = &tables.words[row(tables.words, hidden, *id as usize)];
-        let place = &tables.positions[row(tables.positions, hidden, place)];
         y.copy_from_slice(word);
         if !tables.types.is_empty() {
             add(&tables.types[row(tables.types, hidden, *type_id as usize)], y);
         }
-        add(place, y);
+        if !tables.positions.is_empty() {
+            add(&tables.positions[row(tables.positions, hidden, place)], y);
+        }
     }
 }
 
@@ -120,7 +121,9 @@ pub fn backward_sequence(ids: &[u32], type_ids: &[u32], d_y: &[f32], gradients: 
     let tokens = ids.iter().zip(type_ids).zip(places(gradients.first_position, ids));
     for (d_y, ((id, type_id), place)) in d_y.chunks_exact(hidden).zip(tokens) {
         add_row(gradients.words, *id as usize, d_y);
-        add_row(gradients.positions, place, d_y);
+        if !gradients.positions.is_empty() {
+            add_row(gradients.positions, place, d_y);
+        }
         if !gradients.types.is_empty() {
             add_row(gradients.types, *type_id as usize, d_y);
         }
@@ -152,6 +155,25 @@ mod tests {
     fn padding_in_a_text_is_not_counted() {
         assert_eq!(places(2, &[0, 3, 1, 4, 2]).collect::<Vec<_>>(), [2, 3, 1, 4, 5]);
         assert_eq!(places(0, &[0, 3, 1]).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn nothing_is_added_where_a_table_is_absent() {
+        let words = EmbeddingTables { positions: &[], types: &[], ..TABLES };
+        let mut y = vec![0.0; 6];
+        forward_sequence(words, &[1, 0, 1], &[0, 7, 1], &mut y);
+        assert_eq!(y, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+        let mut d_words = [0.5; 4];
+        let (hidden, first_position) = (2, 0);
+        let mut gradients = EmbeddingGradients {
+            words: &mut d_words,
+            positions: &mut [],
+            types: &mut [],
+            hidden,
+            first_position,
+        };
+        backward_sequence(&[1, 0, 1], &[0, 7, 1], &y, &mut gradients);
+        assert_eq!(d_words, [1.5, 2.5, 6.5, 8.5]);
     }
 
     #[test]

@@ -113,6 +113,25 @@ pub fn backward_weights(normalised: &[f32], d_y: &[f32], d_weight: &mut [f32], d
     backward_weights_rows(normalised, d_y, d_weight, d_bias);
 }
 
+/// [`backward_weights`] of a layer normalisation without a shift: `d_weight += Σ d_y · normalised`.
+/// # Shapes
+/// d_y, normalised `[tokens, hidden]`; d_weight `[hidden]`
+pub fn backward_scale(normalised: &[f32], d_y: &[f32], d_weight: &mut [f32]) {
+    assert_eq!(d_y.len(), normalised.len(), "layer normalisation: gradient");
+    backward_scale_rows(normalised, d_y, d_weight);
+}
+
+vectorised! {
+    fn backward_scale_rows(normalised: &[f32], d_y: &[f32], d_weight: &mut [f32]) {
+        let hidden = d_weight.len();
+        for (normalised, d_y) in normalised.chunks_exact(hidden).zip(d_y.chunks_exact(hidden)) {
+            for index in 0..hidden {
+                d_weight[index] += d_y[index] * normalised[index];
+            }
+        }
+    }
+}
+
 vectorised! {
     fn backward_weights_rows(normalised: &[f32], d_y: &[f32], d_weight: &mut [f32], d_bias: &mut [f32]) {
         let hidden = d_weight.len();
@@ -181,6 +200,9 @@ mod tests {
                 central_differences(&weight64, |w| weighted_sum(&exact(w, &bias64, &x64), &d_y));
             expected.iter_mut().for_each(|value| *value += 1.0);
             assert_close("d_weight", &d_weight, &expected, TOLERANCE, TOLERANCE);
+            let mut d_scale = vec![1.0; hidden];
+            backward_scale(&normalised, &d_y, &mut d_scale);
+            assert_eq!(d_scale, d_weight, "the scale's gradient is the same without a shift");
             let mut expected =
                 central_differences(&bias64, |b| weighted_sum(&exact(&weight64, b, &x64), &d_y));
             expected.iter_mut().for_each(|value| *value += 2.0);

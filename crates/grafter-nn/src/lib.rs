@@ -21,6 +21,7 @@ pub mod adapter;
 pub mod attention;
 pub mod dropout;
 pub mod embedding;
+pub mod gated;
 pub mod gemm;
 mod kernel;
 pub mod layer_norm;
@@ -32,6 +33,7 @@ pub mod pooling;
 pub mod quantised;
 pub mod relative_position;
 pub mod residual;
+pub mod rotary;
 mod scalar;
 pub mod simd;
 #[cfg(test)]

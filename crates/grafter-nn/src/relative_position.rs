@@ -71,9 +71,9 @@ pub struct RelativeBiasGradients<'a> {
 }
 
 impl RelativeBiasGradients<'_> {
-    /// Adds the gradient of the scores of one query, `[length]`.
-    pub(crate) fn add_query(&mut self, head: usize, query: usize, d_scores: &[f32]) {
-        let d_row = &mut self.by_distance[row(self.longest, head, query)..][..d_scores.len()];
+    /// Adds the gradient of the scores of one query and the keys from `first` on, `[keys]`.
+    pub(crate) fn add_query(&mut self, head: usize, query: usize, first: usize, d_scores: &[f32]) {
+        let d_row = &mut self.by_distance[row(self.longest, head, query) + first..][..d_scores.len()];
         for (d_bias, d_score) in d_row.iter_mut().zip(d_scores) {
             *d_bias += d_score;
         }
@@ -153,8 +153,8 @@ mod tests {
 
         let mut d_by_distance = vec![0.0; by_distance.len()];
         let mut gradients = RelativeBiasGradients { by_distance: &mut d_by_distance, longest };
-        gradients.add_query(0, 0, &[1.0, 10.0, 100.0]);
-        gradients.add_query(1, 1, &[1000.0, 10_000.0]);
+        gradients.add_query(0, 0, 0, &[1.0, 10.0, 100.0]);
+        gradients.add_query(1, 1, 0, &[1000.0, 10_000.0]);
         let mut d_table = [0.5; 8];
         backward_table(&d_by_distance, heads, 2.0, longest, &mut d_table);
         assert_eq!(d_table, [2.5, 20_000.5, 0.5, 2000.5, 0.5, 0.5, 220.5, 0.5]);

@@ -157,7 +157,7 @@ mod tests {
     use crate::layer_norm::{self, LayerNormCache, LayerNormWeights};
     use crate::quantised::{QuantisedMatrix, matmul_quantised};
     use crate::testing::Random;
-    use crate::{linear, residual};
+    use crate::{gated, linear, residual, rotary};
 
     /// Numbers of any size, and what is none.
     const EXTREMES: [f32; 11] =
@@ -208,6 +208,19 @@ mod tests {
         softmax_rows(&mut probabilities, COLUMNS, 0.3);
         softmax_backward_rows(&probabilities, &mut d_scores, COLUMNS, 0.3);
         results.extend([("softmax", probabilities), ("softmax, backward", d_scores)]);
+
+        let (half, gates) = x.split_at(ROWS / 2 * COLUMNS);
+        let mut product = half.to_vec();
+        gated::multiply(&gates[..half.len()], &mut product);
+        let mut by_position = Vec::new();
+        rotary::lay_out(10_000.0, 2 * LANES + 2, 5, &mut by_position);
+        let mut turned = x[x.len() - 30 * (LANES + 1)..].to_vec();
+        rotary::forward_sequence(
+            rotary::Rotary { by_position: &by_position, head_dim: 2 * LANES + 2 },
+            2 * LANES + 2,
+            &mut turned,
+        );
+        results.extend([("product of elements", product), ("turned", turned)]);
 
         let (mut sums, mut added, mut dropped) = (bias.clone(), d.clone(), x.clone());
         linear::backward_bias(&x, &mut sums);

@@ -438,8 +438,8 @@ impl GraftOptions {
                 "mean or first, since no pooler of the model is read".to_owned(),
             );
         }
-        let layers = model.encoder().config.num_hidden_layers;
-        if let Err(Unfit { field, found, expected }) = self.config(1).check(layers) {
+        let encoder = &model.encoder().config;
+        if let Err(Unfit { field, found, expected }) = self.config(1).check_on(encoder) {
             let option = match field {
                 "method" => "--method",
                 "bottleneck" => "--bottleneck",

@@ -308,7 +308,7 @@ fn settings_of_a_family_that_are_not_supported() {
     let refused = |change: fn(&mut Value)| refusal(&folder(change));
     assert_eq!(
         refused(|config| config["model_type"] = json!("t5")),
-        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`"
+        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`"
     );
     assert_eq!(
         refused(|config| {

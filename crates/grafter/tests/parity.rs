@@ -357,6 +357,46 @@ fn mpnet_layernorm() {
 }
 
 #[test]
+fn modernbert_gelu() {
+    Fixture::tiny("modernbert_gelu").check();
+}
+
+#[test]
+fn modernbert_full() {
+    Fixture::tiny("modernbert_full").check();
+}
+
+#[test]
+fn modernbert_pfeiffer() {
+    Fixture::tiny("modernbert_pfeiffer").check();
+}
+
+#[test]
+fn modernbert_layernorm() {
+    Fixture::tiny("modernbert_layernorm").check();
+}
+
+#[test]
+fn modernbert_top() {
+    Fixture::tiny("modernbert_top").check();
+}
+
+#[test]
+fn modernbert_biased() {
+    Fixture::tiny("modernbert_biased").check();
+}
+
+#[test]
+fn modernbert_biased_top() {
+    Fixture::tiny("modernbert_biased_top").check();
+}
+
+#[test]
+fn modernbert_bias() {
+    Fixture::tiny("modernbert_bias").check();
+}
+
+#[test]
 fn roberta_dense() {
     Fixture::tiny("roberta_dense").check();
 }

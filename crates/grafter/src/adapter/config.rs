@@ -8,6 +8,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::method::Method;
+use crate::encoder::{Biases, EncoderConfig};
 
 /// A non-linearity of what is grafted. `gelu` is the erf form; the tanh form is `gelu-tanh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +298,18 @@ impl AdapterConfig {
             Method::Full | Method::LayerNorm | Method::Bias => 0,
             Method::Head => layers,
         }
+    }
+
+    /// As [`AdapterConfig::check`], and that there is something to train in this encoder.
+    /// # Errors
+    /// If the settings contradict each other, or the encoder does not have what the method trains.
+    pub fn check_on(&self, encoder: &EncoderConfig) -> Result<(), Unfit> {
+        let Biases { attention, feed_forward, layer_norm } = encoder.biases();
+        if self.method == Method::Bias && !(attention || feed_forward || layer_norm) {
+            let expected = "another method, since no part of this model has a bias".to_owned();
+            return Err(Unfit { field: "method", found: self.method.to_string(), expected });
+        }
+        self.check(encoder.num_hidden_layers)
     }
 
     /// Checks what depends on the encoder, which has `layers` layers, and on each other: the adapted layers and their widths,

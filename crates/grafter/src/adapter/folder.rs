@@ -202,7 +202,7 @@ impl Adapter {
                 expected: "mean or first, since no pooler of the model is read".to_owned(),
             });
         }
-        if let Err(Unfit { field, found, expected }) = manifest.adapter.check(config.num_hidden_layers) {
+        if let Err(Unfit { field, found, expected }) = manifest.adapter.check_on(config) {
             let field = match field {
                 "method" => "`adapter.method`",
                 "bottleneck" => "`adapter.bottleneck`",

@@ -45,7 +45,8 @@ impl Role {
     }
 }
 
-/// The two places in a layer where an adapter is grafted and a layer normalisation follows.
+/// The two places in a layer where an adapter is grafted. The layer normalisation of a site follows the adapter; in ModernBERT
+/// it stands before the sub-layer that the adapter follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     /// After the attention's output projection.
@@ -73,7 +74,8 @@ pub enum Projection {
     QueryKeyValue = 0,
     /// The attention's output: `[hidden, hidden]`.
     AttentionOutput = 1,
-    /// The feed-forward network's first: `[intermediate, hidden]`.
+    /// The feed-forward network's first: `[intermediate, hidden]`; of a gated one `[2 · intermediate, hidden]`, first the rows of
+    /// what passes through the activation, then those of the gate.
     Intermediate = 2,
     /// The feed-forward network's second: `[hidden, intermediate]`.
     Output = 3,
@@ -104,8 +106,17 @@ impl Projection {
         let (hidden, intermediate) = (encoder.hidden_size, encoder.intermediate_size);
         match self {
             Self::QueryKeyValue | Self::AttentionOutput => [hidden, hidden],
-            Self::Intermediate => [intermediate, hidden],
+            Self::Intermediate => [encoder.intermediate_outputs(), hidden],
             Self::Output => [hidden, intermediate],
+        }
+    }
+
+    /// Whether an encoder has biases there.
+    fn has_bias(self, encoder: &EncoderConfig) -> bool {
+        let biases = encoder.biases();
+        match self.site() {
+            Site::Attention => biases.attention,
+            Site::FeedForward => biases.feed_forward,
         }
     }
 }
@@ -113,18 +124,35 @@ impl Projection {
 /// The places of a layer where something may train, from below to above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
+    /// The layer normalisation before the attention, where there is one.
+    AttentionNorm,
     /// [`Projection::QueryKeyValue`]
     QueryKeyValue,
     /// [`Projection::AttentionOutput`]
     AttentionOutput,
     /// [`Site::Attention`]
     AttentionSite,
+    /// The layer normalisation before the feed-forward network, where there is one.
+    FeedForwardNorm,
     /// [`Projection::Intermediate`]
     Intermediate,
     /// [`Projection::Output`]
     Output,
     /// [`Site::FeedForward`]
     FeedForwardSite,
+    /// Above the last layer, the layer normalisation after all of them, where there is one.
+    FinalNorm,
+}
+
+impl Place {
+    /// Where the layer normalisation of a site stands in an encoder's layers.
+    pub(crate) fn of_layer_norm(site: Site, encoder: &EncoderConfig) -> Self {
+        match (encoder.pre_norm.is_some(), site) {
+            (false, site) => site.into(),
+            (true, Site::Attention) => Self::AttentionNorm,
+            (true, Site::FeedForward) => Self::FeedForwardNorm,
+        }
+    }
 }
 
 impl From<Site> for Place {
@@ -162,17 +190,29 @@ pub(super) const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
 pub(super) const EMBEDDINGS_PROJECTION: &str = "embeddings.projection";
 pub(super) const RELATIVE_BIAS: &str = "relative_bias.weight";
 pub(super) const TABLES: [&str; 3] = ["embeddings.words", "embeddings.positions", "embeddings.types"];
+/// The layer normalisation after all layers; it belongs to the last one.
+pub(super) const FINAL_LAYER_NORM: &str = "final_layer_norm";
 pub(super) const POOLER: &str = "pooler";
 pub(super) const HEAD: &str = "head";
 /// The layer of the head that [`HeadForm::Dense`] puts before the last.
 pub(super) const HEAD_DENSE: &str = "head.dense";
 
 /// Which parts of a module with a weight and a bias are trained.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Parts {
-    Nothing,
-    Bias,
-    All,
+#[derive(Clone, Copy)]
+struct Parts {
+    weight: bool,
+    bias: bool,
+}
+
+impl Parts {
+    const NOTHING: Self = Self { weight: false, bias: false };
+    const BIAS: Self = Self { weight: false, bias: true };
+    const ALL: Self = Self { weight: true, bias: true };
+
+    /// Those that are there.
+    fn of(self, has_bias: bool) -> Self {
+        Self { bias: self.bias && has_bias, ..self }
+    }
 }
 
 /// The names, shapes and places of everything that a task trains.
@@ -189,12 +229,13 @@ impl ParameterList {
         let hidden = encoder.hidden_size;
         let method = config.method;
         let (projections, norms) = match method {
-            Method::Full | Method::TopLayers(_) => (Parts::All, Parts::All),
-            Method::Houlsby if config.freeze_layernorm => (Parts::Nothing, Parts::Nothing),
-            Method::Houlsby | Method::LayerNorm => (Parts::Nothing, Parts::All),
-            Method::Bias => (Parts::Bias, Parts::Bias),
-            Method::Pfeiffer | Method::Head => (Parts::Nothing, Parts::Nothing),
+            Method::Full | Method::TopLayers(_) => (Parts::ALL, Parts::ALL),
+            Method::Houlsby if config.freeze_layernorm => (Parts::NOTHING, Parts::NOTHING),
+            Method::Houlsby | Method::LayerNorm => (Parts::NOTHING, Parts::ALL),
+            Method::Bias => (Parts::BIAS, Parts::BIAS),
+            Method::Pfeiffer | Method::Head => (Parts::NOTHING, Parts::NOTHING),
         };
+        let norms = norms.of(encoder.biases().layer_norm);
         let first = config.first_trained_layer(encoder.num_hidden_layers);
         if first == 0 && !matches!(method, Method::TopLayers(_)) {
             let width = encoder.embedding_width();
@@ -219,8 +260,13 @@ impl ParameterList {
                 if adapted && width > 0 {
                     list.push_adapter(&format!("{prefix}.adapter"), hidden, width);
                 }
-                list.push_layer_norm(&format!("{prefix}.layer_norm"), hidden, norms);
+                if site == Site::FeedForward || encoder.has_attention_layer_norm(layer) {
+                    list.push_layer_norm(&format!("{prefix}.layer_norm"), hidden, norms);
+                }
             }
+        }
+        if encoder.pre_norm.is_some() && first < encoder.num_hidden_layers {
+            list.push_layer_norm(FINAL_LAYER_NORM, hidden, norms);
         }
         if config.pooling == Pooling::Cls {
             list.push_linear(POOLER, [hidden, hidden], projections);
@@ -230,8 +276,8 @@ impl ParameterList {
         }
         list.push_head(HEAD, [config.outputs, hidden]);
         if method == Method::Full {
-            let rows = [encoder.vocab_size, encoder.max_position_embeddings, encoder.type_vocab_size];
-            // A family without token types has no table of them.
+            let rows = [encoder.vocab_size, encoder.position_rows(), encoder.type_vocab_size];
+            // A family without positions or token types has no table of them.
             for (name, rows) in TABLES.into_iter().zip(rows).filter(|(_, rows)| *rows > 0) {
                 list.push(
                     format!("{name}.weight"),
@@ -265,19 +311,19 @@ impl ParameterList {
     }
 
     fn push_layer_norm(&mut self, name: &str, hidden: usize, parts: Parts) {
-        if parts == Parts::All {
+        if parts.weight {
             self.push(format!("{name}.weight"), vec![hidden], Role::EncoderVector);
         }
-        if parts != Parts::Nothing {
+        if parts.bias {
             self.push(format!("{name}.bias"), vec![hidden], Role::EncoderVector);
         }
     }
 
     fn push_linear(&mut self, name: &str, [outputs, inputs]: [usize; 2], parts: Parts) {
-        if parts == Parts::All {
+        if parts.weight {
             self.push(format!("{name}.weight"), vec![outputs, inputs], Role::EncoderMatrix);
         }
-        if parts != Parts::Nothing {
+        if parts.bias {
             self.push(format!("{name}.bias"), vec![outputs], Role::EncoderVector);
         }
     }
@@ -296,13 +342,14 @@ impl ParameterList {
         parts: Parts,
     ) {
         let [outputs, inputs] = projection.shape(encoder);
-        if parts == Parts::All {
+        let parts = parts.of(projection.has_bias(encoder));
+        if parts.weight {
             for part in projection.parts() {
                 let name = format!("{prefix}.{part}.weight");
                 self.push(name, vec![outputs, inputs], Role::EncoderMatrix);
             }
         }
-        if parts != Parts::Nothing {
+        if parts.bias {
             for part in projection.parts() {
                 self.push(format!("{prefix}.{part}.bias"), vec![outputs], Role::EncoderVector);
             }

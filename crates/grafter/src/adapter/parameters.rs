@@ -15,8 +15,8 @@ use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 
 use super::config::{AdapterConfig, HeadForm};
 use super::list::{
-    EMBEDDINGS_LAYER_NORM, EMBEDDINGS_PROJECTION, HEAD, HEAD_DENSE, Lowest, POOLER, ParameterList,
-    ParameterSpec, Place, Projection, RELATIVE_BIAS, Role, Site, TABLES,
+    EMBEDDINGS_LAYER_NORM, EMBEDDINGS_PROJECTION, FINAL_LAYER_NORM, HEAD, HEAD_DENSE, Lowest, POOLER,
+    ParameterList, ParameterSpec, Place, Projection, RELATIVE_BIAS, Role, Site, TABLES,
 };
 use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
 use crate::random::Random;
@@ -122,15 +122,16 @@ impl LayerSlots {
     }
 
     /// The lowest place where something is trained.
-    fn lowest(&self) -> Option<Place> {
-        let sites = Site::ALL.into_iter().filter(|site| {
-            let slots = &self.sites[*site as usize];
-            slots.adapter.is_some() || !slots.layer_norm.is_empty()
-        });
+    fn lowest(&self, encoder: &EncoderConfig) -> Option<Place> {
+        let sites = || Site::ALL.into_iter().map(|site| (site, &self.sites[site as usize]));
+        let adapters = sites().filter(|(_, slots)| slots.adapter.is_some()).map(|(site, _)| site.into());
+        let norms = sites()
+            .filter(|(_, slots)| !slots.layer_norm.is_empty())
+            .map(|(site, _)| Place::of_layer_norm(site, encoder));
         let projections = Projection::ALL
             .into_iter()
             .filter(|projection| !self.projections[*projection as usize].is_empty());
-        sites.map(Place::from).chain(projections.map(Place::from)).min()
+        adapters.chain(norms).chain(projections.map(Place::from)).min()
     }
 }
 
@@ -146,13 +147,14 @@ pub struct TaskLayout {
     embeddings_projection: Slots,
     relative_bias: Option<Range<usize>>,
     layers: Vec<LayerSlots>,
+    final_layer_norm: Slots,
     pooler: Slots,
     /// The layer of the head before its last; the last stands directly after it.
     head_dense: Option<Range<usize>>,
     /// The last layer of the head.
     head: Range<usize>,
-    /// The tables of the embeddings, one after another, at the end of the flat vector; the last is empty where there are no
-    /// token types.
+    /// The tables of the embeddings, one after another, at the end of the flat vector; those of positions and of token types
+    /// are empty where there are none.
     tables: Option<[Range<usize>; 3]>,
     first_position: usize,
     lowest: Lowest,
@@ -165,17 +167,19 @@ impl TaskLayout {
         let embeddings_layer_norm = Slots::of(&list, EMBEDDINGS_LAYER_NORM, &[""]);
         let layers: Vec<LayerSlots> =
             (0..encoder.num_hidden_layers).map(|layer| LayerSlots::new(&list, layer)).collect();
-        let tables = TABLES.map(|name| list.block(&[format!("{name}.weight")]));
-        let tables = match tables {
-            [Some(words), Some(positions), types] => {
-                let types = types.unwrap_or(positions.end..positions.end);
-                Some([words, positions, types])
-            }
-            _ => None,
-        };
+        let [words, positions, types] = TABLES.map(|name| list.block(&[format!("{name}.weight")]));
+        let tables = words.map(|words| {
+            let positions = positions.unwrap_or(words.end..words.end);
+            let types = types.unwrap_or(positions.end..positions.end);
+            [words, positions, types]
+        });
+        let final_layer_norm = Slots::of(&list, FINAL_LAYER_NORM, &[""]);
         let linear = |name: &str| list.block(&["weight", "bias"].map(|end| format!("{name}.{end}")));
-        let in_layers =
-            || layers.iter().enumerate().find_map(|(layer, slots)| Some((layer, slots.lowest()?)));
+        let above = (!final_layer_norm.is_empty()).then(|| (layers.len() - 1, Place::FinalNorm));
+        let in_layers = || {
+            let mut layers = layers.iter().enumerate();
+            layers.find_map(|(layer, slots)| Some((layer, slots.lowest(encoder)?))).or(above)
+        };
         let lowest = match in_layers() {
             _ if tables.is_some() || !embeddings_layer_norm.is_empty() => Lowest::Embeddings,
             Some((layer, place)) => Lowest::Layer(layer, place),
@@ -190,6 +194,7 @@ impl TaskLayout {
             embeddings_projection: Slots::of(&list, EMBEDDINGS_PROJECTION, &[""]),
             relative_bias: list.block(&[RELATIVE_BIAS.to_owned()]),
             layers,
+            final_layer_norm,
             pooler: Slots::of(&list, POOLER, &[""]),
             head_dense: linear(HEAD_DENSE),
             head: linear(HEAD).expect("every method trains the head"),
@@ -294,6 +299,11 @@ impl TaskLayout {
     /// Where the gradients of the relative position bias are added, `[buckets, heads]`, if it is trained.
     pub fn relative_bias_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<&'a mut [f32]> {
         self.relative_bias.clone().map(|range| &mut flat[range])
+    }
+
+    /// Where the gradients of the layer normalisation after all layers are added.
+    pub fn final_layer_norm_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        self.final_layer_norm.write(flat)
     }
 
     /// Where the gradients of the tables of the embeddings are added, if they are trained.
@@ -427,6 +437,11 @@ impl TaskParameters {
         self.layout.layers[layer].sites[site as usize].layer_norm.read(&self.values)
     }
 
+    /// What the task has of the layer normalisation after all layers.
+    pub fn final_layer_norm(&self) -> Tuned<'_> {
+        self.layout.final_layer_norm.read(&self.values)
+    }
+
     /// What the task has of a linear layer.
     pub fn projection(&self, layer: usize, projection: Projection) -> Tuned<'_> {
         self.layout.layers[layer].projections[projection as usize].read(&self.values)
@@ -490,8 +505,13 @@ fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
     };
     norm(&layout.embeddings_layer_norm, &encoder.embeddings_layer_norm);
     for (slots, layer) in layout.layers.iter().zip(&encoder.layers) {
-        norm(&slots.sites[Site::Attention as usize].layer_norm, &layer.attention_layer_norm);
+        if let Some(frozen) = &layer.attention_layer_norm {
+            norm(&slots.sites[Site::Attention as usize].layer_norm, frozen);
+        }
         norm(&slots.sites[Site::FeedForward as usize].layer_norm, &layer.output_layer_norm);
+    }
+    if let Some(frozen) = &encoder.final_layer_norm {
+        norm(&layout.final_layer_norm, frozen);
     }
     let mut linear = |slots: &Slots, frozen: &FrozenLinear| {
         let TunedGradients { weight, bias } = slots.write(values);

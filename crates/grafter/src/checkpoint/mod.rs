@@ -20,8 +20,8 @@ pub use self::files::{INDEX_FILE, WEIGHTS_FILE, weight_files};
 use self::files::{WeightBytes, Weights};
 pub use self::pickle::PickleError;
 pub(crate) use self::pickle::read as read_pickle;
-use crate::encoder::family::TensorNames;
-use crate::encoder::{BasePrecision, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
+use crate::encoder::family::{QueryKeyValue, TensorNames};
+use crate::encoder::{BasePrecision, Biases, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
 
 /// Reads `config.json` and the weights of a folder.
 /// # Errors
@@ -92,15 +92,16 @@ impl Reader<'_> {
         let table = |name, rows| self.tensor(name, &[rows, width]);
         let embedding = FrozenEmbedding {
             words: table(names.words, config.vocab_size)?,
-            positions: table(names.positions, config.max_position_embeddings)?,
+            positions: names.positions.map_or(Ok(Vec::new()), |name| table(name, config.position_rows()))?,
             types: names.types.map_or(Ok(Vec::new()), |name| table(name, config.type_vocab_size))?,
             hidden: width,
             first_position: config.first_position,
         };
-        let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, width)?;
+        let has_shift = config.biases().layer_norm;
+        let embeddings_layer_norm = self.layer_norm(names.embeddings_layer_norm, width, has_shift)?;
         let projection = names.embeddings_projection.filter(|_| config.embedding_size.is_some());
         let projection =
-            projection.map(|name| self.linear(name, hidden, width, Precision::F32)).transpose()?;
+            projection.map(|name| self.linear(name, [hidden, width], true, Precision::F32)).transpose()?;
         let shape = [config.relative_attention_num_buckets, config.num_attention_heads];
         let relative_bias = names.relative_bias.map_or(Ok(Vec::new()), |name| self.tensor(name, &shape))?;
         let layers = (0..config.num_hidden_layers)
@@ -112,7 +113,11 @@ impl Reader<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         // Checkpoints saved without a pooler serve every task that pools by the mean.
         let pooler = names.pooler.filter(|name| self.weights.has(&format!("{}{name}.weight", self.prefix)));
-        let pooler = pooler.map(|name| self.linear(name, hidden, hidden, Precision::F32)).transpose()?;
+        let pooler =
+            pooler.map(|name| self.linear(name, [hidden, hidden], true, Precision::F32)).transpose()?;
+        let final_layer_norm = names.final_layer_norm;
+        let final_layer_norm =
+            final_layer_norm.map(|name| self.layer_norm(name, hidden, has_shift)).transpose()?;
         Ok(Encoder {
             config,
             embedding,
@@ -120,6 +125,7 @@ impl Reader<'_> {
             embeddings_projection: projection,
             relative_bias,
             layers,
+            final_layer_norm,
             pooler,
             weights_sha256: String::new(),
             stored_as: self.weights.types(),
@@ -132,35 +138,66 @@ impl Reader<'_> {
         let precision = self.precision.operation();
         let names = self.names;
         let name = |rest: &str| format!("{}{layer}.{rest}", names.layer);
-        // Query, key and value in one product.
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for part in [names.query, names.key, names.value] {
-            weight.extend(self.tensor(&name(&format!("{part}.weight")), &[hidden, hidden])?);
-            bias.extend(self.tensor(&name(&format!("{part}.bias")), &[hidden])?);
-        }
+        let Biases { attention, feed_forward, layer_norm } = config.biases();
+        let attention_norm = config.has_attention_layer_norm(layer).then_some(names.attention_layer_norm);
+        let wide = [config.intermediate_outputs(), hidden];
         Ok(EncoderLayer {
-            query_key_value: FrozenLinear::new(&weight, bias, hidden, precision),
-            attention_output: self.linear(&name(names.attention_output), hidden, hidden, precision)?,
-            attention_layer_norm: self.layer_norm(&name(names.attention_layer_norm), hidden)?,
-            intermediate: self.linear(&name(names.intermediate), intermediate, hidden, precision)?,
-            output: self.linear(&name(names.output), hidden, intermediate, precision)?,
-            output_layer_norm: self.layer_norm(&name(names.output_layer_norm), hidden)?,
+            query_key_value: self.query_key_value(&name, hidden, attention)?,
+            attention_output: self.linear(
+                &name(names.attention_output),
+                [hidden, hidden],
+                attention,
+                precision,
+            )?,
+            attention_layer_norm: attention_norm
+                .map(|norm| self.layer_norm(&name(norm), hidden, layer_norm))
+                .transpose()?,
+            intermediate: self.linear(&name(names.intermediate), wide, feed_forward, precision)?,
+            output: self.linear(&name(names.output), [hidden, intermediate], feed_forward, precision)?,
+            output_layer_norm: self.layer_norm(&name(names.output_layer_norm), hidden, layer_norm)?,
         })
+    }
+
+    /// Query, key and value in one product.
+    fn query_key_value(
+        &self,
+        name: &impl Fn(&str) -> String,
+        hidden: usize,
+        has_bias: bool,
+    ) -> Result<FrozenLinear, CheckpointError> {
+        let precision = self.precision.operation();
+        let parts = match self.names.query_key_value {
+            QueryKeyValue::One(part) => {
+                return self.linear(&name(part), [3 * hidden, hidden], has_bias, precision);
+            }
+            QueryKeyValue::Three(parts) => parts,
+        };
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for part in parts {
+            weight.extend(self.tensor(&name(&format!("{part}.weight")), &[hidden, hidden])?);
+            bias.extend(self.bias(&name(&format!("{part}.bias")), hidden, has_bias)?);
+        }
+        Ok(FrozenLinear::new(&weight, bias, hidden, precision))
     }
 
     fn linear(
         &self,
         name: &str,
-        outputs: usize,
-        inputs: usize,
+        [outputs, inputs]: [usize; 2],
+        has_bias: bool,
         precision: Precision,
     ) -> Result<FrozenLinear, CheckpointError> {
         let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
+        let bias = self.bias(&format!("{name}.bias"), outputs, has_bias)?;
         Ok(FrozenLinear::new(&weight, bias, inputs, precision))
     }
 
-    fn layer_norm(&self, name: &str, hidden: usize) -> Result<FrozenLayerNorm, CheckpointError> {
+    fn layer_norm(
+        &self,
+        name: &str,
+        hidden: usize,
+        has_shift: bool,
+    ) -> Result<FrozenLayerNorm, CheckpointError> {
         // Checkpoints converted from TensorFlow call scale and shift `gamma` and `beta`.
         let (weight, bias) = if self.weights.has(&format!("{}{name}.gamma", self.prefix)) {
             ("gamma", "beta")
@@ -169,8 +206,13 @@ impl Reader<'_> {
         };
         Ok(FrozenLayerNorm {
             weight: self.tensor(&format!("{name}.{weight}"), &[hidden])?,
-            bias: self.tensor(&format!("{name}.{bias}"), &[hidden])?,
+            bias: self.bias(&format!("{name}.{bias}"), hidden, has_shift)?,
         })
+    }
+
+    /// A bias, or zeros where the configuration says that there is none.
+    fn bias(&self, name: &str, outputs: usize, is_there: bool) -> Result<Vec<f32>, CheckpointError> {
+        if is_there { self.tensor(name, &[outputs]) } else { Ok(vec![0.0; outputs]) }
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {

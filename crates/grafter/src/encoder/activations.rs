@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use grafter_nn::attention;
+use grafter_nn::rotary::{self, Rotary};
+
 use super::forward::ForwardPass;
 use crate::adapter::{Method, Projection, TaskParameters};
 use crate::batch::Chunk;
@@ -20,9 +23,9 @@ pub(super) struct SiteActivations {
     pub bottleneck_before: Vec<f32>,
     /// The bottleneck after its non-linearity, `[tokens, bottleneck]`.
     pub bottleneck_after: Vec<f32>,
-    /// Normalised values of the layer normalisation, `[tokens, hidden]`.
+    /// Normalised values of the site's layer normalisation, `[tokens, hidden]`.
     pub normalised: Vec<f32>,
-    /// Reciprocal standard deviations of the layer normalisation, `[tokens]`.
+    /// Its reciprocal standard deviations, `[tokens]`.
     pub rstd: Vec<f32>,
 }
 
@@ -30,11 +33,13 @@ pub(super) struct SiteActivations {
 /// needs its weight alone. `projection_inputs` holds those of the products whose weights a task trains.
 #[derive(Debug, Default)]
 pub(super) struct LayerActivations {
-    /// Queries, keys and values, `[tokens, 3 · hidden]`.
+    /// Queries, keys and values, `[tokens, 3 · hidden]`; queries and keys turned, where positions turn them.
     pub query_key_value: Vec<f32>,
-    /// Attention probabilities before dropout, per sequence `[heads, length, length]`.
+    /// Attention probabilities before dropout, per sequence `[heads, length, length]`, with a window fewer of them
+    /// ([`attention::probability_count`]); where nothing is kept, those of one head of one sequence. At least as long as the
+    /// layer needs.
     pub probabilities: Vec<f32>,
-    /// The feed-forward network before its activation, `[tokens, intermediate]`.
+    /// The feed-forward network before its activation, `[tokens, intermediate]`, of a gated one `[tokens, 2 · intermediate]`.
     pub intermediate: Vec<f32>,
     /// The input of each [`Projection`] whose weight is trained, `[tokens, inputs]`; empty otherwise.
     pub projection_inputs: [Vec<f32>; 4],
@@ -43,6 +48,20 @@ pub(super) struct LayerActivations {
 }
 
 impl LayerActivations {
+    /// Makes room for a layer's attention probabilities. It only grows: a layer of few may share its buffers with one of many.
+    pub fn reserve_probabilities(&mut self, config: &EncoderConfig, layer: usize, pass: &ForwardPass<'_>) {
+        let (heads, window) = (config.num_attention_heads, config.attention_window(layer));
+        let lengths = || pass.chunk.ranges().map(|range| range.len());
+        let count = |heads, length| attention::probability_count(heads, length, window);
+        let needed = match pass.keep {
+            Keep::ForBackward => lengths().map(|length| count(heads, length)).sum(),
+            Keep::Nothing => count(1, pass.chunk.longest()),
+        };
+        if self.probabilities.len() < needed {
+            self.probabilities.resize(needed, 0.0);
+        }
+    }
+
     /// Keeps the input of a product if its weight is trained and a backward pass follows.
     pub fn keep_input(&mut self, layer: usize, projection: Projection, pass: &ForwardPass<'_>, x: &[f32]) {
         let kept = &mut self.projection_inputs[projection as usize];
@@ -71,14 +90,24 @@ pub struct Activations {
     pub(super) embeddings_rstd: Vec<f32>,
     /// Input of the current layer and at last the output of the encoder, `[tokens, hidden]`.
     pub(super) hidden: Vec<f32>,
-    /// Output of the attention block of the current layer, `[tokens, hidden]`.
+    /// Output of the attention block of the current layer; in a layer that normalises before, what its sub-layers read.
+    /// `[tokens, hidden]`
     pub(super) attention_block: Vec<f32>,
     /// `[tokens, hidden]`
     pub(super) scratch: Vec<f32>,
     /// `[tokens, intermediate]`
     pub(super) intermediate: Vec<f32>,
-    /// `2 · longest²`
+    /// `2 · longest²`; empty where nothing is kept and nothing is dropped.
     pub(super) attention_scratch: Vec<f32>,
+    /// Cosines and sines by position of the layers that see the whole text and of the others, `[longest, head_dim]` each; empty
+    /// in a family without.
+    pub(super) rotary: [Vec<f32>; 2],
+    /// Normalised values of the layer normalisation after all layers, `[tokens, hidden]`; empty in a family without.
+    pub(super) final_normalised: Vec<f32>,
+    /// Its reciprocal standard deviations.
+    pub(super) final_rstd: Vec<f32>,
+    /// Gradient of a gated feed-forward network before its activation, `[tokens, 2 · intermediate]`; empty without a gate.
+    pub(super) d_gated: Vec<f32>,
     /// The relative bias by distance, `[heads, 2 · longest - 1]`; empty in a family without.
     pub(super) bias_by_distance: Vec<f32>,
     /// Its gradient, where it is trained.
@@ -197,15 +226,12 @@ impl Activations {
         let bottleneck = bottlenecks.max().unwrap_or(0);
         let before = tasks().any(|config| config.method == Method::Pfeiffer);
         let (tokens, hidden) = (chunk.tokens(), config.hidden_size);
-        let lengths = || chunk.ranges().map(|range| range.len());
-        let probabilities: usize = lengths().map(|length| config.num_attention_heads * length * length).sum();
         let longest = chunk.longest();
         let last = keep.slot(config.num_hidden_layers - 1, frozen);
         self.layers.resize_with(last + 1, LayerActivations::default);
         for layer in &mut self.layers {
             layer.query_key_value.resize(tokens * 3 * hidden, 0.0);
-            layer.probabilities.resize(probabilities, 0.0);
-            layer.intermediate.resize(tokens * config.intermediate_size, 0.0);
+            layer.intermediate.resize(tokens * config.intermediate_outputs(), 0.0);
             for site in [&mut layer.attention_site, &mut layer.feed_forward_site] {
                 site.adapter_input.resize(tokens * hidden, 0.0);
                 site.bottleneck_before.resize(tokens * bottleneck, 0.0);
@@ -224,12 +250,43 @@ impl Activations {
             buffer.resize(tokens * hidden, 0.0);
         }
         self.intermediate.resize(tokens * config.intermediate_size, 0.0);
-        self.attention_scratch.resize(2 * longest * longest, 0.0);
+        let unused = keep == Keep::Nothing && pass.dropout.attention.is_none();
+        self.attention_scratch.resize(if unused { 0 } else { 2 * longest * longest }, 0.0);
+        self.lay_out_positions(config, longest);
+        let (after_all, gated) = match config.pre_norm {
+            Some(_) => (tokens, tokens * config.intermediate_outputs()),
+            None => (0, 0),
+        };
+        self.final_normalised.resize(after_all * hidden, 0.0);
+        self.final_rstd.resize(after_all, 0.0);
         if keep == Keep::ForBackward {
+            self.d_gated.resize(gated, 0.0);
             self.d_hidden.resize(tokens * hidden, 0.0);
             self.d_branch.resize(tokens * hidden, 0.0);
             self.d_query_key_value.resize(tokens * 3 * hidden, 0.0);
             self.d_bottleneck.resize(tokens * bottleneck, 0.0);
         }
+    }
+
+    /// Lays out the angles by which positions turn queries and keys.
+    fn lay_out_positions(&mut self, config: &EncoderConfig, longest: usize) {
+        let thetas =
+            config.pre_norm.as_ref().map(|config| [config.global_rope_theta, config.local_rope_theta]);
+        for (place, angles) in self.rotary.iter_mut().enumerate() {
+            match thetas {
+                Some(thetas) => rotary::lay_out(thetas[place], config.head_dim(), longest, angles),
+                None => angles.clear(),
+            }
+        }
+    }
+
+    /// The angles of a layer, if positions turn queries and keys.
+    pub(super) fn rotary_of<'a>(
+        rotary: &'a [Vec<f32>; 2],
+        config: &EncoderConfig,
+        layer: usize,
+    ) -> Option<Rotary<'a>> {
+        let local = usize::from(!config.pre_norm.as_ref()?.is_global(layer));
+        Some(Rotary { by_position: &rotary[local], head_dim: config.head_dim() })
     }
 }

@@ -7,7 +7,7 @@ use grafter_nn::adapter::{self, AdapterInputs};
 use grafter_nn::attention::{self, AttentionGradients};
 use grafter_nn::gemm::Start;
 use grafter_nn::relative_position::{self, RelativeBiasGradients};
-use grafter_nn::{layer_norm, linear, residual};
+use grafter_nn::{layer_norm, linear, residual, rotary};
 
 use super::activations::{Activations, Keep, LayerActivations, SiteActivations};
 use super::{DropoutPlace, Encoder, EncoderDropout, projection};
@@ -44,9 +44,13 @@ impl Encoder {
         for layer in (frozen..self.layers.len()).rev() {
             let slot = Keep::ForBackward.slot(layer, frozen);
             let kept = std::mem::take(&mut activations.layers[slot]);
-            self.backward_feed_forward_block(layer, pass, activations, &kept, gradients);
-            if layout.trains_below(layer, Projection::Intermediate) {
-                self.backward_attention_block(layer, pass, activations, &kept, gradients);
+            if self.config.pre_norm.is_some() {
+                self.backward_pre_norm_layer(layer, pass, activations, &kept, gradients);
+            } else {
+                self.backward_feed_forward_block(layer, pass, activations, &kept, gradients);
+                if layout.trains_below(layer, Projection::Intermediate) {
+                    self.backward_attention_block(layer, pass, activations, &kept, gradients);
+                }
             }
             activations.layers[slot] = kept;
         }
@@ -157,7 +161,7 @@ impl Encoder {
     }
 
     /// From the gradient of what the attention gives, in `scratch`, that of queries, keys and values.
-    fn backward_attention(
+    pub(super) fn backward_attention(
         &self,
         layer: usize,
         pass: &BackwardPass<'_>,
@@ -165,10 +169,11 @@ impl Encoder {
         kept: &LayerActivations,
     ) {
         let hidden = self.config.hidden_size;
-        let (shape, longest) = (self.attention_shape(pass.dropout, None), pass.chunk.longest());
+        let (shape, longest) = (self.attention_shape(layer, pass.dropout, None), pass.chunk.longest());
+        let rotary = Activations::rotary_of(&activations.rotary, &self.config, layer);
         let mut from = 0;
         for (index, range) in pass.chunk.ranges().enumerate() {
-            let to = from + attention::probability_count(shape.heads, range.len());
+            let to = from + attention::probability_count(shape.heads, range.len(), shape.window);
             let wide = range.start * 3 * hidden..range.end * 3 * hidden;
             let sequence = pass.chunk.first_sequence + index;
             let by_distance = &mut activations.d_bias_by_distance[..];
@@ -179,19 +184,22 @@ impl Encoder {
             attention::backward_sequence(
                 &shape,
                 pass.dropout.key(DropoutPlace::AttentionProbabilities, layer, sequence),
-                &kept.query_key_value[wide],
+                &kept.query_key_value[wide.clone()],
                 &kept.probabilities[from..to],
                 &activations.scratch[range.start * hidden..range.end * hidden],
                 &mut activations.attention_scratch,
                 gradients,
             );
+            if let Some(rotary) = rotary {
+                rotary::backward_sequence(rotary, hidden, &mut activations.d_query_key_value[wide]);
+            }
             from = to;
         }
     }
 
     /// Adds the gradients of what a task trains of a linear layer, and gives that of its input where something is trained
     /// below.
-    fn backward_projection(
+    pub(super) fn backward_projection(
         &self,
         (layer, projection): (usize, Projection),
         task: &TaskParameters,
@@ -251,13 +259,15 @@ impl Encoder {
 }
 
 /// Adds the gradients of what is trained of a layer normalisation.
-fn backward_layer_norm_weights(normalised: &[f32], d_y: &[f32], gradients: TunedGradients<'_>) {
+pub(super) fn backward_layer_norm_weights(normalised: &[f32], d_y: &[f32], gradients: TunedGradients<'_>) {
     match gradients {
         TunedGradients { weight: Some(weight), bias: Some(bias) } => {
             layer_norm::backward_weights(normalised, d_y, weight, bias);
         }
+        TunedGradients { weight: Some(weight), bias: None } => {
+            layer_norm::backward_scale(normalised, d_y, weight);
+        }
         TunedGradients { weight: None, bias: Some(bias) } => linear::backward_bias(d_y, bias),
-        // A list has no scale without its shift.
-        TunedGradients { bias: None, .. } => {}
+        TunedGradients { weight: None, bias: None } => {}
     }
 }

@@ -34,10 +34,13 @@ pub struct EncoderConfig {
     pub hidden_dropout_prob: f32,
     /// Dropout of the attention probabilities in training.
     pub attention_probs_dropout_prob: f32,
+    /// Dropout within the feed-forward network, before its second projection; absent in a family without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_dropout: Option<f32>,
     /// Dropout of the pooled vector in training; `hidden_dropout_prob` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier_dropout: Option<f32>,
-    /// Rows of the table of positions.
+    /// Rows of the table of positions, or in a family without one the tokens of the longest sequence.
     pub max_position_embeddings: usize,
     /// The row of it that the first token reads.
     pub first_position: usize,
@@ -48,6 +51,59 @@ pub struct EncoderConfig {
     pub relative_attention_num_buckets: usize,
     /// Epsilon inside the square root of every layer normalisation.
     pub layer_norm_eps: f32,
+    /// What a family with ModernBERT's layers has beside; absent in one with BERT's.
+    #[serde(flatten)]
+    pub pre_norm: Option<PreNormConfig>,
+}
+
+/// What ModernBERT's layers are told beside the sizes, by the names of its `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreNormConfig {
+    /// Whether the linear layers of the attention have biases.
+    pub attention_bias: bool,
+    /// Whether those of the feed-forward network have.
+    pub mlp_bias: bool,
+    /// Whether the layer normalisations have shifts.
+    pub norm_bias: bool,
+    /// Base of the rotary angles in the layers that see the whole text.
+    pub global_rope_theta: f32,
+    /// Base of the rotary angles in the other layers.
+    pub local_rope_theta: f32,
+    /// The first layer and from it every so manieth sees the whole text; at most the number of layers.
+    pub global_attn_every_n_layers: usize,
+    /// In the other layers a token sees half as many tokens on each side.
+    pub local_attention: usize,
+}
+
+impl PreNormConfig {
+    /// Whether a layer sees the whole text.
+    pub fn is_global(&self, layer: usize) -> bool {
+        layer.is_multiple_of(self.global_attn_every_n_layers)
+    }
+
+    /// Names and values, for messages.
+    fn shown(&self) -> [(&'static str, String); 7] {
+        [
+            ("`attention_bias`", self.attention_bias.to_string()),
+            ("`mlp_bias`", self.mlp_bias.to_string()),
+            ("`norm_bias`", self.norm_bias.to_string()),
+            ("`global_rope_theta`", self.global_rope_theta.to_string()),
+            ("`local_rope_theta`", self.local_rope_theta.to_string()),
+            ("`global_attn_every_n_layers`", self.global_attn_every_n_layers.to_string()),
+            ("`local_attention`", self.local_attention.to_string()),
+        ]
+    }
+}
+
+/// Which modules of the Transformer have biases. One that is absent is zero, and nothing trains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Biases {
+    /// The linear layers of the attention.
+    pub attention: bool,
+    /// Those of the feed-forward network.
+    pub feed_forward: bool,
+    /// The layer normalisations.
+    pub layer_norm: bool,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -78,6 +134,9 @@ pub struct DecidingConfig {
     pub hidden_act: String,
     /// Epsilon inside the square root of every layer normalisation.
     pub layer_norm_eps: f32,
+    /// What ModernBERT's layers are told beside; absent in a family with BERT's.
+    #[serde(flatten)]
+    pub pre_norm: Option<PreNormConfig>,
 }
 
 impl DecidingConfig {
@@ -94,7 +153,26 @@ impl DecidingConfig {
             ("`hidden_act`", self.hidden_act.clone(), other.hidden_act.clone()),
             ("`layer_norm_eps`", format!("{:e}", self.layer_norm_eps), format!("{:e}", other.layer_norm_eps)),
         ];
-        fields.into_iter().find(|(_, here, there)| here != there)
+        fields.into_iter().find(|(_, here, there)| here != there).or_else(|| self.pre_norm_difference(other))
+    }
+
+    fn pre_norm_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let shown = |config: &Self| config.pre_norm.as_ref().map(PreNormConfig::shown);
+        match (shown(self), shown(other)) {
+            (Some(here), Some(there)) => here
+                .into_iter()
+                .zip(there)
+                .find(|((_, here), (_, there))| here != there)
+                .map(|((field, here), (_, there))| (field, here, there)),
+            (None, None) => None,
+            (here, there) => {
+                // Where one is absent or broken as a whole, any of its fields tells.
+                let value = |shown: Option<[(&'static str, String); 7]>| {
+                    shown.map_or("none".to_owned(), |[(_, value), ..]| value)
+                };
+                Some(("`attention_bias`", value(here), value(there)))
+            }
+        }
     }
 }
 
@@ -143,6 +221,7 @@ impl EncoderConfig {
             num_attention_heads: self.num_attention_heads,
             hidden_act: self.hidden_act.clone(),
             layer_norm_eps: self.layer_norm_eps,
+            pre_norm: self.pre_norm.clone(),
         }
     }
 
@@ -154,6 +233,39 @@ impl EncoderConfig {
     /// Features of an embedding.
     pub fn embedding_width(&self) -> usize {
         self.embedding_size.unwrap_or(self.hidden_size)
+    }
+
+    /// Rows of the table of positions; 0 in a family without one.
+    pub fn position_rows(&self) -> usize {
+        if self.family.tensors().positions.is_some() { self.max_position_embeddings } else { 0 }
+    }
+
+    /// Which modules have biases.
+    pub fn biases(&self) -> Biases {
+        match &self.pre_norm {
+            Some(config) => Biases {
+                attention: config.attention_bias,
+                feed_forward: config.mlp_bias,
+                layer_norm: config.norm_bias,
+            },
+            None => Biases { attention: true, feed_forward: true, layer_norm: true },
+        }
+    }
+
+    /// Whether a layer's attention has a layer normalisation; ModernBERT's first reads what that of the embeddings gives.
+    pub fn has_attention_layer_norm(&self, layer: usize) -> bool {
+        self.pre_norm.is_none() || layer > 0
+    }
+
+    /// How far a key of a layer may lie from its query; everywhere if absent.
+    pub fn attention_window(&self, layer: usize) -> Option<usize> {
+        let local = self.pre_norm.as_ref().filter(|config| !config.is_global(layer))?;
+        Some(local.local_attention / 2)
+    }
+
+    /// Outputs of the feed-forward network's first projection: a gated one has twice what its second reads.
+    pub fn intermediate_outputs(&self) -> usize {
+        if self.pre_norm.is_some() { 2 * self.intermediate_size } else { self.intermediate_size }
     }
 
     /// Features of one attention head.
@@ -198,6 +310,7 @@ impl EncoderConfig {
         let rates = [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            ("mlp_dropout", self.mlp_dropout.unwrap_or(0.0)),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ];
         for (field, rate) in rates {
@@ -212,6 +325,20 @@ impl EncoderConfig {
                 "0 or more and less than 1".to_owned(),
             );
         }
-        Ok(())
+        let Some(config) = &self.pre_norm else { return Ok(()) };
+        if !self.head_dim().is_multiple_of(2) {
+            let expected = format!("heads of an even width, not of {}", self.head_dim());
+            return wrong("num_attention_heads", self.num_attention_heads.to_string(), expected);
+        }
+        if config.local_attention > MAX_SIZE {
+            let found = config.local_attention.to_string();
+            return wrong("local_attention", found, format!("0 to {MAX_SIZE}"));
+        }
+        let thetas =
+            [("global_rope_theta", config.global_rope_theta), ("local_rope_theta", config.local_rope_theta)];
+        match thetas.into_iter().find(|(_, theta)| !(theta.is_finite() && *theta > 0.0)) {
+            Some((field, theta)) => wrong(field, theta.to_string(), "a number above 0".to_owned()),
+            None => Ok(()),
+        }
     }
 }

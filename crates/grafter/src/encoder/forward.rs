@@ -6,6 +6,7 @@ use grafter_nn::embedding;
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
 use grafter_nn::relative_position::{self, RelativeBias};
 use grafter_nn::residual;
+use grafter_nn::rotary;
 
 use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
 use super::{DropoutPlace, Encoder, EncoderDropout, projection};
@@ -87,8 +88,13 @@ impl Encoder {
     /// Hidden states from those that enter a layer to those that leave it; `slot` is the place of its buffers.
     fn layer(&self, layer: usize, pass: ForwardPass<'_>, slot: usize, activations: &mut Activations) {
         let mut kept = std::mem::take(&mut activations.layers[slot]);
-        self.attention_block(layer, pass, activations, &mut kept);
-        self.feed_forward_block(layer, pass, activations, &mut kept);
+        kept.reserve_probabilities(&self.config, layer, &pass);
+        if self.config.pre_norm.is_some() {
+            self.pre_norm_layer(layer, pass, activations, &mut kept);
+        } else {
+            self.attention_block(layer, pass, activations, &mut kept);
+            self.feed_forward_block(layer, pass, activations, &mut kept);
+        }
         activations.layers[slot] = kept;
     }
 
@@ -136,29 +142,10 @@ impl Encoder {
         kept: &mut LayerActivations,
     ) {
         let ForwardPass { chunk, segments, dropout, .. } = pass;
-        let hidden = self.config.hidden_size;
         kept.keep_input(layer, Projection::QueryKeyValue, &pass, &activations.hidden);
         let place = (layer, Projection::QueryKeyValue);
         self.project(place, segments, &activations.hidden, &mut kept.query_key_value);
-        let mut from = 0;
-        for segment in segments {
-            let bias = self.relative_bias_of(segment.task, chunk, &mut activations.bias_by_distance);
-            let shape = self.attention_shape(dropout, bias);
-            for sequence in segment.sequences.clone() {
-                let range = chunk.range(sequence);
-                let to = from + attention::probability_count(shape.heads, range.len());
-                let sequence = chunk.first_sequence + sequence;
-                attention::forward_sequence(
-                    &shape,
-                    dropout.key(DropoutPlace::AttentionProbabilities, layer, sequence),
-                    &kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden],
-                    &mut kept.probabilities[from..to],
-                    &mut activations.attention_scratch,
-                    &mut activations.scratch[range.start * hidden..range.end * hidden],
-                );
-                from = to;
-            }
-        }
+        self.attend(layer, pass, activations, kept);
         kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
         let site = &mut kept.attention_site;
         let place = (layer, Projection::AttentionOutput);
@@ -166,6 +153,43 @@ impl Encoder {
         dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, &mut site.adapter_input);
         let Activations { hidden: skip, scratch, attention_block, .. } = activations;
         self.graft((layer, Site::Attention), segments, site, skip, scratch, attention_block);
+    }
+
+    /// `scratch = attention` of the queries, keys and values of each sequence, which are turned where positions turn them.
+    pub(super) fn attend(
+        &self,
+        layer: usize,
+        pass: ForwardPass<'_>,
+        activations: &mut Activations,
+        kept: &mut LayerActivations,
+    ) {
+        let ForwardPass { chunk, segments, dropout, .. } = pass;
+        let hidden = self.config.hidden_size;
+        let rotary = Activations::rotary_of(&activations.rotary, &self.config, layer);
+        let mut from = 0;
+        for segment in segments {
+            let bias = self.relative_bias_of(segment.task, chunk, &mut activations.bias_by_distance);
+            let shape = self.attention_shape(layer, dropout, bias);
+            for sequence in segment.sequences.clone() {
+                let range = chunk.range(sequence);
+                let heads = if pass.keep == Keep::ForBackward { shape.heads } else { 1 };
+                let to = from + attention::probability_count(heads, range.len(), shape.window);
+                let sequence = chunk.first_sequence + sequence;
+                let qkv = &mut kept.query_key_value[range.start * 3 * hidden..range.end * 3 * hidden];
+                if let Some(rotary) = rotary {
+                    rotary::forward_sequence(rotary, hidden, qkv);
+                }
+                attention::forward_sequence(
+                    &shape,
+                    dropout.key(DropoutPlace::AttentionProbabilities, layer, sequence),
+                    qkv,
+                    &mut kept.probabilities[from..to],
+                    &mut activations.attention_scratch,
+                    &mut activations.scratch[range.start * hidden..range.end * hidden],
+                );
+                from = if pass.keep == Keep::ForBackward { to } else { 0 };
+            }
+        }
     }
 
     /// `hidden = LayerNorm(attention_block + adapter(dropout(W_2 · act(W_1 · attention_block))))`
@@ -259,18 +283,29 @@ impl Encoder {
         Some(RelativeBias { by_distance, longest })
     }
 
-    /// The layer normalisation of a site as a task has it.
+    /// The layer normalisation of a site as a task has it, if the layer has one there.
+    pub(super) fn layer_norm_at<'a>(
+        &'a self,
+        task: Option<&'a TaskParameters>,
+        layer: usize,
+        site: Site,
+    ) -> Option<LayerNormWeights<'a>> {
+        let frozen = match site {
+            Site::Attention => self.layers[layer].attention_layer_norm.as_ref()?,
+            Site::FeedForward => &self.layers[layer].output_layer_norm,
+        };
+        let tuned = task.map_or(Tuned::default(), |task| task.layer_norm(layer, site));
+        Some(tuned.layer_norm(frozen.weights()))
+    }
+
+    /// [`Encoder::layer_norm_at`] in a layer that normalises after each sub-layer.
     pub(crate) fn layer_norm_of<'a>(
         &'a self,
         task: Option<&'a TaskParameters>,
         layer: usize,
         site: Site,
     ) -> LayerNormWeights<'a> {
-        let frozen = match site {
-            Site::Attention => self.layers[layer].attention_layer_norm.weights(),
-            Site::FeedForward => self.layers[layer].output_layer_norm.weights(),
-        };
-        task.map_or(Tuned::default(), |task| task.layer_norm(layer, site)).layer_norm(frozen)
+        self.layer_norm_at(task, layer, site).expect("every sub-layer of such a layer has one")
     }
 
     /// The layer normalisation of the embeddings as a task has it.

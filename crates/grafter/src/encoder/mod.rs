@@ -7,6 +7,8 @@
 //!    └─────────────────────── skip ──────────────────────────────┘
 //! ```
 //!
+//! ModernBERT's layers normalise before each sub-layer and not after it: `pre_norm`.
+//!
 //! The encoder's own numbers never change: nothing here can write to them. What a task brings, adapters and numbers that
 //! stand in for the encoder's, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
 //! `forward` computes the hidden states of one chunk of whole sequences on one thread; `backward` the gradients of
@@ -17,11 +19,12 @@ mod backward;
 mod config;
 pub mod family;
 mod forward;
+mod pre_norm;
 mod precision;
 pub(crate) mod projection;
 
 pub use backward::BackwardPass;
-pub use config::{DecidingConfig, EncoderConfig, base_activation};
+pub use config::{Biases, DecidingConfig, EncoderConfig, PreNormConfig, base_activation};
 pub use family::Family;
 pub use forward::ForwardPass;
 pub use precision::BasePrecision;
@@ -58,13 +61,13 @@ pub struct EncoderLayer {
     pub query_key_value: FrozenLinear,
     /// Output projection of the attention: `[hidden, hidden]`.
     pub attention_output: FrozenLinear,
-    /// Layer normalisation after the attention.
-    pub attention_layer_norm: FrozenLayerNorm,
-    /// First projection of the feed-forward network: `[intermediate, hidden]`.
+    /// Layer normalisation after the attention, in ModernBERT before it; absent in ModernBERT's first layer.
+    pub attention_layer_norm: Option<FrozenLayerNorm>,
+    /// First projection of the feed-forward network: `[intermediate, hidden]`, of a gated one `[2 · intermediate, hidden]`.
     pub intermediate: FrozenLinear,
     /// Second projection of the feed-forward network: `[hidden, intermediate]`.
     pub output: FrozenLinear,
-    /// Layer normalisation after the feed-forward network.
+    /// Layer normalisation after the feed-forward network, in ModernBERT before it.
     pub output_layer_norm: FrozenLayerNorm,
 }
 
@@ -80,6 +83,8 @@ pub struct Encoder {
     /// What is added to attention scores by distance, the same in all layers: `[buckets, heads]`; empty in a family without.
     pub(crate) relative_bias: Vec<f32>,
     pub(crate) layers: Vec<EncoderLayer>,
+    /// After all layers; part of the last one.
+    pub(crate) final_layer_norm: Option<FrozenLayerNorm>,
     /// `tanh(pooler · h[CLS])` is what BERT was pretrained to read; some checkpoints leave it out.
     pub(crate) pooler: Option<FrozenLinear>,
     pub(crate) weights_sha256: String,
@@ -109,30 +114,34 @@ impl Encoder {
         self.pooler.is_some()
     }
 
-    /// Numbers in the encoder, the pooler included.
+    /// Numbers in the encoder, the pooler included. A bias that the checkpoint lacks is none.
     pub fn parameter_count(&self) -> usize {
-        let linear = |layer: &FrozenLinear| layer.outputs() * (layer.inputs() + 1);
-        let norm = |norm: &FrozenLayerNorm| norm.weight.len() + norm.bias.len();
+        let biases = self.config.biases();
+        let linear =
+            |layer: &FrozenLinear, bias: bool| layer.outputs() * (layer.inputs() + usize::from(bias));
+        let norm =
+            |norm: &FrozenLayerNorm| norm.weight.len() + if biases.layer_norm { norm.bias.len() } else { 0 };
         let embedding =
             self.embedding.words.len() + self.embedding.positions.len() + self.embedding.types.len();
         let layers: usize = self
             .layers
             .iter()
             .map(|layer| {
-                linear(&layer.query_key_value)
-                    + linear(&layer.attention_output)
-                    + norm(&layer.attention_layer_norm)
-                    + linear(&layer.intermediate)
-                    + linear(&layer.output)
+                linear(&layer.query_key_value, biases.attention)
+                    + linear(&layer.attention_output, biases.attention)
+                    + layer.attention_layer_norm.as_ref().map_or(0, norm)
+                    + linear(&layer.intermediate, biases.feed_forward)
+                    + linear(&layer.output, biases.feed_forward)
                     + norm(&layer.output_layer_norm)
             })
             .sum();
-        let beside = self.relative_bias.len() + self.embeddings_projection.as_ref().map_or(0, linear);
+        let beside = [&self.embeddings_projection, &self.pooler].into_iter().flatten();
         embedding
             + norm(&self.embeddings_layer_norm)
-            + beside
+            + self.relative_bias.len()
             + layers
-            + self.pooler.as_ref().map_or(0, linear)
+            + self.final_layer_norm.as_ref().map_or(0, norm)
+            + beside.map(|layer| linear(layer, true)).sum::<usize>()
     }
 
     /// SHA-256 over the numbers in memory, to prove that a run left them as they were. It is over what either pass reads, so
@@ -150,9 +159,12 @@ impl Encoder {
                 numbers.extend(linear.numbers());
                 integers.push(linear.integers());
             }
-            for norm in [&layer.attention_layer_norm, &layer.output_layer_norm] {
+            for norm in layer.attention_layer_norm.iter().chain([&layer.output_layer_norm]) {
                 numbers.extend([&norm.weight[..], &norm.bias]);
             }
+        }
+        if let Some(norm) = &self.final_layer_norm {
+            numbers.extend([&norm.weight[..], &norm.bias]);
         }
         for linear in [&self.embeddings_projection, &self.pooler].into_iter().flatten() {
             numbers.extend(linear.numbers());
@@ -160,14 +172,17 @@ impl Encoder {
         crate::digest::sha256_of_numbers(&numbers, &integers)
     }
 
+    /// The heads of a layer's attention.
     fn attention_shape<'a>(
         &self,
+        layer: usize,
         dropout: &EncoderDropout,
         bias: Option<RelativeBias<'a>>,
     ) -> AttentionShape<'a> {
         AttentionShape {
             heads: self.config.num_attention_heads,
             head_dim: self.config.head_dim(),
+            window: self.config.attention_window(layer),
             dropout: dropout.attention,
             bias,
         }
@@ -186,6 +201,8 @@ pub struct EncoderDropout {
     pub hidden: Dropout,
     /// Dropout of the attention's output.
     pub attention_output: Dropout,
+    /// Dropout within the feed-forward network, before its second projection; none in a family without.
+    pub feed_forward: Dropout,
     /// Dropout of the pooled vector that the head reads, and within a dense head.
     pub pooled: Dropout,
     /// Dropout of the attention probabilities.
@@ -203,6 +220,7 @@ pub(crate) enum DropoutPlace {
     FeedForwardOutput = 3,
     Pooled = 4,
     HeadDense = 5,
+    FeedForward = 6,
 }
 
 impl EncoderDropout {
@@ -211,6 +229,7 @@ impl EncoderDropout {
         Self {
             hidden: Dropout::NONE,
             attention_output: Dropout::NONE,
+            feed_forward: Dropout::NONE,
             pooled: Dropout::NONE,
             attention: Dropout::NONE,
             key: DropoutKey::new(0),
@@ -220,22 +239,30 @@ impl EncoderDropout {
     /// The rates of the encoder's configuration, with the masks of one step of one run.
     pub fn training(config: &EncoderConfig, seed: u64, step: u64) -> Self {
         let hidden = Dropout::new(config.hidden_dropout_prob);
+        let attention = Dropout::new(config.attention_probs_dropout_prob);
+        let attention_output = match config.family {
+            Family::DistilBert => Dropout::NONE,
+            Family::ModernBert => attention,
+            _ => hidden,
+        };
         Self {
             hidden,
-            attention_output: if config.family.drops_attention_output() { hidden } else { Dropout::NONE },
+            attention_output,
+            feed_forward: Dropout::new(config.mlp_dropout.unwrap_or(0.0)),
             pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
-            attention: Dropout::new(config.attention_probs_dropout_prob),
+            attention,
             key: DropoutKey::new(seed).derive(step),
         }
     }
 
-    /// Applies the dropout of hidden states to each sequence of a chunk with its own key; on a gradient it is its own
+    /// Applies the dropout of hidden states, or of what is within the feed-forward network, to each sequence of a chunk with its own key; on a gradient it is its own
     /// backward pass.
     /// # Shapes
-    /// x `[tokens, hidden]`
+    /// x `[tokens, features]`
     pub(crate) fn drop_hidden(&self, place: DropoutPlace, layer: usize, chunk: &Chunk<'_>, x: &mut [f32]) {
         let dropout = match place {
             DropoutPlace::AttentionOutput => self.attention_output,
+            DropoutPlace::FeedForward => self.feed_forward,
             _ => self.hidden,
         };
         if dropout.is_none() {

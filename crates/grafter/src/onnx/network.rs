@@ -65,6 +65,8 @@ impl Reads {
             Family::Roberta | Family::XlmRoberta | Family::MpNet => {
                 Positions::AfterPadding(config.first_position - 1)
             }
+            // Its layers are of another form.
+            Family::ModernBert => return Err(OnnxError::Family { family: config.family.to_string() }),
         };
         Ok(Self { positions, types })
     }

@@ -99,6 +99,18 @@ fn broken_pin(name: &str, known_as: Option<&str>) -> String {
     String::new()
 }
 
+/// What tokens see, in a family whose layers differ in it.
+fn attention(config: &EncoderConfig) -> String {
+    let Some(layers) = &config.pre_norm else { return String::new() };
+    let (every, side) = (layers.global_attn_every_n_layers, layers.local_attention / 2);
+    let whole = (0..config.num_hidden_layers).filter(|layer| layers.is_global(*layer)).count();
+    let seen = match every {
+        1 => "the whole text in all layers".to_owned(),
+        _ => format!("the whole text in {whole} of the layers, {side} tokens on each side in the others"),
+    };
+    field("attention", seen)
+}
+
 fn text(report: &Report<'_>) -> String {
     let config = report.config;
     let known = report.known_as.map_or(String::new(), |name| format!(", the weights of `{name}`"))
@@ -113,10 +125,12 @@ fn text(report: &Report<'_>) -> String {
         config.hidden_act
     );
     let rates =
-        format!("hidden {}, attention {}", config.hidden_dropout_prob, config.attention_probs_dropout_prob);
+        format!("hidden {}, attention {}", config.hidden_dropout_prob, config.attention_probs_dropout_prob)
+            + &config.mlp_dropout.map_or(String::new(), |rate| format!(", feed-forward {rate}"));
     field("model", report.folder.display())
         + &field("supported", format!("yes, family {}{known}", config.family))
         + &field("sizes", sizes)
+        + &attention(config)
         + &field("parameters", format!("{}, {}", grouped(report.parameters), report.dtype))
         + &field("vocabulary", format!("{} tokens", grouped(config.vocab_size)))
         + &field("max length", format!("{} tokens", grouped(config.max_length())))

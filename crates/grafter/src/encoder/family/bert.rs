@@ -2,24 +2,27 @@
 
 use serde::Deserialize;
 
-use super::{AdapterHubNames, ConfigProblem, Family, TensorNames};
+use super::{AdapterHubNames, ConfigProblem, Family, QueryKeyValue, TensorNames};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "bert.",
     words: "embeddings.word_embeddings.weight",
-    positions: "embeddings.position_embeddings.weight",
+    positions: Some("embeddings.position_embeddings.weight"),
     types: Some("embeddings.token_type_embeddings.weight"),
     embeddings_layer_norm: "embeddings.LayerNorm",
     layer: "encoder.layer.",
-    query: "attention.self.query",
-    key: "attention.self.key",
-    value: "attention.self.value",
+    query_key_value: QueryKeyValue::Three([
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    ]),
     attention_output: "attention.output.dense",
     attention_layer_norm: "attention.output.LayerNorm",
     intermediate: "intermediate.dense",
     output: "output.dense",
     output_layer_norm: "output.LayerNorm",
+    final_layer_norm: None,
     pooler: Some("pooler.dense"),
     embeddings_projection: None,
     relative_bias: None,
@@ -100,12 +103,14 @@ impl Fields {
             hidden_act: self.hidden_act,
             hidden_dropout_prob: self.hidden_dropout_prob,
             attention_probs_dropout_prob: self.attention_probs_dropout_prob,
+            mlp_dropout: None,
             classifier_dropout: self.classifier_dropout,
             max_position_embeddings: self.max_position_embeddings,
             first_position: 0,
             type_vocab_size: self.type_vocab_size,
             relative_attention_num_buckets: 0,
             layer_norm_eps: self.layer_norm_eps,
+            pre_norm: None,
         }
     }
 }

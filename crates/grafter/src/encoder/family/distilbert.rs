@@ -3,24 +3,23 @@
 
 use serde::Deserialize;
 
-use super::{AdapterHubNames, ConfigProblem, Family, TensorNames};
+use super::{AdapterHubNames, ConfigProblem, Family, QueryKeyValue, TensorNames};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "distilbert.",
     words: "embeddings.word_embeddings.weight",
-    positions: "embeddings.position_embeddings.weight",
+    positions: Some("embeddings.position_embeddings.weight"),
     types: None,
     embeddings_layer_norm: "embeddings.LayerNorm",
     layer: "transformer.layer.",
-    query: "attention.q_lin",
-    key: "attention.k_lin",
-    value: "attention.v_lin",
+    query_key_value: QueryKeyValue::Three(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
     attention_output: "attention.out_lin",
     attention_layer_norm: "sa_layer_norm",
     intermediate: "ffn.lin1",
     output: "ffn.lin2",
     output_layer_norm: "output_layer_norm",
+    final_layer_norm: None,
     pooler: None,
     embeddings_projection: None,
     relative_bias: None,
@@ -96,11 +95,13 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         hidden_act: fields.activation,
         hidden_dropout_prob: fields.dropout,
         attention_probs_dropout_prob: fields.attention_dropout,
+        mlp_dropout: None,
         classifier_dropout: Some(fields.seq_classif_dropout),
         max_position_embeddings: fields.max_position_embeddings,
         first_position: 0,
         type_vocab_size: 0,
         relative_attention_num_buckets: 0,
         layer_norm_eps: LAYER_NORM_EPS,
+        pre_norm: None,
     })
 }

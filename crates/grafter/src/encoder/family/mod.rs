@@ -1,12 +1,13 @@
-//! Families of encoders whose layers are BERT's, one file each for what differs: the names in `config.json` and in the
-//! checkpoint, where positions begin, and what there is beside the layers.
+//! Families of encoders, one file each for what differs: the names in `config.json` and in the checkpoint, where positions
+//! begin, and what there is beside the layers.
 //!
-//! The layers themselves are shared: attention, feed-forward network, and after each a residual connection and a layer
-//! normalisation.
+//! The layers themselves are shared. All families but ModernBERT have BERT's: attention, feed-forward network, and after each a
+//! residual connection and a layer normalisation. ModernBERT's are in `encoder/pre_norm.rs`.
 
 mod bert;
 mod distilbert;
 mod electra;
+mod modernbert;
 mod mpnet;
 mod roberta;
 
@@ -37,6 +38,9 @@ pub enum Family {
     /// MPNet (Song et al. 2020).
     #[serde(rename = "mpnet")]
     MpNet,
+    /// ModernBERT (Warner et al. 2024).
+    #[serde(rename = "modernbert")]
+    ModernBert,
 }
 
 /// Why a `config.json` cannot be used.
@@ -61,19 +65,20 @@ pub(crate) struct TensorNames {
     /// Before all names where the checkpoint was saved from a model with a head.
     pub prefix: &'static str,
     pub words: &'static str,
-    pub positions: &'static str,
+    /// None in a family whose embeddings do not know positions.
+    pub positions: Option<&'static str>,
     /// None in a family without token types.
     pub types: Option<&'static str>,
     pub embeddings_layer_norm: &'static str,
     pub layer: &'static str,
-    pub query: &'static str,
-    pub key: &'static str,
-    pub value: &'static str,
+    pub query_key_value: QueryKeyValue,
     pub attention_output: &'static str,
     pub attention_layer_norm: &'static str,
     pub intermediate: &'static str,
     pub output: &'static str,
     pub output_layer_norm: &'static str,
+    /// After all layers; none in a family whose last layer ends with one.
+    pub final_layer_norm: Option<&'static str>,
     /// None in a family whose checkpoints have none that was trained.
     pub pooler: Option<&'static str>,
     /// None in a family whose embeddings are always as wide as the hidden states.
@@ -82,6 +87,15 @@ pub(crate) struct TensorNames {
     pub relative_bias: Option<&'static str>,
     /// None in a family that AdapterHub does not know.
     pub adapterhub: Option<AdapterHubNames>,
+}
+
+/// How a layer's projections to queries, keys and values are stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueryKeyValue {
+    /// Each on its own.
+    Three([&'static str; 3]),
+    /// In one, the rows of the queries first, then those of the keys.
+    One(&'static str),
 }
 
 /// What AdapterHub's library calls the parts of a family.
@@ -104,11 +118,18 @@ impl AdapterHubNames {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Bert, Self::Roberta, Self::XlmRoberta, Self::DistilBert, Self::Electra, Self::MpNet];
+    pub const ALL: [Self; 7] = [
+        Self::Bert,
+        Self::Roberta,
+        Self::XlmRoberta,
+        Self::DistilBert,
+        Self::Electra,
+        Self::MpNet,
+        Self::ModernBert,
+    ];
     /// Their names, for messages.
     pub(super) const NAMES: &'static str =
-        "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`";
+        "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`";
 
     /// Its `model_type`.
     pub fn name(self) -> &'static str {
@@ -119,6 +140,7 @@ impl Family {
             Self::DistilBert => "distilbert",
             Self::Electra => "electra",
             Self::MpNet => "mpnet",
+            Self::ModernBert => "modernbert",
         }
     }
 
@@ -134,12 +156,11 @@ impl Family {
 
     /// What its `config.json` calls a setting, by BERT's name.
     pub(crate) fn field(self, name: &'static str) -> &'static str {
-        if self == Self::DistilBert { distilbert::field(name) } else { name }
-    }
-
-    /// Whether what leaves the attention's output projection is dropped in training.
-    pub(super) fn drops_attention_output(self) -> bool {
-        self != Self::DistilBert
+        match self {
+            Self::DistilBert => distilbert::field(name),
+            Self::ModernBert => modernbert::field(name),
+            _ => name,
+        }
     }
 
     /// How its checkpoints name their tensors.
@@ -151,6 +172,7 @@ impl Family {
             Self::DistilBert => &distilbert::TENSORS,
             Self::Electra => &electra::TENSORS,
             Self::MpNet => &mpnet::TENSORS,
+            Self::ModernBert => &modernbert::TENSORS,
         }
     }
 
@@ -162,6 +184,7 @@ impl Family {
             Self::DistilBert => distilbert::config(text),
             Self::Electra => electra::config(text),
             Self::MpNet => mpnet::config(text),
+            Self::ModernBert => modernbert::config(text),
         }
     }
 }

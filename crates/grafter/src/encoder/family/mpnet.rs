@@ -2,15 +2,13 @@
 //! in all layers; positions counted as RoBERTa counts them; no token types. Its pretraining trains no pooler: one that a checkpoint
 //! holds is not read.
 
-use super::{ConfigProblem, Family, TensorNames, bert, roberta};
+use super::{ConfigProblem, Family, QueryKeyValue, TensorNames, bert, roberta};
 use crate::encoder::EncoderConfig;
 
 pub(super) const TENSORS: TensorNames = TensorNames {
     prefix: "mpnet.",
     types: None,
-    query: "attention.attn.q",
-    key: "attention.attn.k",
-    value: "attention.attn.v",
+    query_key_value: QueryKeyValue::Three(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
     attention_output: "attention.attn.o",
     attention_layer_norm: "attention.LayerNorm",
     pooler: None,
