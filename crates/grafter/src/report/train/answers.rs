@@ -378,9 +378,12 @@ impl TrainReport<'_> {
                 ("its probability", Column::Number),
             ],
             TaskKind::Entities => {
-                vec![("missed", Column::Name), ("wrong", Column::Name), ("loss", Column::Number)]
+                vec![("missed", Column::Text), ("wrong", Column::Text), ("loss", Column::Number)]
             }
-            TaskKind::MultiLabel | TaskKind::Tags => {
+            TaskKind::Tags => {
+                vec![("tags", Column::Text), ("answer", Column::Text), ("loss", Column::Number)]
+            }
+            TaskKind::MultiLabel => {
                 vec![("labels", Column::Name), ("answer", Column::Name), ("loss", Column::Number)]
             }
             TaskKind::Regression => {
