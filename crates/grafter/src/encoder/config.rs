@@ -69,7 +69,7 @@ pub struct PreNormConfig {
     pub global_rope_theta: f32,
     /// Base of the rotary angles in the other layers.
     pub local_rope_theta: f32,
-    /// The first layer and from it every so manieth sees the whole text; at most the number of layers.
+    /// The first layer sees the whole text, and one at each of these distances after it; at most the number of layers.
     pub global_attn_every_n_layers: usize,
     /// In the other layers a token sees half as many tokens on each side.
     pub local_attention: usize,

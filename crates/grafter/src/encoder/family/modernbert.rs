@@ -168,8 +168,8 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
 }
 
 impl Fields {
-    /// The first layer and every so manieth see the whole text; of the numbers that mean the same the least, so that a
-    /// configuration is the same in either way of writing.
+    /// The first layer, and one at each of these distances after it, see the whole text; of the numbers that mean the same the
+    /// least, so that a configuration is the same in either way of writing.
     fn global_every(&self) -> Result<usize, ConfigProblem> {
         let layers = self.num_hidden_layers.max(1);
         let every = match self.global_attn_every_n_layers {
