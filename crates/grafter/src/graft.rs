@@ -21,7 +21,7 @@ use crate::fitted::Fitted;
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::encode_each;
+use crate::predict::RowEncoding;
 use crate::review::Review;
 use crate::store::{Budget, StoreError};
 use crate::text::escape;
@@ -294,9 +294,9 @@ impl Encoding<'_> {
     ) -> Result<EncodedRows, GraftError> {
         let changed = || DataError::Changed { file: data.file().clone() };
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
+        let encoding = RowEncoding::new(data.task().scheme.kind(), self.options.max_length);
         for block in blocks(data.read()?) {
-            let kind = data.task().scheme.kind();
-            let block = encode_each(self.model, &block?, (kind, self.options.max_length));
+            let block = encoding.encode_each(self.model, &block?);
             let block = block.map_err(|(line, source)| GraftError::Row {
                 file: data.file().clone(),
                 line,

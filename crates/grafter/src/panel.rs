@@ -8,39 +8,19 @@ use std::borrow::Borrow;
 
 use rayon::prelude::*;
 
-use crate::adapter::{Adapter, AdapterError, Manifest};
+use crate::adapter::{Adapter, AdapterError};
 use crate::batch::TokenIds;
 use crate::data::Row;
 use crate::model::Model;
-use crate::predict::{
-    PredictError, Prediction, Query, are_numbers, encode_for, encode_row, encode_words, logits,
-};
+use crate::predict::{PredictError, Prediction, Query, RowEncoding, are_numbers, encode_for, logits};
 
 /// Tasks of one model that are asked together.
 #[derive(Debug)]
 pub struct Panel<'a> {
     model: &'a Model,
     adapters: Vec<&'a Adapter>,
-    /// The different ways to cut a row into tokens: the kind of a task that reads words or none, and the longest length.
-    readings: Vec<Reading>,
-}
-
-/// How a task has a row cut into tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reading {
-    of_words: bool,
-    max_length: usize,
-}
-
-impl Reading {
-    fn of(manifest: &Manifest) -> Self {
-        Self { of_words: manifest.task.kind.of_words(), max_length: manifest.max_length }
-    }
-
-    fn encode(self, model: &Model, row: &Row) -> Option<TokenIds> {
-        let encode = if self.of_words { encode_words } else { encode_row };
-        encode(model, row, self.max_length).ok()
-    }
+    /// The different ways to cut a row into tokens.
+    encodings: Vec<RowEncoding>,
 }
 
 /// What one task answers to one row, or why it cannot.
@@ -52,13 +32,13 @@ impl<'a> Panel<'a> {
     /// If one of them belongs to another model.
     pub fn new(model: &'a Model, adapters: Vec<&'a Adapter>) -> Result<Self, AdapterError> {
         adapters.iter().try_for_each(|adapter| adapter.check_model(model))?;
-        let mut readings = Vec::new();
-        for reading in adapters.iter().map(|adapter| Reading::of(adapter.manifest())) {
-            if !readings.contains(&reading) {
-                readings.push(reading);
+        let mut encodings = Vec::new();
+        for encoding in adapters.iter().map(|adapter| RowEncoding::of(adapter.manifest())) {
+            if !encodings.contains(&encoding) {
+                encodings.push(encoding);
             }
         }
-        Ok(Self { model, adapters, readings })
+        Ok(Self { model, adapters, encodings })
     }
 
     /// Whether all tasks are on pairs of texts, or none is; absent where there are both.
@@ -93,11 +73,11 @@ impl<'a> Panel<'a> {
         }
         let mut logits = logits(self.model.encoder(), &queries).into_iter();
         for (place, adapter) in self.adapters.iter().enumerate() {
-            let reading = self.place(adapter);
+            let encoding = self.place(adapter);
             for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 answers[place].get_or_insert_with(|| {
                     let logits = logits.next().expect("one answer for each query");
-                    let tokens = encoded[reading].as_ref().expect("a query has its tokens");
+                    let tokens = encoded[encoding].as_ref().expect("a query has its tokens");
                     if are_numbers(&logits) {
                         Ok(Prediction::new(adapter, (row.borrow(), tokens), &logits))
                     } else {
@@ -109,14 +89,14 @@ impl<'a> Panel<'a> {
         answers.into_iter().map(|answers| answers.into_iter().flatten().collect()).collect()
     }
 
-    /// The tokens of a row by each of the readings; `None` where it cannot be encoded.
+    /// The tokens of a row by each of the encodings; `None` where it cannot be encoded.
     fn encode(&self, row: &Row) -> Vec<Option<TokenIds>> {
-        self.readings.iter().map(|reading| reading.encode(self.model, row)).collect()
+        self.encodings.iter().map(|encoding| encoding.encode(self.model, row).ok()).collect()
     }
 
-    /// The place of an adapter's reading.
+    /// The place of an adapter's encoding.
     fn place(&self, adapter: &Adapter) -> usize {
-        let reading = Reading::of(adapter.manifest());
-        self.readings.iter().position(|known| *known == reading).expect("each adapter's is there")
+        let encoding = RowEncoding::of(adapter.manifest());
+        self.encodings.iter().position(|known| *known == encoding).expect("each adapter's is there")
     }
 }

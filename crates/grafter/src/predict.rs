@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::adapter::{Adapter, AdapterError, TaskParameters, is_false};
+use crate::adapter::{Adapter, AdapterError, Manifest, TaskParameters, is_false};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::{Row, TaskKind};
 use crate::encoder::activations::{Activations, Keep, Segment};
@@ -186,22 +186,42 @@ pub fn encode_rows<R: Borrow<Row> + Sync>(
     in_order(rows, |row| encode_row(model, row, max_length)).map_err(|(_, error)| error)
 }
 
-/// Token ids of rows for a task of a kind; an error comes with the row's line.
-pub(crate) fn encode_each<R: Borrow<Row> + Sync>(
-    model: &Model,
-    rows: &[R],
-    (kind, max_length): (TaskKind, usize),
-) -> Result<Vec<TokenIds>, (u64, TokenizerError)> {
-    in_order(rows, |row| encode_row_for(model, row, (kind, max_length)))
+/// How a task has a row cut into tokens: two tasks that read alike read the same tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowEncoding {
+    /// Whether it answers the words of a row.
+    pub of_words: bool,
+    /// Texts are cut to this many tokens.
+    pub max_length: usize,
 }
 
-/// Token ids of one row for a task of a kind.
-pub(crate) fn encode_row_for(
-    model: &Model,
-    row: &Row,
-    (kind, max_length): (TaskKind, usize),
-) -> Result<TokenIds, TokenizerError> {
-    if kind.of_words() { encode_words(model, row, max_length) } else { encode_row(model, row, max_length) }
+impl RowEncoding {
+    /// That of a task of a kind.
+    pub fn new(kind: TaskKind, max_length: usize) -> Self {
+        Self { of_words: kind.of_words(), max_length }
+    }
+
+    /// That of an adapter.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self::new(manifest.task.kind, manifest.max_length)
+    }
+
+    /// Token ids of one row.
+    /// # Errors
+    /// As of [`encode_row`] or [`encode_words`].
+    pub fn encode(self, model: &Model, row: &Row) -> Result<TokenIds, TokenizerError> {
+        let encode = if self.of_words { encode_words } else { encode_row };
+        encode(model, row, self.max_length)
+    }
+
+    /// Token ids of rows, in their order; an error comes with the row's line.
+    pub(crate) fn encode_each<R: Borrow<Row> + Sync>(
+        self,
+        model: &Model,
+        rows: &[R],
+    ) -> Result<Vec<TokenIds>, (u64, TokenizerError)> {
+        in_order(rows, |row| self.encode(model, row))
+    }
 }
 
 /// What is made of each row, in parallel; of several errors the first row's, with its line.
@@ -221,7 +241,7 @@ pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<TokenId
     if row.text_b.is_some() != expected_pair {
         return Err(PredictError::Pair { expected_pair });
     }
-    Ok(encode_row_for(model, row, (adapter.manifest().task.kind, adapter.manifest().max_length))?)
+    Ok(RowEncoding::of(adapter.manifest()).encode(model, row)?)
 }
 
 /// Logits of rows by one adapter, in the order of the rows.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use grafter::bank::{CacheError, Resident, TaskName, TaskRef, Version};
 use grafter::batch::TokenIds;
 use grafter::data::Row;
-use grafter::predict::{PredictError, Prediction, are_numbers, encode_for};
+use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for};
 use serde::Serialize;
 
 use super::Server;
@@ -213,8 +213,8 @@ fn prepare_now(
 ) -> Vec<Prepared> {
     // By version: tasks that share one share its place in memory.
     let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
-    // Of a row that several tasks are asked for, by the length that it is cut to, and by whether its words are asked for.
-    let mut encoded: HashMap<(*const Row, usize, bool), Arc<TokenIds>> = HashMap::new();
+    // Of a row that several tasks are asked for, by how they read it.
+    let mut encoded: HashMap<(*const Row, RowEncoding), Arc<TokenIds>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
     for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
@@ -233,7 +233,7 @@ fn prepare_now(
         };
         let asked = adapter.and_then(|adapter| {
             let manifest = adapter.manifest();
-            let key = (Arc::as_ptr(row), manifest.max_length, manifest.task.kind.of_words());
+            let key = (Arc::as_ptr(row), RowEncoding::of(manifest));
             let known = encoded.get(&key).filter(|_| row.text_b.is_some() == manifest.task.pair);
             let tokens = match known {
                 Some(tokens) => Arc::clone(tokens),

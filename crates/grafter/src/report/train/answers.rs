@@ -137,7 +137,7 @@ impl TrainReport<'_> {
     pub(super) fn confusions(&self) -> Section {
         let review = &self.grafted.review;
         match &review.scores {
-            Scores::Classification(scores) => {
+            Scores::Classification(scores) | Scores::Tags(scores) => {
                 let section = Section::new("Confusions");
                 let section = match scores.confusion.len() {
                     1..=MATRIX_LABELS => section.with(&self.matrix(scores)),
@@ -147,14 +147,6 @@ impl TrainReport<'_> {
             }
             Scores::MultiLabel(scores) => Section::new("Labels").with(&self.per_class(&scores.per_class)),
             Scores::Entities(scores) => Section::new("Types").with(&self.per_type(scores)),
-            Scores::Tags(scores) => {
-                let section = Section::new("Confusions");
-                let section = match scores.confusion.len() {
-                    1..=MATRIX_LABELS => section.with(&self.matrix(scores)),
-                    _ => section.with(&self.confused_pairs()),
-                };
-                section.with(&self.per_class(&scores.per_class))
-            }
             Scores::Regression(_) => Section::new("Answers").with(&self.answers()),
         }
     }
