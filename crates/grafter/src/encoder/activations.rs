@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use grafter_nn::adapter::AdapterInputs;
 use grafter_nn::attention;
 use grafter_nn::rotary::{self, Rotary};
 
@@ -27,6 +28,17 @@ pub(super) struct SiteActivations {
     pub normalised: Vec<f32>,
     /// Its reciprocal standard deviations, `[tokens]`.
     pub rstd: Vec<f32>,
+}
+
+impl SiteActivations {
+    /// What the gradients of an adapter need, whose bottlenecks of all tokens together are so many numbers.
+    pub fn adapter_inputs(&self, inner: usize) -> AdapterInputs<'_> {
+        AdapterInputs {
+            x: &self.adapter_input,
+            before: &self.bottleneck_before[..inner],
+            after: &self.bottleneck_after[..inner],
+        }
+    }
 }
 
 /// What one layer keeps for the backward pass. Inputs of frozen products are not among it: a frozen layer's backward

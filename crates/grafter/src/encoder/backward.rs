@@ -3,7 +3,7 @@
 //! Frozen products give the gradient of their input only. The pass stops at the lowest place where something is
 //! trained.
 
-use grafter_nn::adapter::{self, AdapterInputs};
+use grafter_nn::adapter;
 use grafter_nn::attention::{self, AttentionGradients};
 use grafter_nn::gemm::Start;
 use grafter_nn::relative_position::{self, RelativeBiasGradients};
@@ -139,29 +139,45 @@ impl Encoder {
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let BackwardPass { task, dropout, .. } = *pass;
-        let layout = task.layout();
         self.backward_graft((layer, Site::Attention), pass, &kept.attention_site, activations, gradients);
-        if !layout.trains_below(layer, Site::Attention) {
+        if !self.backward_attention_branch(layer, pass, activations, kept, gradients) {
             return;
         }
-        let Activations { d_branch, scratch, .. } = activations;
-        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, pass.chunk, d_branch);
-        let place = (layer, Projection::AttentionOutput);
-        let d_x = (&mut scratch[..], Start::Zero);
-        self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
-        if !layout.trains_below(layer, Projection::AttentionOutput) {
-            return;
-        }
-        self.backward_attention(layer, pass, activations, kept);
         let Activations { d_query_key_value, d_hidden, .. } = activations;
         let place = (layer, Projection::QueryKeyValue);
         let d_x = (&mut d_hidden[..], Start::Result);
-        self.backward_projection(place, task, kept, (d_query_key_value, d_x), gradients);
+        self.backward_projection(place, pass.task, kept, (d_query_key_value, d_x), gradients);
+    }
+
+    /// From the gradient of what the attention adds, in `d_branch`, that of queries, keys and values; whether there is one,
+    /// which is where something is trained below.
+    pub(super) fn backward_attention_branch(
+        &self,
+        layer: usize,
+        pass: &BackwardPass<'_>,
+        activations: &mut Activations,
+        kept: &LayerActivations,
+        gradients: &mut [f32],
+    ) -> bool {
+        let BackwardPass { task, dropout, chunk } = *pass;
+        let layout = task.layout();
+        if !layout.trains_below(layer, Site::Attention) {
+            return false;
+        }
+        let Activations { d_branch, scratch, .. } = activations;
+        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, d_branch);
+        let place = (layer, Projection::AttentionOutput);
+        let d_x = (&mut scratch[..], Start::Zero);
+        self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
+        let goes_on = layout.trains_below(layer, Projection::AttentionOutput);
+        if goes_on {
+            self.backward_attention(layer, pass, activations, kept);
+        }
+        goes_on
     }
 
     /// From the gradient of what the attention gives, in `scratch`, that of queries, keys and values.
-    pub(super) fn backward_attention(
+    fn backward_attention(
         &self,
         layer: usize,
         pass: &BackwardPass<'_>,
@@ -237,11 +253,7 @@ impl Encoder {
             return;
         };
         let inner = pass.chunk.tokens() * weights.bottleneck();
-        let inputs = AdapterInputs {
-            x: &kept.adapter_input,
-            before: &kept.bottleneck_before[..inner],
-            after: &kept.bottleneck_after[..inner],
-        };
+        let inputs = kept.adapter_inputs(inner);
         let d_bottleneck = &mut d_bottleneck[..inner];
         if layout.config().method == Method::Pfeiffer {
             // `skip` and `x` enter as their sum: once along the skip, once through the layer normalisation and the branch.

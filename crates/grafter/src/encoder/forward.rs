@@ -141,22 +141,36 @@ impl Encoder {
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let ForwardPass { chunk, segments, dropout, .. } = pass;
+        let segments = pass.segments;
         kept.keep_input(layer, Projection::QueryKeyValue, &pass, &activations.hidden);
         let place = (layer, Projection::QueryKeyValue);
         self.project(place, segments, &activations.hidden, &mut kept.query_key_value);
-        self.attend(layer, pass, activations, kept);
-        kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
-        let site = &mut kept.attention_site;
-        let place = (layer, Projection::AttentionOutput);
-        self.project(place, segments, &activations.scratch, &mut site.adapter_input);
-        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, &mut site.adapter_input);
+        self.attention_branch(layer, pass, activations, kept);
         let Activations { hidden: skip, scratch, attention_block, .. } = activations;
+        let site = &mut kept.attention_site;
         self.graft((layer, Site::Attention), segments, site, skip, scratch, attention_block);
     }
 
+    /// From queries, keys and values to what the attention adds, before its adapter: `dropout(W_o · attention)`, left in the
+    /// site's `adapter_input`.
+    pub(super) fn attention_branch(
+        &self,
+        layer: usize,
+        pass: ForwardPass<'_>,
+        activations: &mut Activations,
+        kept: &mut LayerActivations,
+    ) {
+        let ForwardPass { chunk, segments, dropout, .. } = pass;
+        self.attend(layer, pass, activations, kept);
+        kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
+        let place = (layer, Projection::AttentionOutput);
+        let branch = &mut kept.attention_site.adapter_input;
+        self.project(place, segments, &activations.scratch, branch);
+        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, branch);
+    }
+
     /// `scratch = attention` of the queries, keys and values of each sequence, which are turned where positions turn them.
-    pub(super) fn attend(
+    fn attend(
         &self,
         layer: usize,
         pass: ForwardPass<'_>,

@@ -16,7 +16,7 @@
 //!
 //! Nothing of the skip is kept for the backward pass: a normalisation's gradient needs what it normalised to alone.
 
-use grafter_nn::adapter::{self, AdapterCache, AdapterInputs};
+use grafter_nn::adapter::{self, AdapterCache};
 use grafter_nn::gemm::Start;
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
 use grafter_nn::{gated, residual};
@@ -51,19 +51,14 @@ impl Encoder {
         activations: &mut Activations,
         kept: &mut LayerActivations,
     ) {
-        let ForwardPass { chunk, segments, dropout, .. } = pass;
+        let segments = pass.segments;
         let Activations { hidden, attention_block: normal, .. } = activations;
         self.normalise((layer, Site::Attention), segments, &mut kept.attention_site, hidden, normal);
         kept.keep_input(layer, Projection::QueryKeyValue, &pass, normal);
         self.project((layer, Projection::QueryKeyValue), segments, normal, &mut kept.query_key_value);
-        self.attend(layer, pass, activations, kept);
-        kept.keep_input(layer, Projection::AttentionOutput, &pass, &activations.scratch);
-        let site = &mut kept.attention_site;
-        let place = (layer, Projection::AttentionOutput);
-        self.project(place, segments, &activations.scratch, &mut site.adapter_input);
-        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, &mut site.adapter_input);
+        self.attention_branch(layer, pass, activations, kept);
         let Activations { hidden, scratch, .. } = activations;
-        self.add_adapted((layer, Site::Attention), segments, site, scratch, hidden);
+        self.add_adapted((layer, Site::Attention), segments, &mut kept.attention_site, scratch, hidden);
     }
 
     /// `hidden = hidden + adapter(W_2 · dropout(act(a) · gate))` with `a, gate = W_1 · LayerNorm(hidden)`
@@ -244,27 +239,17 @@ impl Encoder {
         kept: &LayerActivations,
         gradients: &mut [f32],
     ) {
-        let BackwardPass { task, dropout, chunk } = *pass;
-        let layout = task.layout();
+        let task = pass.task;
         let site = (layer, Site::Attention);
         self.backward_adapted(site, pass, &kept.attention_site, activations, gradients);
-        if !layout.trains_below(layer, Site::Attention) {
+        if !self.backward_attention_branch(layer, pass, activations, kept, gradients) {
             return;
         }
-        let Activations { d_branch, scratch, .. } = activations;
-        dropout.drop_hidden(DropoutPlace::AttentionOutput, layer, chunk, d_branch);
-        let place = (layer, Projection::AttentionOutput);
-        let d_x = (&mut scratch[..], Start::Zero);
-        self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
-        if !layout.trains_below(layer, Projection::AttentionOutput) {
-            return;
-        }
-        self.backward_attention(layer, pass, activations, kept);
         let Activations { d_query_key_value, d_hidden, scratch, .. } = activations;
         let place = (layer, Projection::QueryKeyValue);
         let d_x = (&mut scratch[..], Start::Zero);
         self.backward_projection(place, task, kept, (d_query_key_value, d_x), gradients);
-        if layout.trains_below(layer, Projection::QueryKeyValue) {
+        if task.layout().trains_below(layer, Projection::QueryKeyValue) {
             self.backward_normalise(site, task, &kept.attention_site, scratch, (d_hidden, gradients));
         }
     }
@@ -287,11 +272,7 @@ impl Encoder {
             return;
         };
         let inner = pass.chunk.tokens() * weights.bottleneck();
-        let inputs = AdapterInputs {
-            x: &kept.adapter_input,
-            before: &kept.bottleneck_before[..inner],
-            after: &kept.bottleneck_after[..inner],
-        };
+        let inputs = kept.adapter_inputs(inner);
         let d_bottleneck = &mut d_bottleneck[..inner];
         if layout.config().method == Method::Pfeiffer {
             // The adapter reads the sum, so what goes through it goes to both.
