@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod checkpoint;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use checkpoint::{Tensors, folder_like, model_of, tensors_of, write};
 use grafter::adapter::{Adapter, Method};
 use grafter::data::{Dataset, Row, Source, TaskKind};
 use grafter::digest::sha256_hex;
@@ -15,62 +18,23 @@ use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
 use grafter::predict::{Query, encode_row, logits, row_logits};
 use half::{bf16, f16};
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const HIDDEN: usize = 32;
-
-/// Tensors in f32 by their names, with their shapes.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn tiny_bert() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert")
 }
 
 fn tensors() -> Tensors {
-    let bytes = std::fs::read(tiny_bert().join("model.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let numbers =
-        |data: &[u8]| data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    tensors
-        .iter()
-        .map(|(name, tensor)| (name.to_owned(), (tensor.shape().to_vec(), numbers(tensor.data()))))
-        .collect()
+    tensors_of(&tiny_bert())
 }
 
-/// Writes tensors in some type.
-fn write(path: &Path, tensors: &Tensors, dtype: Dtype) {
-    let bytes = |values: &[f32]| -> Vec<u8> {
-        match dtype {
-            Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
-            Dtype::BF16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        }
-    };
-    let stored: Vec<_> =
-        tensors.iter().map(|(name, (shape, values))| (name, shape.clone(), bytes(values))).collect();
-    let views = stored
-        .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap()));
-    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-}
-
-/// A model's folder without weights: the configuration changed, the tokenizer as it is.
 fn folder(change: impl FnOnce(&mut Value)) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(tiny_bert().join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
-    let mut config: Value =
-        serde_json::from_slice(&std::fs::read(tiny_bert().join("config.json")).unwrap()).unwrap();
-    change(&mut config);
-    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-    folder
-}
-
-fn model_of(folder: &TempDir, tensors: &Tensors) -> Model {
-    write(&folder.path().join("model.safetensors"), tensors, Dtype::F32);
-    Model::read(folder.path(), "model").unwrap()
+    folder_like(&tiny_bert(), change)
 }
 
 fn refusal(folder: &TempDir) -> String {

@@ -4,10 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod checkpoint;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use checkpoint::{Tensors, folder_like, model_of, tensors_of, write};
 use grafter::adapter::{
     Adapter, AdapterActivation, AdapterConfig, HeadForm, MANIFEST_FILE, Method, Pooling, Site, TaskLayout,
     TaskParameters, WEIGHTS_FILE,
@@ -24,9 +27,7 @@ use grafter::model::Model;
 use grafter::predict::{Query, batch_logits, encode_row, logits, row_logits};
 use grafter::prefix::Constant;
 use grafter::random::Random;
-use half::{bf16, f16};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -133,47 +134,12 @@ fn trained(model: &Model, method: Method) -> Adapter {
     graft(model, &opinions(), &opinions(), &options(method), &mut ()).unwrap().adapter
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
 fn tensors() -> Tensors {
-    let bytes = std::fs::read(model_folder().join("model.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let numbers =
-        |data: &[u8]| data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let named = tensors.iter();
-    named.map(|(name, tensor)| (name.to_owned(), (tensor.shape().to_vec(), numbers(tensor.data())))).collect()
+    tensors_of(&model_folder())
 }
 
-fn write(path: &Path, tensors: &Tensors, dtype: Dtype) {
-    let bytes = |values: &[f32]| -> Vec<u8> {
-        match dtype {
-            Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
-            Dtype::BF16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        }
-    };
-    let stored: Vec<_> =
-        tensors.iter().map(|(name, (shape, values))| (name, shape.clone(), bytes(values))).collect();
-    let views = stored.iter();
-    let views = views
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap()));
-    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-}
-
-/// A model's folder without weights: the configuration changed, the tokenizer as it is.
 fn folder(change: impl FnOnce(&mut Value)) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| model_folder().join(name);
-    std::fs::copy(file("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
-    let mut config: Value = serde_json::from_slice(&std::fs::read(file("config.json")).unwrap()).unwrap();
-    change(&mut config);
-    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-    folder
-}
-
-fn model_of(folder: &TempDir, tensors: &Tensors) -> Model {
-    write(&folder.path().join("model.safetensors"), tensors, Dtype::F32);
-    Model::read(folder.path(), "model").unwrap()
+    folder_like(&model_folder(), change)
 }
 
 /// The same weights under another configuration.
