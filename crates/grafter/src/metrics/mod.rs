@@ -4,6 +4,7 @@
 //! for a correlation, it is `None` here. No function panics; input that cannot be scored is a [`MetricError`].
 //! Nothing here knows of models or files.
 
+mod answers;
 mod classification;
 mod multi_label;
 mod regression;
@@ -16,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Targets, TaskKind};
 use crate::entities::OUTSIDE_TAG;
+pub use answers::{
+    AnswerPart, AnswerScores, AnswerTally, BestSpan, NoAnswerThreshold, best_no_answer_threshold,
+    exact_match, normalised, overlap,
+};
 pub use classification::{
     ClassScores, ClassificationScores, MAX_CONFUSION_CLASSES, accuracy, confusion_matrix, f1_binary,
     f1_macro, majority_baseline, matthews,
@@ -210,6 +215,12 @@ pub enum MetricError {
         /// The class index.
         found: usize,
     },
+    /// A score that is infinite or not a number.
+    #[error("expected finite scores, found another in row {}", .row + 1)]
+    NotFinite {
+        /// The row's place, from 0.
+        row: usize,
+    },
 }
 
 impl MetricError {
@@ -229,7 +240,8 @@ impl MetricError {
             Self::UnknownMetric { .. }
             | Self::Empty
             | Self::LengthMismatch { .. }
-            | Self::ClassOutOfRange { .. } => None,
+            | Self::ClassOutOfRange { .. }
+            | Self::NotFinite { .. } => None,
         }
     }
 }
