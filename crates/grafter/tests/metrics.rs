@@ -1,10 +1,12 @@
-//! Metrics against scikit-learn and SciPy (`reference/metrics.py`), and what must hold for any predictions.
+//! Metrics against scikit-learn and SciPy (`reference/metrics.py`), those of answers against the evaluation of SQuAD
+//! (`reference/answers.py`), and what must hold for any predictions.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use grafter::metrics::{
-    ClassificationScores, MultiLabelScores, RegressionScores, accuracy, confusion_matrix, f1_binary,
-    f1_macro, matthews, mean_squared_error, pearson, spearman,
+    AnswerPart, AnswerScores, BestSpan, ClassificationScores, MultiLabelScores, RegressionScores, accuracy,
+    best_no_answer_threshold, confusion_matrix, exact_match, f1_binary, f1_macro, matthews,
+    mean_squared_error, normalised, overlap, pearson, spearman,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -131,6 +133,151 @@ fn regression_is_that_of_scipy() {
     }
 }
 
+#[derive(Deserialize)]
+struct AnswersFixture {
+    normalised: Vec<(String, String)>,
+    /// What so many characters in a row do to an article after them: 1 if it stays.
+    articles: Vec<(u8, u32)>,
+    spaces: Vec<u32>,
+    answers: Vec<AnswerCase>,
+    parts: Vec<PartCase>,
+    thresholds: Vec<ThresholdCase>,
+}
+
+#[derive(Deserialize)]
+struct AnswerCase {
+    answer: String,
+    right: Vec<String>,
+    exact: bool,
+    f1: f64,
+}
+
+/// The number of questions, the share of exact matches, the mean F1.
+type ExpectedPart = (u64, f64, f64);
+
+#[derive(Deserialize)]
+struct PartCase {
+    name: String,
+    first: usize,
+    end: usize,
+    all: ExpectedPart,
+    answerable: Option<ExpectedPart>,
+    unanswerable: Option<ExpectedPart>,
+}
+
+#[derive(Deserialize)]
+struct ThresholdCase {
+    name: String,
+    rows: Vec<(f64, f64, bool)>,
+    threshold: f64,
+    f1: f64,
+    with_it: f64,
+    /// Whether `threshold` has the F1 `f1` that the script says it has.
+    holds: bool,
+}
+
+fn answers_fixture() -> AnswersFixture {
+    serde_json::from_str(include_str!("fixtures/answers.json")).unwrap()
+}
+
+#[test]
+fn answers_are_normalised_as_in_the_evaluation_of_squad() {
+    for (text, expected) in answers_fixture().normalised {
+        assert_eq!(normalised(&text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn words_and_white_space_are_those_of_python_for_every_character() {
+    let fixture = answers_fixture();
+    // Unicode 14, which wrote the fixture, does not know these.
+    let unknown = 2;
+    let kinds = fixture.articles.iter().flat_map(|(kind, count)| (0..*count).map(move |_| *kind));
+    let mut seen = 0;
+    for (code, kind) in (0..).zip(kinds) {
+        let Some(character) = char::from_u32(code).filter(|_| kind != unknown) else { continue };
+        let article = normalised(&format!("{character}the"));
+        assert_eq!(article.ends_with("the"), kind == 1, "article after {code:#x}");
+        let spaced = normalised(&format!("x{character}y"));
+        assert_eq!(spaced.contains(' '), fixture.spaces.contains(&code), "space at {code:#x}");
+        seen += 1;
+    }
+    assert!(seen > 280_000, "{seen} characters");
+}
+
+#[test]
+fn answers_are_scored_as_in_the_evaluation_of_squad() {
+    let fixture = answers_fixture();
+    for case in &fixture.answers {
+        let what = format!("{:?} of {:?}", case.answer, case.right);
+        assert_eq!(exact_match(&case.answer, &case.right), case.exact, "{what}");
+        assert_close(&what, overlap(&case.answer, &case.right), case.f1);
+    }
+    let assert_part = |what: &str, found: Option<AnswerPart>, expected: Option<ExpectedPart>| {
+        assert_eq!(found.map(|part| part.rows), expected.map(|part| part.0), "{what}");
+        if let (Some(found), Some((_, exact_match, f1))) = (found, expected) {
+            assert_close(&format!("{what}: exact match"), found.exact_match, exact_match);
+            assert_close(&format!("{what}: f1"), found.f1, f1);
+        }
+    };
+    for case in &fixture.parts {
+        let rows = &fixture.answers[case.first..case.end];
+        let rows = rows.iter().map(|row| (row.answer.as_str(), row.right.as_slice()));
+        let AnswerScores { rows, exact_match, f1, answerable, unanswerable } =
+            AnswerScores::compute(rows).unwrap();
+        assert_part(&case.name, Some(AnswerPart { rows, exact_match, f1 }), Some(case.all));
+        assert_part(&format!("{}, answerable", case.name), answerable, case.answerable);
+        assert_part(&format!("{}, unanswerable", case.name), unanswerable, case.unanswerable);
+    }
+}
+
+/// The mean F1 with a threshold.
+fn f1_with(rows: &[BestSpan], threshold: f64) -> f64 {
+    let of = |row: &BestSpan| match row.difference > threshold {
+        true => f64::from(u8::from(!row.answerable)),
+        false => row.f1,
+    };
+    rows.iter().map(of).sum::<f64>() / rows.len() as f64
+}
+
+#[test]
+fn the_threshold_is_that_of_the_evaluation_of_squad_where_that_holds() {
+    let (mut held, mut better) = (0, 0);
+    for case in answers_fixture().thresholds {
+        let rows = case.rows.iter().map(|row| BestSpan { difference: row.0, f1: row.1, answerable: row.2 });
+        let rows: Vec<BestSpan> = rows.collect();
+        let found = best_no_answer_threshold(rows.iter().copied()).unwrap();
+        assert_close(&case.name, f1_with(&rows, found.threshold), found.f1);
+        assert_close(&case.name, f1_with(&rows, case.threshold), case.with_it);
+        if case.holds {
+            assert_eq!(found.threshold, case.threshold, "{}", case.name);
+            assert_close(&case.name, found.f1, case.f1);
+            held += 1;
+        } else {
+            assert!(case.with_it < case.f1, "{}", case.name);
+            assert!(found.f1 > case.with_it - TOLERANCE, "{}: found {found:?}", case.name);
+            better += usize::from(found.f1 > case.with_it + TOLERANCE);
+        }
+    }
+    assert!(held >= 12 && better >= 2, "{held} held, {better} could be better");
+}
+
+/// Texts of few words, so that some are alike.
+fn text() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec!["owl", "Owl.", "sea", "the", "a", "", "-", "\u{a0}red"]);
+    prop::collection::vec(words, 0..6).prop_map(|words| words.join(" "))
+}
+
+/// Differences with many that are equal, F1, and whether there is an answer.
+fn spans() -> impl Strategy<Value = Vec<BestSpan>> {
+    let row = (-4_i8..4, 0_u8..5, any::<bool>()).prop_map(|(difference, f1, answerable)| BestSpan {
+        difference: f64::from(difference),
+        f1: if answerable { f64::from(f1) / 4.0 } else { f64::from(f1 / 4) },
+        answerable,
+    });
+    prop::collection::vec(row, 1..20)
+}
+
 /// Targets and predictions.
 type ClassRows = Vec<(usize, usize)>;
 
@@ -148,6 +295,45 @@ fn numbers() -> impl Strategy<Value = Vec<(f64, f64)>> {
 }
 
 proptest! {
+    #[test]
+    fn f1_of_two_answers_knows_no_order_and_is_1_where_they_match(one in text(), other in text()) {
+        let f1 = overlap(&one, &[&other]);
+        prop_assert_eq!(f1.to_bits(), overlap(&other, &[&one]).to_bits());
+        prop_assert!((0.0..=1.0).contains(&f1));
+        prop_assert!(!exact_match(&one, &[&other]) || f1 == 1.0);
+        prop_assert_eq!(exact_match(&one, &[&other]), normalised(&one) == normalised(&other));
+    }
+
+    #[test]
+    fn a_further_right_answer_takes_nothing_away(one in text(), right in text(), further in "x[a-z]{0,2}") {
+        // Unless it is the first, without which there is no answer.
+        prop_assume!(!normalised(&right).is_empty());
+        let both = [right.as_str(), &further];
+        prop_assert_eq!(overlap(&one, &both), overlap(&one, &both[..1]).max(overlap(&one, &both[1..])));
+        prop_assert_eq!(exact_match(&one, &both), exact_match(&one, &both[..1]) || exact_match(&one, &both[1..]));
+    }
+
+    #[test]
+    fn any_text_is_normalised_once_for_all(text in ".{0,30}") {
+        let once = normalised(&text);
+        prop_assert!(!once.starts_with(' ') && !once.ends_with(' ') && !once.contains("  "));
+        prop_assert_eq!(normalised(&once), once);
+    }
+
+    #[test]
+    fn no_threshold_is_better_than_the_best(rows in spans(), turn in 0_usize..20) {
+        let found = best_no_answer_threshold(rows.iter().copied()).unwrap();
+        prop_assert_eq!(found.f1, f1_with(&rows, found.threshold));
+        for threshold in (-9..9).map(|half| f64::from(half) / 2.0) {
+            prop_assert!(f1_with(&rows, threshold) <= found.f1, "{threshold} is better than {found:?}");
+        }
+        // Quarters are summed without rounding.
+        let mut turned = rows;
+        let places = turned.len();
+        turned.rotate_left(turn % places);
+        prop_assert_eq!(best_no_answer_threshold(turned).unwrap(), found);
+    }
+
     #[test]
     fn class_scores_are_in_range_and_know_no_order((classes, rows, shuffled) in classes()) {
         let score = |rows: &[(usize, usize)]| {
