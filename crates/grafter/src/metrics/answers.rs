@@ -221,7 +221,8 @@ impl Sums {
 pub struct BestSpan {
     /// How much more no answer is preferred to the span: the score of no answer less that of the span.
     pub difference: f64,
-    /// F1 of the span, see [`overlap`].
+    /// F1 of the span, see [`overlap`]. Where there is no answer it is 1 if nothing is left of the span; the official script's search
+    /// for a threshold has 0 there, unless the span is empty as it is.
     pub f1: f64,
     /// Whether the question has an answer.
     pub answerable: bool,
