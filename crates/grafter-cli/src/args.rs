@@ -17,7 +17,7 @@ use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::{TaskName, TaskRef};
 use grafter::data::{Columns, Format, Source, TagScheme, TaskKind};
 use grafter::encoder::BasePrecision;
-use grafter::graft::GraftOptions;
+use grafter::graft::{GraftOptions, default_max_length};
 use grafter::metrics::Metric;
 use grafter::train::{ClassWeight, ClassWeights};
 
@@ -144,22 +144,28 @@ pub struct BaseArg {
 /// How rows are read.
 #[derive(Debug, Args)]
 pub struct RowArgs {
-    /// Format of the files: csv, tsv, jsonl, parquet, conll or lines; told by the extension if absent
+    /// Format of the files: csv, tsv, jsonl, parquet, conll, squad or lines; told by the extension if absent
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 
-    /// Column with the text; `sentence` or `text`, or `sentence1` or `text_a` of pairs, or `tokens` or `words` of words, if
-    /// absent
+    /// Column with the text; `sentence` or `text`, or `sentence1` or `text_a` of pairs, or `tokens` or `words` of words, or
+    /// `question`, if absent
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
 
-    /// Column with the second text of a pair; `sentence2` or `text_b` if absent
+    /// Column with the second text of a pair; `sentence2` or `text_b`, or `context` of questions, if absent
     #[arg(long, value_name = "NAME")]
     pub text_b_column: Option<String>,
 
-    /// Column with the label, or the tags of words; `label`, or of words `tags`, `ner_tags` or `pos_tags`, if absent
+    /// Column with the label, the tags of words, or the answers to a question; `label`, or of words `tags`, `ner_tags` or
+    /// `pos_tags`, or of questions `answers`, if absent
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
+
+    /// Column with the list of texts to choose from, of a task of the kind multiple-choice, or the columns with one each;
+    /// `choices` or `options`, or `choice1` or `ending0` and so on, if absent
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',')]
+    pub choices_column: Vec<String>,
 
     /// What stands between the labels of a row, of a task of the kind multi-label; a comma if absent
     #[arg(long, value_name = "CHARACTER")]
@@ -177,6 +183,7 @@ impl RowArgs {
             text: self.text_column.clone(),
             text_b: self.text_b_column.clone(),
             label: self.label_column.clone(),
+            choices: self.choices_column.clone(),
             label_separator: self.label_separator,
             tag_scheme: self.tag_scheme,
         }
@@ -236,7 +243,8 @@ pub struct Train {
     pub no_fine_tuning: bool,
 
     /// Kind of task: classification, multi-label (any number of labels a row), regression, entities (spans of words, marked by
-    /// tags such as B-place, I-place and O) or tags (a tag for each word)
+    /// tags such as B-place, I-place and O), tags (a tag for each word), multiple-choice (one of a row's own texts) or
+    /// question-answering (a part of a context)
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
@@ -293,8 +301,8 @@ pub struct TrainingArgs {
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
     /// sorted order, or that of a Parquet file which names its classes), macro-f1, micro-f1 (of several labels, or of entities),
-    /// matthews, pearson or spearman; accuracy, or micro-f1 of several labels and of entities, or pearson for regression, if
-    /// absent
+    /// matthews, pearson or spearman, or exact-match or token-f1 (of answers to questions); accuracy, or micro-f1 of several
+    /// labels and of entities, pearson for regression, or token-f1, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
@@ -339,9 +347,15 @@ pub struct SharedTrainingArgs {
     #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().head)]
     pub head: HeadForm,
 
-    /// Texts are cut to this many tokens; 128, or what the model has if that is less, if absent
+    /// Texts are cut to this many tokens; 128, or 384 of questions with their contexts, or what the model has if that is less,
+    /// if absent
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
+
+    /// Tokens that two windows of a longer context share, of a task of the kind question-answering; a third of the longest length
+    /// if absent
+    #[arg(long, value_name = "N")]
+    pub stride: Option<usize>,
 
     /// Passes over the training rows; enough for about 1,200 steps, but 4 to 20, if absent
     #[arg(long, value_name = "N")]
@@ -376,8 +390,8 @@ pub struct SharedTrainingArgs {
     #[arg(long)]
     pub calibrate: bool,
 
-    /// Fit on the dev rows, for each label of a task of the kind multi-label, the probability from which on a row has it;
-    /// one half if absent
+    /// Fit on the dev rows, for each label of a task of the kind multi-label, the probability from which on a row has it, one
+    /// half if absent; or, where questions may have no answer, by how much none must be preferred, 0 if absent
     #[arg(long)]
     pub fit_thresholds: bool,
 
@@ -395,13 +409,13 @@ pub struct SharedTrainingArgs {
 }
 
 impl TrainingArgs {
-    /// The settings on an encoder whose longest sequence is `longest` tokens.
-    pub fn options(&self, longest: usize) -> GraftOptions {
+    /// The settings for tasks of some kinds on an encoder whose longest sequence is `longest` tokens.
+    pub fn options(&self, longest: usize, kinds: &[TaskKind]) -> GraftOptions {
         let mut options = GraftOptions {
             method: self.method,
             bottleneck: self.bottleneck,
             metric: self.metric,
-            ..self.shared.options(longest)
+            ..self.shared.options(longest, kinds)
         };
         options.train.learning_rate = self.lr;
         options.train.init_std = self.init_std;
@@ -411,8 +425,9 @@ impl TrainingArgs {
 }
 
 impl SharedTrainingArgs {
-    /// The settings on an encoder whose longest sequence is `longest` tokens; the rest is the library's default.
-    pub fn options(&self, longest: usize) -> GraftOptions {
+    /// The settings for tasks of some kinds on an encoder whose longest sequence is `longest` tokens; the rest is the library's
+    /// default.
+    pub fn options(&self, longest: usize, kinds: &[TaskKind]) -> GraftOptions {
         let mut options = GraftOptions {
             activation: self.activation,
             adapt_from_layer: self.adapt_from_layer,
@@ -421,7 +436,8 @@ impl SharedTrainingArgs {
             head: self.head,
             calibrate: self.calibrate,
             fit_thresholds: self.fit_thresholds,
-            max_length: max_length(self.max_length, longest),
+            max_length: max_length(self.max_length, longest, kinds),
+            stride: self.stride,
             ..GraftOptions::default()
         };
         let train = &mut options.train;
@@ -439,9 +455,10 @@ impl SharedTrainingArgs {
     }
 }
 
-/// The longest length that was asked for, or the default as far as the model has it.
-pub fn max_length(asked: Option<usize>, longest: usize) -> usize {
-    asked.unwrap_or(GraftOptions::default().max_length.min(longest))
+/// The longest length that was asked for, or the default as far as the model has it: the shortest of those of the tasks' kinds.
+pub fn max_length(asked: Option<usize>, longest: usize, kinds: &[TaskKind]) -> usize {
+    let default = kinds.iter().map(|kind| default_max_length(*kind)).min();
+    asked.unwrap_or(default.unwrap_or(GraftOptions::default().max_length).min(longest))
 }
 
 #[derive(Debug, Args)]
@@ -562,7 +579,7 @@ pub struct CheckData {
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
 
-    /// Kind of task: classification, multi-label, regression, entities or tags
+    /// Kind of task: classification, multi-label, regression, entities, tags, multiple-choice or question-answering
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 

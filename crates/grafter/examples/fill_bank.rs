@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bottleneck = sizes.bottleneck.widest();
     let mut options = GraftOptions { method: sizes.method, bottleneck, ..GraftOptions::default() };
     options.train.max_steps = Some(1);
-    let texts = generated_rows(false, 16);
+    let texts = generated_rows(TaskKind::Classification, false, 16);
     for task in 0..count.parse::<u64>()? {
         let adapter = match task {
             0 => first.clone(),

@@ -30,6 +30,9 @@ pub struct Word {
 }
 
 /// Sequences packed one after another.
+///
+/// Sequences whose answers are read together, as those of the choices of one question, are a unit; any other sequence is one
+/// by itself. No unit is ever divided between threads.
 #[derive(Clone, Debug)]
 pub struct PackedBatch {
     ids: Vec<u32>,
@@ -40,6 +43,8 @@ pub struct PackedBatch {
     first_tokens: Vec<u32>,
     /// Where those of each sequence begin, and at last how many there are: `sequences + 1` entries.
     word_offsets: Vec<usize>,
+    /// The first sequence of each unit, and at last the number of sequences: `units + 1` entries.
+    unit_offsets: Vec<usize>,
     states: Option<(usize, Vec<f32>)>,
 }
 
@@ -52,6 +57,7 @@ impl Default for PackedBatch {
             offsets: vec![0],
             first_tokens: Vec::new(),
             word_offsets: vec![0],
+            unit_offsets: vec![0],
             states: None,
         }
     }
@@ -99,7 +105,7 @@ impl PackedBatch {
         batch
     }
 
-    /// Packs one more sequence, with the places of its words' first tokens.
+    /// Packs one more sequence, a unit of its own, with the places of its words' first tokens.
     /// # Panics
     /// If it is empty.
     pub(crate) fn push(
@@ -114,6 +120,17 @@ impl PackedBatch {
         self.offsets.push(self.ids.len());
         self.first_tokens.extend(first_tokens);
         self.word_offsets.push(self.first_tokens.len());
+        self.unit_offsets.push(self.sequences());
+    }
+
+    /// Makes one unit of the last sequences.
+    /// # Panics
+    /// If there are not as many, or one of them is in a unit already.
+    pub(crate) fn join(&mut self, sequences: usize) {
+        let first = self.sequences() - sequences;
+        self.unit_offsets.truncate(self.unit_offsets.len() - sequences);
+        assert_eq!(self.unit_offsets.last(), Some(&first), "sequences that are units of their own");
+        self.unit_offsets.push(self.sequences());
     }
 
     /// The same batch with the hidden states that enter a layer, `[tokens, hidden]`: a pass begins there.
@@ -134,14 +151,19 @@ impl PackedBatch {
         self.offsets.len() - 1
     }
 
+    /// Number of units.
+    pub fn units(&self) -> usize {
+        self.unit_offsets.len() - 1
+    }
+
     /// Words that the head reads of a sequence, each by itself.
     pub fn words(&self, sequence: usize) -> usize {
         self.word_offsets[sequence + 1] - self.word_offsets[sequence]
     }
 
-    /// Consecutive sequences, for one thread each; a function of the batch alone. The limits are those of the sequences that
-    /// come nearest to equal shares of the batch's tokens, so a long sequence may leave a chunk beside it short, or take
-    /// the place of one.
+    /// Consecutive units, for one thread each; a function of the batch alone. The limits are those of the units that come
+    /// nearest to equal shares of the batch's tokens, so a long unit may leave a chunk beside it short, or take the place of
+    /// one.
     pub fn chunks(&self) -> Vec<Chunk<'_>> {
         let by_size = self.tokens().div_ceil(CHUNK_TOKENS);
         let count = match self.tokens() / MIN_CHUNK_TOKENS {
@@ -151,19 +173,21 @@ impl PackedBatch {
         };
         let mut chunks = Vec::with_capacity(count);
         let mut first = 0;
-        for sequence in 1..=self.sequences() {
+        let begin = |unit: usize| self.unit_offsets.get(unit).map(|sequence| self.offsets[*sequence]);
+        for unit in 1..=self.units() {
             let wanted = self.tokens() * (chunks.len() + 1);
-            // The limit of a sequence that is nearest to the wanted one.
-            let filled = |next: usize| (self.offsets[sequence] + next) * count >= 2 * wanted;
-            if self.offsets.get(sequence + 1).is_none_or(|next| filled(*next)) {
-                chunks.push(self.chunk(first..sequence));
-                first = sequence;
+            // The limit of a unit that is nearest to the wanted one.
+            let filled = |next: usize| (begin(unit).unwrap_or_default() + next) * count >= 2 * wanted;
+            if begin(unit + 1).is_none_or(filled) {
+                chunks.push(self.chunk(first..unit));
+                first = unit;
             }
         }
         chunks
     }
 
-    fn chunk(&self, sequences: Range<usize>) -> Chunk<'_> {
+    fn chunk(&self, units: Range<usize>) -> Chunk<'_> {
+        let sequences = self.unit_offsets[units.start]..self.unit_offsets[units.end];
         let tokens = self.offsets[sequences.start]..self.offsets[sequences.end];
         let states = self.states.as_ref().map(|(layer, states)| {
             let hidden = states.len() / self.tokens();
@@ -176,13 +200,14 @@ impl PackedBatch {
             first_tokens: &self.first_tokens,
             word_offsets: &self.word_offsets[sequences.start..=sequences.end],
             first_sequence: sequences.start,
+            units,
             states,
         }
     }
 }
 
-/// Some consecutive whole sequences of a batch.
-#[derive(Clone, Copy, Debug)]
+/// Some consecutive whole units of a batch.
+#[derive(Clone, Debug)]
 pub struct Chunk<'a> {
     /// Ids of the chunk's tokens.
     pub ids: &'a [u32],
@@ -196,6 +221,8 @@ pub struct Chunk<'a> {
     word_offsets: &'a [usize],
     /// Place of the chunk's first sequence in the whole batch.
     pub first_sequence: usize,
+    /// Places of the chunk's units in the whole batch.
+    pub units: Range<usize>,
     /// A layer and the hidden states that enter it, `[tokens, hidden]`, where they are known: a pass begins there.
     pub states: Option<(usize, &'a [f32])>,
 }
@@ -249,6 +276,25 @@ mod tests {
     fn a_batch_begins_without_sequences() {
         let batch = PackedBatch::default();
         assert_eq!((batch.sequences(), batch.tokens(), batch.chunks().len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_unit_is_not_divided() {
+        let sequences = vec![sequence(128); 32];
+        let mut batch = PackedBatch::new([]);
+        for unit in sequences.chunks(10) {
+            for sequence in unit {
+                batch.push(&sequence.ids, sequence.type_ids.iter().copied(), [].into_iter());
+            }
+            batch.join(unit.len());
+        }
+        assert_eq!((batch.sequences(), batch.units()), (32, 4));
+        let limits: Vec<_> = batch
+            .chunks()
+            .iter()
+            .map(|chunk| (chunk.first_sequence, chunk.sequences(), chunk.units.clone()))
+            .collect();
+        assert_eq!(limits, [(0, 10, 0..1), (10, 10, 1..2), (20, 10, 2..3), (30, 2, 3..4)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Labelled rows as token ids: what training and its evaluations read, step after step.
 //!
 //! The text of a row is gone when it is encoded. Its tokens lie one after another with those of all other rows, in memory
-//! or in a temporary file ([`Budget`]); for each row there are 24 bytes beside them, its place and its target.
+//! or in a temporary file ([`Budget`]); for each row there are 32 bytes beside them, its place and its target.
 
 use std::ops::Range;
 
@@ -9,26 +9,33 @@ use crate::adapter::ScoreScale;
 use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Targets;
 use crate::gradient::Target;
+use crate::question_answering;
 use crate::store::{Budget, Store, StoreError};
 
 /// Rows as token ids, each with its target.
 ///
-/// In the store a row is its ids, then where the first token of each word is that the head reads, and then its token types
-/// as runs, each a length and a type: one run for most texts, two or three for a pair.
+/// A row is one sequence or, where its choices or the windows of its context are read each by itself, several. In the store a
+/// sequence is its ids, then where the first token of each word is that the head reads (of a question also where the word
+/// begins and ends in the context), and then its token types as runs, each a length and a type: one run for most texts, two or
+/// three for a pair.
 #[derive(Debug)]
 pub struct EncodedRows {
-    places: Vec<Place>,
+    sequences: Vec<Place>,
+    /// Where the sequences of each row end, and those of the next one begin.
+    rows: Vec<usize>,
     store: Store,
     targets: Targets,
     scale: Option<ScoreScale>,
     /// How much each class counts; empty where all count once.
     weights: Vec<f32>,
+    /// Of questions: where the answer begins and ends among the words of each sequence.
+    spans: Vec<[u32; 2]>,
     truncated: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Where the row ends in the store, and the next one begins.
+    /// Where the sequence ends in the store, and the next one begins.
     end: usize,
     tokens: u32,
     /// Words that the head reads, each by itself.
@@ -38,27 +45,54 @@ struct Place {
 impl EncodedRows {
     /// No rows yet; `targets` are those of all that will come, `scale` makes standard scores of them.
     pub fn new(targets: Targets, scale: Option<ScoreScale>, budget: &Budget) -> Self {
-        let places = Vec::with_capacity(targets.len());
-        Self { places, store: Store::new(budget), targets, scale, weights: Vec::new(), truncated: 0 }
+        let rows = Vec::with_capacity(targets.len());
+        Self {
+            sequences: Vec::with_capacity(targets.len()),
+            rows,
+            store: Store::new(budget),
+            targets,
+            scale,
+            weights: Vec::new(),
+            spans: Vec::new(),
+            truncated: 0,
+        }
     }
 
-    /// Appends rows.
+    /// Appends rows, each as its sequences.
     /// # Errors
     /// If the temporary file cannot be written.
     /// # Panics
-    /// If there are more rows than targets.
-    pub fn append(&mut self, rows: &[TokenIds]) -> Result<(), StoreError> {
+    /// If there are more rows than targets, or a row has no sequence.
+    pub fn append(&mut self, rows: &[Vec<TokenIds>]) -> Result<(), StoreError> {
         assert!(self.len() + rows.len() <= self.targets.len(), "a target for each row");
         for row in rows {
-            let runs = row.type_ids.chunk_by(|a, b| a == b);
-            let end = self.begin(self.len()) + row.ids.len() + row.words.len() + 2 * runs.count();
-            self.places.push(Place { end, tokens: word(row.ids.len()), words: word(row.words.len()) });
-            self.truncated += usize::from(row.truncated);
+            assert!(!row.is_empty(), "a row has a sequence");
+            for sequence in row {
+                let runs = sequence.type_ids.chunk_by(|a, b| a == b);
+                let numbers = sequence.ids.len() + self.of_word() * sequence.words.len() + 2 * runs.count();
+                let end = self.begin(self.sequences.len()) + numbers;
+                let (tokens, words) = (word(sequence.ids.len()), word(sequence.words.len()));
+                self.sequences.push(Place { end, tokens, words });
+            }
+            if let Targets::Answers(questions, _) = &self.targets {
+                let question = &questions[self.rows.len()];
+                self.spans.extend(row.iter().map(|window| {
+                    let candidates: Vec<Range<usize>> =
+                        window.words.iter().map(|word| word.range.clone()).collect();
+                    question_answering::target(question, &candidates).map(word)
+                }));
+            }
+            self.rows.push(self.sequences.len());
+            self.truncated += usize::from(row.iter().any(|sequence| sequence.truncated));
         }
-        self.store.append(rows.iter().flat_map(|row| {
-            let runs = row.type_ids.chunk_by(|a, b| a == b);
+        let of_word = self.of_word();
+        self.store.append(rows.iter().flatten().flat_map(|sequence| {
+            let runs = sequence.type_ids.chunk_by(|a, b| a == b);
             let runs = runs.flat_map(|run| [word(run.len()), run[0]]);
-            row.ids.iter().copied().chain(row.words.iter().map(|word| word.token)).chain(runs)
+            let words = sequence.words.iter().flat_map(move |of| {
+                [of.token, word(of.range.start), word(of.range.end)].into_iter().take(of_word)
+            });
+            sequence.ids.iter().copied().chain(words).chain(runs)
         }))
     }
 
@@ -69,39 +103,47 @@ impl EncodedRows {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.rows.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.rows.is_empty()
     }
 
-    /// Tokens of a row.
+    /// Tokens of a row, in all of its sequences.
     /// # Panics
     /// If there is no such row.
     pub fn tokens(&self, row: usize) -> usize {
-        self.places[row].tokens as usize
+        self.sequences[self.sequences_of(row)].iter().map(|place| place.tokens as usize).sum()
     }
 
     /// Words of a row that the head reads, each by itself; none where it reads the text as a whole.
     /// # Panics
     /// If there is no such row.
     pub fn words(&self, row: usize) -> usize {
-        self.places[row].words as usize
+        self.sequences[self.sequences_of(row)].iter().map(|place| place.words as usize).sum()
     }
 
-    /// Rows that were cut to the longest length.
+    /// The places of a row's sequences among those of all rows.
+    /// # Panics
+    /// If there is no such row.
+    pub fn sequences_of(&self, row: usize) -> Range<usize> {
+        row.checked_sub(1).map_or(0, |before| self.rows[before])..self.rows[row]
+    }
+
+    /// Rows of which a sequence was cut to the longest length, and not into windows.
     pub fn truncated(&self) -> usize {
         self.truncated
     }
 
     /// What a row should be answered: its class, or its score on the scale of training, or the tags of the words that the head
-    /// reads.
+    /// reads, or the right one of its choices; of a question where the answer is in each window.
     /// # Panics
     /// If there is no such row.
-    pub fn target(&self, row: usize) -> Target<'_> {
-        match &self.targets {
+    pub fn row_targets(&self, row: usize) -> impl Iterator<Item = Target<'_>> {
+        let sequences = self.sequences_of(row);
+        let target = match &self.targets {
             Targets::Classes(classes) => match self.weights.get(classes[row]) {
                 Some(weight) => Target::Weighted { class: classes[row], weight: *weight },
                 None => Target::Class(classes[row]),
@@ -113,7 +155,17 @@ impl EncodedRows {
             Targets::Scores(scores) => {
                 Target::Score(self.scale.map_or(scores[row], |scale| scale.standardise(scores[row])))
             }
-        }
+            Targets::Choices(right) => Target::Choice { choices: sequences.len(), right: right[row] },
+            Targets::Answers(..) => self.span(sequences.start),
+        };
+        let later = if self.spans.is_empty() { 0..0 } else { sequences.start + 1..sequences.end };
+        std::iter::once(target).chain(later.map(|sequence| self.span(sequence)))
+    }
+
+    /// Where the answer is in a window.
+    fn span(&self, sequence: usize) -> Target<'_> {
+        let [first, last] = self.spans[sequence].map(|word| word as usize);
+        Target::Span { words: self.sequences[sequence].words as usize, first, last }
     }
 
     /// The targets of all rows, scores in their own unit.
@@ -134,34 +186,83 @@ impl EncodedRows {
     pub fn batch(&self, rows: impl IntoIterator<Item = usize>) -> Result<PackedBatch, StoreError> {
         let mut batch = PackedBatch::new([]);
         for row in rows {
-            let words: Vec<u32> = self.store.read(self.begin(row)..self.places[row].end)?.collect();
-            let (ids, rest) = words.split_at(self.tokens(row));
-            let (first_tokens, runs) = rest.split_at(self.words(row));
-            let types = runs.chunks_exact(2).flat_map(|run| std::iter::repeat_n(run[1], run[0] as usize));
-            batch.push(ids, types, first_tokens.iter().copied());
+            for sequence in self.sequences_of(row) {
+                let stored = self.stored(sequence)?;
+                let place = self.sequences[sequence];
+                let (ids, rest) = stored.split_at(place.tokens as usize);
+                let (words, runs) = rest.split_at(self.of_word() * place.words as usize);
+                let types = runs.chunks_exact(2).flat_map(|run| std::iter::repeat_n(run[1], run[0] as usize));
+                batch.push(ids, types, words.iter().copied().step_by(self.of_word()));
+            }
+            if matches!(self.targets, Targets::Choices(_)) {
+                batch.join(self.sequences_of(row).len());
+            }
         }
         Ok(batch)
     }
 
-    /// All rows in their order, cut into groups of at most 8,192 tokens.
-    pub fn groups(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let mut first = 0;
-        groups_by_tokens(&self.places, |place| place.tokens as usize).map(move |group| {
-            let rows = first..first + group.len();
-            first = rows.end;
-            rows
-        })
+    /// The bytes in its context of each word of a question, in all of its windows; none of another row.
+    /// # Errors
+    /// If the temporary file cannot be read.
+    /// # Panics
+    /// If there is no such row.
+    pub fn candidates(&self, row: usize) -> Result<Vec<Range<usize>>, StoreError> {
+        let mut candidates = Vec::new();
+        for sequence in self.sequences_of(row).filter(|_| !self.spans.is_empty()) {
+            let stored = self.stored(sequence)?;
+            let place = self.sequences[sequence];
+            let words = &stored[place.tokens as usize..][..self.of_word() * place.words as usize];
+            candidates.extend(words.chunks_exact(self.of_word()).map(|of| of[1] as usize..of[2] as usize));
+        }
+        Ok(candidates)
     }
 
-    /// Where a row begins in the store.
-    fn begin(&self, row: usize) -> usize {
-        row.checked_sub(1).map_or(0, |before| self.places[before].end)
+    /// The logits of some consecutive rows from those of their sequences.
+    pub fn by_row(&self, rows: Range<usize>, logits: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        let mut logits = logits.into_iter();
+        rows.map(|row| {
+            let mut of_row = logits.next().unwrap_or_default();
+            for _ in 1..self.sequences_of(row).len() {
+                of_row.extend(logits.next().unwrap_or_default());
+            }
+            of_row
+        })
+        .collect()
+    }
+
+    /// All rows in their order, cut into groups of at most 8,192 tokens.
+    pub fn groups(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let tokens: Vec<usize> = (0..self.len()).map(|row| self.tokens(row)).collect();
+        let mut first = 0;
+        let mut groups = Vec::new();
+        for group in groups_by_tokens(&tokens, |tokens| *tokens) {
+            groups.push(first..first + group.len());
+            first += group.len();
+        }
+        groups.into_iter()
+    }
+
+    /// Numbers of a word in the store.
+    fn of_word(&self) -> usize {
+        if matches!(self.targets, Targets::Answers(..)) { 3 } else { 1 }
+    }
+
+    /// What is in the store of a sequence.
+    fn stored(&self, sequence: usize) -> Result<Vec<u32>, StoreError> {
+        Ok(self.store.read(self.begin(sequence)..self.sequences[sequence].end)?.collect())
+    }
+
+    /// Where a sequence begins in the store.
+    fn begin(&self, sequence: usize) -> usize {
+        sequence.checked_sub(1).map_or(0, |before| self.sequences[before].end)
     }
 }
 
 /// A length as it is stored.
 fn word(length: usize) -> u32 {
-    u32::try_from(length).expect("a sequence has at most as many tokens as the encoder has positions")
+    u32::try_from(length).expect(
+        "a sequence has at most as many tokens as the encoder has positions, and a text less than 4 GB",
+    )
 }
 
 #[cfg(test)]
@@ -187,7 +288,8 @@ mod tests {
             row(&[1], &[0]),
             worded(row(&[4, u32::MAX, 5, 6], &[0, 0, 1, 1]), &[1, 3]),
             row(&[3, 2, 1, 0], &[2, 0, 1, 0]),
-        ];
+        ]
+        .map(|row| vec![row]);
         for memory_bytes in [0, 4 * 7, 1 << 10] {
             let budget = Budget { memory_bytes, ..Budget::default() };
             let targets = Targets::Scores(vec![1.0, 2.0, 3.0, 5.0]);
@@ -195,10 +297,10 @@ mod tests {
             let mut encoded = EncodedRows::new(targets, Some(scale), &budget);
             encoded.append(&rows[..1]).and_then(|()| encoded.append(&rows[1..])).expect("they can be kept");
             assert_eq!((encoded.len(), encoded.tokens(3), encoded.truncated()), (4, 4, 2));
-            assert_eq!(encoded.target(3), Target::Score(2.0));
+            assert_eq!(encoded.row_targets(3).collect::<Vec<_>>(), [Target::Score(2.0)]);
             for order in [vec![0, 1, 2, 3], vec![3, 0, 2, 2], vec![1]] {
                 let batch = encoded.batch(order.iter().copied()).expect("they can be read");
-                let expected = PackedBatch::new(order.iter().map(|row| &rows[*row]));
+                let expected = PackedBatch::new(order.iter().flat_map(|row| &rows[*row]));
                 assert_eq!(format!("{batch:?}"), format!("{expected:?}"), "{memory_bytes}");
             }
         }

@@ -1,19 +1,22 @@
 //! Scores of a task's answers against the labels of a file.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::adapter::{Adapter, ScoreScale, TaskRecord};
 use crate::calibration::CalibrationBins;
-use crate::data::{DataError, LabelledRows, Targets, blocks};
+use crate::data::{DataError, LabelledRows, Question, Targets, blocks};
 use crate::entities::OUTSIDE_TAG;
 use crate::metrics::{
-    ClassificationScores, EntityScores, MetricError, MultiLabelScores, RegressionScores, Scores,
-    frequent_baseline, frequent_tag_baseline, majority_baseline, mean_baseline, word_scores,
+    AnswerScores, AnswerTally, ChoiceScores, ClassificationScores, EntityScores, MetricError,
+    MultiLabelScores, RegressionScores, Scores, check_lengths, frequent_baseline, frequent_tag_baseline,
+    majority_baseline, mean_baseline, word_scores,
 };
 use crate::model::Model;
-use crate::predict::{PredictError, best_class, probable_labels, row_logits};
+use crate::predict::{PredictError, answered, best_class, candidates, probable_labels};
+use crate::question_answering::{DEFAULT_NO_ANSWER_THRESHOLD, SpanAnswer};
 
 /// Why a file could not be evaluated.
 #[derive(Debug, Error)]
@@ -59,6 +62,10 @@ pub enum Answers {
     Entities(Vec<Vec<usize>>, usize),
     /// The same of tags that mark none.
     Tags(Vec<Vec<usize>>, usize),
+    /// The choice with the largest logit.
+    Choices(Vec<usize>),
+    /// The best part of each context, and from which difference on no answer is given, if ever.
+    Spans(Vec<SpanAnswer>, Option<f64>),
 }
 
 impl Answers {
@@ -70,22 +77,30 @@ impl Answers {
             Targets::Scores(_) => Self::Scores(Vec::new(), scale),
             Targets::Entities(_, tags) => Self::Entities(Vec::new(), *tags),
             Targets::Tags(_, tags) => Self::Tags(Vec::new(), *tags),
+            Targets::Choices(_) => Self::Choices(Vec::new()),
+            Targets::Answers(_, some_lack) => {
+                Self::Spans(Vec::new(), some_lack.then_some(DEFAULT_NO_ANSWER_THRESHOLD))
+            }
         }
     }
 
-    /// The same with other thresholds; they mean something for sets of labels alone.
+    /// The same with other thresholds; they mean something for sets of labels, and for questions that may have no answer.
     #[must_use]
     pub fn with_thresholds(self, thresholds: Option<Vec<f64>>) -> Self {
         match self {
             Self::Sets(sets, _) => Self::Sets(sets, thresholds),
+            Self::Spans(spans, Some(before)) => {
+                Self::Spans(spans, Some(thresholds.and_then(|of| of.first().copied()).unwrap_or(before)))
+            }
             others => others,
         }
     }
 
-    /// Adds the answer of one row.
-    pub fn push(&mut self, logits: &[f32]) {
+    /// Adds the answer of one row; of a question the candidates are what each two logits are of.
+    pub fn push(&mut self, logits: &[f32], candidates: &[Range<usize>]) {
         match self {
-            Self::Classes(classes) => classes.push(best_class(logits)),
+            Self::Classes(classes) | Self::Choices(classes) => classes.push(best_class(logits)),
+            Self::Spans(spans, _) => spans.push(SpanAnswer::read(logits, candidates)),
             Self::Sets(sets, thresholds) => sets.push(probable_labels(logits, thresholds.as_deref())),
             Self::Entities(rows, tags) | Self::Tags(rows, tags) => {
                 rows.push(logits.chunks_exact(*tags).map(best_class).collect());
@@ -116,9 +131,29 @@ impl Answers {
             (Targets::Tags(targets, tags), Self::Tags(answers, _)) if targets.len() == answers.len() => {
                 word_scores(targets.iter().zip(answers), *tags).map(Scores::Tags)
             }
+            (Targets::Choices(targets), Self::Choices(answers)) => {
+                ChoiceScores::compute(targets, answers).map(Scores::Choices)
+            }
+            (Targets::Answers(questions, _), Self::Spans(spans, no_answer)) => {
+                answer_scores(questions, spans.iter().map(|span| (span, *no_answer))).map(Scores::Answers)
+            }
             _ => Err(MetricError::LengthMismatch { expected: targets.len(), found: 0 }),
         }
     }
+}
+
+/// Scores of the answers to questions, each with the difference from which on none is given.
+fn answer_scores<'a>(
+    questions: &[Question],
+    answers: impl ExactSizeIterator<Item = (&'a SpanAnswer, Option<f64>)>,
+) -> Result<AnswerScores, MetricError> {
+    check_lengths(questions.len(), answers.len())?;
+    let mut tally = AnswerTally::default();
+    for (question, (span, no_answer)) in questions.iter().zip(answers) {
+        let right: Vec<&str> = question.right().collect();
+        tally.add(span.text(&question.context, no_answer), &right);
+    }
+    tally.scores()
 }
 
 /// Scores of an adapter on labelled rows, of which a block is in memory at a time.
@@ -126,8 +161,8 @@ impl Answers {
 /// If the rows are of another task, cannot be read or answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
     let (mut answers, mut bins) = (answers_of(adapter, data.targets()), None);
-    each_row(model, adapter, data, &mut |row, logits| {
-        answers.push(logits);
+    each_row(model, adapter, data, &mut |row, logits, candidates| {
+        answers.push(logits, candidates);
         if let Targets::Classes(classes) = data.targets() {
             let bins = bins.get_or_insert_with(CalibrationBins::default);
             bins.push(logits, adapter.temperature(), classes[row]);
@@ -145,7 +180,7 @@ pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Re
 /// If the rows are of another task, or cannot be read or answered.
 pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Answers, EvalError> {
     let mut answers = answers_of(adapter, data.targets());
-    each_row(model, adapter, data, &mut |_, logits| answers.push(logits))?;
+    each_row(model, adapter, data, &mut |_, logits, candidates| answers.push(logits, candidates))?;
     Ok(answers)
 }
 
@@ -155,12 +190,12 @@ fn answers_of(adapter: &Adapter, targets: &Targets) -> Answers {
     Answers::to(targets, manifest.task.scores).with_thresholds(manifest.thresholds.clone())
 }
 
-/// Gives the logits of each row, with its number, in the order of the rows.
+/// Gives the logits of each row, with its number and the candidates of a question, in the order of the rows.
 fn each_row(
     model: &Model,
     adapter: &Adapter,
     data: &dyn LabelledRows,
-    visit: &mut dyn FnMut(usize, &[f32]),
+    visit: &mut dyn FnMut(usize, &[f32], &[Range<usize>]),
 ) -> Result<(), EvalError> {
     let task = &adapter.manifest().task;
     if task.spec().ok().as_ref() != Some(data.task()) {
@@ -169,12 +204,12 @@ fn each_row(
     adapter.check_model(model).map_err(PredictError::from)?;
     let mut row = 0;
     for block in blocks(data.read()?) {
-        let logits = row_logits(model, adapter, &block?).map_err(|error| match error {
+        let answered = answered(model, adapter, &block?).map_err(|error| match error {
             PredictError::Row { line, error } => EvalError::Row { file: data.file().clone(), line, error },
             error => error.into(),
         })?;
-        for logits in &logits {
-            visit(row, logits);
+        for (sequences, logits) in &answered {
+            visit(row, logits, &candidates(sequences));
             row += 1;
         }
     }
@@ -182,7 +217,7 @@ fn each_row(
 }
 
 /// Scores of always giving the most frequent training label or tag, the labels that half of the training rows have, the mean
-/// training score, or no entity.
+/// training score, no entity, the choice in the most frequent place, or no answer.
 /// # Errors
 /// If there are no targets.
 pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Scores, MetricError> {
@@ -200,6 +235,13 @@ pub fn baseline(task: &TaskRecord, train: &Targets, eval: &Targets) -> Result<Sc
         }
         (Targets::Tags(train, _), Targets::Tags(eval, tags)) => {
             frequent_tag_baseline(train, eval, *tags).map(Scores::Tags)
+        }
+        (Targets::Choices(train), Targets::Choices(eval)) => {
+            ChoiceScores::baseline(train, eval).map(Scores::Choices)
+        }
+        (Targets::Answers(..), Targets::Answers(eval, _)) => {
+            let none = SpanAnswer::default();
+            answer_scores(eval, eval.iter().map(|_| (&none, None))).map(Scores::Answers)
         }
         _ => Err(MetricError::LengthMismatch { expected: eval.len(), found: 0 }),
     }

@@ -2,10 +2,12 @@
 
 use crate::adapter::TaskParameters;
 use crate::calibration::{Calibration, EachRow};
-use crate::data::Targets;
+use crate::data::{Question, Targets};
 use crate::encoded::EncodedRows;
 use crate::encoder::Encoder;
+use crate::metrics::{BestSpan, best_no_answer_threshold, overlap};
 use crate::predict::batch_logits;
+use crate::question_answering::SpanAnswer;
 use crate::review::{Reviewer, Seen};
 use crate::store::{Budget, Store, StoreError};
 use crate::thresholds;
@@ -34,35 +36,46 @@ impl Fitted {
             Targets::Classes(classes) => {
                 let calibration = Calibration::fit(&logits, classes)?;
                 let reviewer = Reviewer::new(dev.targets(), None).with_temperature(calibration.temperature);
-                fitted.seen = Some(review(&logits, reviewer)?);
+                fitted.seen = Some(review(&logits, dev, reviewer)?);
                 fitted.calibration = Some(calibration);
             }
             Targets::Sets(sets) => {
                 let thresholds = thresholds::fit(&logits, logits.outputs, sets)?;
                 let reviewer = Reviewer::new(dev.targets(), None).with_thresholds(thresholds.clone());
-                fitted.seen = Some(review(&logits, reviewer)?);
+                fitted.seen = Some(review(&logits, dev, reviewer)?);
                 fitted.thresholds = Some(thresholds);
             }
-            Targets::Scores(_) | Targets::Entities(..) | Targets::Tags(..) => {}
+            Targets::Answers(questions, _) => {
+                let spans = logits.best_spans(dev, questions)?;
+                if let Ok(best) = best_no_answer_threshold(spans) {
+                    let threshold = vec![best.threshold];
+                    let reviewer = Reviewer::new(dev.targets(), None).with_thresholds(threshold.clone());
+                    fitted.seen = Some(review(&logits, dev, reviewer)?);
+                    fitted.thresholds = Some(threshold);
+                }
+            }
+            Targets::Scores(_) | Targets::Entities(..) | Targets::Tags(..) | Targets::Choices(_) => {}
         }
         Ok(fitted)
     }
 }
 
-fn review(logits: &Logits, mut reviewer: Reviewer<'_>) -> Result<Seen, StoreError> {
-    logits.each(&mut |_, logits| reviewer.push(logits))?;
-    Ok(reviewer.finish())
+fn review(logits: &Logits, dev: &EncodedRows, mut reviewer: Reviewer<'_>) -> Result<Seen, StoreError> {
+    let mut failed = None;
+    logits.each(&mut |row, logits| match dev.candidates(row) {
+        Ok(candidates) => reviewer.push(logits, &candidates),
+        Err(error) => failed = Some(error),
+    })?;
+    failed.map_or(Ok(reviewer.finish()), Err)
 }
 
 /// The logits of the dev rows, of which those that memory has no room for lie in a temporary file.
 struct Logits {
     outputs: usize,
-    rows: usize,
+    /// Where those of each row end.
+    ends: Vec<usize>,
     store: Store,
 }
-
-/// How many numbers are read at a time.
-const READ_NUMBERS: usize = 1 << 16;
 
 impl Logits {
     fn compute(
@@ -72,15 +85,44 @@ impl Logits {
         mut follow: impl FnMut(usize),
     ) -> Result<Self, StoreError> {
         let mut store = Store::new(budget);
+        let mut ends = Vec::with_capacity(dev.len());
         for rows in dev.groups() {
-            let (tasks, done) = (vec![task; rows.len()], rows.end);
-            let logits = batch_logits(encoder, &dev.batch(rows)?, &tasks);
+            let (batch, done) = (dev.batch(rows.clone())?, rows.end);
+            let tasks = vec![task; batch.sequences()];
+            let logits = dev.by_row(rows, batch_logits(encoder, &batch, &tasks));
+            for logits in &logits {
+                ends.push(ends.last().copied().unwrap_or(0) + logits.len());
+            }
             store.append(logits.iter().flatten().map(|logit| logit.to_bits()))?;
             if done < dev.len() {
                 follow(done);
             }
         }
-        Ok(Self { outputs: task.layout().config().outputs, rows: dev.len(), store })
+        Ok(Self { outputs: task.layout().config().outputs, ends, store })
+    }
+
+    /// What decides between an answer and none, of each question.
+    fn best_spans(&self, dev: &EncodedRows, questions: &[Question]) -> Result<Vec<BestSpan>, StoreError> {
+        let mut spans = Vec::with_capacity(questions.len());
+        for (row, (question, logits)) in questions.iter().zip(self.rows()).enumerate() {
+            let answer = SpanAnswer::read(&logits?, &dev.candidates(row)?);
+            let right: Vec<&str> = question.right().collect();
+            spans.push(BestSpan {
+                difference: answer.difference(),
+                f1: overlap(answer.text(&question.context, None), &right),
+                answerable: !right.is_empty(),
+            });
+        }
+        Ok(spans)
+    }
+
+    /// The logits of each row.
+    fn rows(&self) -> impl Iterator<Item = Result<Vec<f32>, StoreError>> + '_ {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins.zip(&self.ends).map(|(begin, end)| {
+            let words = self.store.read(*begin..*end)?;
+            Ok(words.map(f32::from_bits).collect())
+        })
     }
 }
 
@@ -88,12 +130,8 @@ impl EachRow for Logits {
     type Error = StoreError;
 
     fn each(&self, visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), StoreError> {
-        let at_once = (READ_NUMBERS / self.outputs).max(1);
-        for first in (0..self.rows).step_by(at_once) {
-            let rows = first..(first + at_once).min(self.rows);
-            let words = self.store.read(rows.start * self.outputs..rows.end * self.outputs)?;
-            let logits: Vec<f32> = words.map(f32::from_bits).collect();
-            rows.zip(logits.chunks_exact(self.outputs)).for_each(|(row, logits)| visit(row, logits));
+        for (row, logits) in self.rows().enumerate() {
+            visit(row, &logits?);
         }
         Ok(())
     }

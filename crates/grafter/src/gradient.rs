@@ -16,7 +16,7 @@ use crate::encoder::activations::{Activations, Keep, Segment};
 use crate::encoder::{BackwardPass, Encoder, EncoderDropout, ForwardPass};
 use crate::head::{self, HeadActivations, HeadInput};
 
-/// What a sequence should have been answered.
+/// What a unit of sequences should have been answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target<'a> {
     /// A class, by its place among the labels.
@@ -34,14 +34,32 @@ pub enum Target<'a> {
     Score(f32),
     /// The tag of each word that the head reads.
     Tags(&'a [usize]),
+    /// One of several sequences, each of which has one logit.
+    Choice {
+        /// How many there are.
+        choices: usize,
+        /// The place of the right one.
+        right: usize,
+    },
+    /// A beginning and an end among the words that the head reads of a sequence, each of which has a logit for either.
+    Span {
+        /// How many words there are.
+        words: usize,
+        /// The first of the answer.
+        first: usize,
+        /// The last of the answer.
+        last: usize,
+    },
 }
 
 impl Target<'_> {
-    /// How many vectors of logits it is about: one, or one for each word.
+    /// How many vectors of logits it is about: one, or one for each word or each choice.
     pub fn rows(self) -> usize {
         match self {
             Self::Class(_) | Self::Weighted { .. } | Self::Set(_) | Self::Score(_) => 1,
             Self::Tags(tags) => tags.len(),
+            Self::Choice { choices, .. } => choices,
+            Self::Span { words, .. } => words,
         }
     }
 
@@ -49,13 +67,13 @@ impl Target<'_> {
     pub fn weight(self) -> f64 {
         match self {
             Self::Tags(tags) => tags.len() as f64,
-            Self::Class(_) | Self::Set(_) | Self::Score(_) => 1.0,
+            Self::Class(_) | Self::Set(_) | Self::Score(_) | Self::Choice { .. } | Self::Span { .. } => 1.0,
             Self::Weighted { weight, .. } => f64::from(weight),
         }
     }
 
-    /// Loss of a row's logits (cross entropy in nats, that of each label on average, that of all words, or squared error), times
-    /// the row's weight; writes its gradient.
+    /// Loss of a unit's logits (cross entropy in nats, that of each label on average, that of all words, that of beginning and end
+    /// on average, or squared error), times the unit's weight; writes its gradient.
     /// # Shapes
     /// logits, d_logits `[rows, outputs]`
     pub fn loss(self, logits: &[f32], d_logits: &mut [f32]) -> f64 {
@@ -74,8 +92,42 @@ impl Target<'_> {
                     logits.chunks_exact(outputs.max(1)).zip(d_logits.chunks_exact_mut(outputs.max(1)));
                 words.zip(tags).map(|((logits, d), tag)| loss::cross_entropy(logits, *tag, d)).sum()
             }
+            Self::Choice { right, .. } => loss::cross_entropy(logits, right, d_logits),
+            Self::Span { first, last, .. } => {
+                let mut d = vec![0.0; logits.len() / 2];
+                let ends = [first, last].into_iter().enumerate().map(|(end, right)| {
+                    let of_end: Vec<f32> = logits.iter().skip(end).step_by(2).copied().collect();
+                    let loss = loss::cross_entropy(&of_end, right, &mut d);
+                    d_logits
+                        .iter_mut()
+                        .skip(end)
+                        .step_by(2)
+                        .zip(&d)
+                        .for_each(|(d_logit, d)| *d_logit = 0.5 * d);
+                    0.5 * loss
+                });
+                ends.sum()
+            }
         }
     }
+}
+
+/// Loss of the logits of some units, one after another, and how much they count together; writes the gradient.
+/// # Shapes
+/// logits, d_logits `[rows, outputs]`
+pub fn loss_of<'a>(
+    targets: impl IntoIterator<Item = Target<'a>>,
+    outputs: usize,
+    (logits, d_logits): (&[f32], &mut [f32]),
+) -> (f64, f64) {
+    let (mut loss, mut weight, mut first) = (0.0, 0.0, 0);
+    for target in targets {
+        let numbers = first..first + target.rows() * outputs;
+        first = numbers.end;
+        loss += target.loss(&logits[numbers.clone()], &mut d_logits[numbers]);
+        weight += target.weight();
+    }
+    (loss, weight)
 }
 
 /// Buffers of one thread's pass.
@@ -120,7 +172,7 @@ impl GradientEngine {
     /// of the task's parameters.
     ///
     /// # Panics
-    /// If there are not as many targets as sequences, or the batch brings the hidden states of a layer below which the
+    /// If there are not as many targets as units, or the batch brings the hidden states of a layer below which the
     /// task trains something.
     pub fn compute(
         &mut self,
@@ -130,7 +182,7 @@ impl GradientEngine {
         targets: &[Target<'_>],
         dropout: &EncoderDropout,
     ) -> (f64, &[f32]) {
-        assert_eq!(targets.len(), batch.sequences(), "one target for each sequence");
+        assert_eq!(targets.len(), batch.units(), "one target for each unit");
         let chunks = batch.chunks();
         let dense = task.layout().dense_len();
         let within_memory = (GROUP_NUMBERS / dense).max(rayon::current_num_threads());
@@ -150,7 +202,7 @@ impl GradientEngine {
                     gradients.dense.clear();
                     gradients.dense.resize(dense, 0.0);
                     let mut workspace = take(workspaces);
-                    let targets = &targets[chunk.first_sequence..][..chunk.sequences()];
+                    let targets = &targets[chunk.units.clone()];
                     let loss = pass.run(chunk, targets, &mut workspace, gradients);
                     give(workspaces, workspace);
                     loss
@@ -263,12 +315,7 @@ impl Pass<'_> {
 fn losses(outputs: usize, targets: &[Target<'_>], scale: f32, head: &mut HeadActivations) -> f64 {
     let mut d_logits = std::mem::take(&mut head.d_logits);
     d_logits.resize(head.logits().len(), 0.0);
-    let (mut sum, mut first) = (0.0, 0);
-    for target in targets {
-        let numbers = first..first + target.rows() * outputs;
-        first = numbers.end;
-        sum += target.loss(&head.logits()[numbers.clone()], &mut d_logits[numbers]);
-    }
+    let (sum, _) = loss_of(targets.iter().copied(), outputs, (head.logits(), &mut d_logits));
     d_logits.iter_mut().for_each(|d| *d *= scale);
     head.d_logits = d_logits;
     sum

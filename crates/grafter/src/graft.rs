@@ -13,7 +13,7 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
     Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
-use crate::data::{DataError, LabelledRows, Targets, TaskKind, blocks};
+use crate::data::{DataError, LabelScheme, LabelledRows, Targets, TaskKind, blocks};
 use crate::encoded::EncodedRows;
 use crate::encoder::EncoderConfig;
 use crate::eval::{Answers, baseline};
@@ -21,7 +21,7 @@ use crate::fitted::Fitted;
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::RowEncoding;
+use crate::predict::{RowEncoding, RowForm};
 use crate::review::Review;
 use crate::store::{Budget, StoreError};
 use crate::text::escape;
@@ -49,6 +49,9 @@ pub struct GraftOptions {
     pub head: HeadForm,
     /// Texts are cut to this many tokens.
     pub max_length: usize,
+    /// Tokens that two windows of a context share, of a task that answers questions; a third of the longest length if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// Whether the probabilities of a classification are calibrated on the dev rows, see [`crate::calibration`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub calibrate: bool,
@@ -72,6 +75,7 @@ impl Default for GraftOptions {
             pooling: Pooling::Mean,
             head: HeadForm::Linear,
             max_length: 128,
+            stride: None,
             calibrate: false,
             fit_thresholds: false,
             metric: None,
@@ -92,6 +96,14 @@ impl Default for GraftOptions {
                 budget: Budget::default(),
             },
         }
+    }
+}
+
+/// Where no longest length is given: a question needs its context around it, as is usual.
+pub fn default_max_length(kind: TaskKind) -> usize {
+    match kind {
+        TaskKind::QuestionAnswering => 384,
+        _ => GraftOptions::default().max_length,
     }
 }
 
@@ -195,11 +207,16 @@ pub fn graft_after(
             dev: dev_data.file().to_string(),
         });
     }
-    let pair = train_data.task().pair;
+    let pair = train_data.task().pair || train_data.task().scheme == LabelScheme::Choices;
     check_length(options.max_length, model.tokenizer(), &model.encoder().config, pair)?;
     let scale = match train_data.targets() {
         Targets::Scores(scores) => Some(ScoreScale::of(scores)),
-        Targets::Classes(_) | Targets::Sets(_) | Targets::Entities(..) | Targets::Tags(..) => None,
+        Targets::Classes(_)
+        | Targets::Sets(_)
+        | Targets::Entities(..)
+        | Targets::Tags(..)
+        | Targets::Choices(_)
+        | Targets::Answers(..) => None,
     };
     let task = TaskRecord::new(train_data.task(), scale);
     options.check_task(task.kind, &task.labels)?;
@@ -244,7 +261,7 @@ pub fn graft_after(
         baseline: baseline(&task, train_rows.targets(), dev_rows.targets())?.without_confusion(),
     };
     Ok(Grafted {
-        adapter: seal(model, (task, options.max_length), (training.clone(), fitted), parameters),
+        adapter: seal(model, (task, options), (training.clone(), fitted), parameters),
         training,
         ending,
         steps: state.step,
@@ -256,15 +273,20 @@ pub fn graft_after(
 
 fn seal(
     model: &Model,
-    (task, max_length): (TaskRecord, usize),
+    (task, options): (TaskRecord, &GraftOptions),
     (training, fitted): (TrainingRecord, Fitted),
     parameters: TaskParameters,
 ) -> Adapter {
+    let stride = match options.encoding(task.kind).form {
+        RowForm::Windows { stride } => Some(stride),
+        RowForm::Whole | RowForm::Words | RowForm::Choices => None,
+    };
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
         task,
-        max_length,
+        max_length: options.max_length,
+        stride,
         adapter: parameters.layout().config().clone(),
         base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),
@@ -294,7 +316,7 @@ impl Encoding<'_> {
     ) -> Result<EncodedRows, GraftError> {
         let changed = || DataError::Changed { file: data.file().clone() };
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
-        let encoding = RowEncoding::new(data.task().scheme.kind(), self.options.max_length);
+        let encoding = self.options.encoding(data.task().scheme.kind());
         for block in blocks(data.read()?) {
             let block = encoding.encode_each(self.model, &block?);
             let block = block.map_err(|(line, source)| GraftError::Row {
@@ -344,10 +366,15 @@ fn check_length(
 }
 
 impl GraftOptions {
-    /// What is grafted for a task; of one that answers words the head reads these.
+    /// What is grafted for a task; of one that answers words or questions the head reads words, or tokens.
     pub fn config_for(&self, task: &TaskRecord) -> AdapterConfig {
-        let pooling = if task.kind.of_words() { Pooling::Words } else { self.pooling };
+        let pooling = if task.kind.reads_words() { Pooling::Words } else { self.pooling };
         AdapterConfig { pooling, ..self.config(task.outputs()) }
+    }
+
+    /// How the rows of a task of a kind become tokens.
+    pub fn encoding(&self, kind: TaskKind) -> RowEncoding {
+        RowEncoding::new(kind, self.max_length, self.stride)
     }
 
     /// What is grafted for a task whose head has so many outputs.
@@ -372,21 +399,27 @@ impl GraftOptions {
     pub fn check_task(&self, kind: TaskKind, labels: &[String]) -> Result<(), GraftError> {
         let options = [
             ("--calibrate", self.calibrate, TaskKind::Classification),
-            ("--fit-thresholds", self.fit_thresholds, TaskKind::MultiLabel),
             ("--class-weights", self.train.class_weights.is_some(), TaskKind::Classification),
+            ("--stride", self.stride.is_some(), TaskKind::QuestionAnswering),
+            // Of questions it is the difference from which on there is no answer.
+            (
+                "--fit-thresholds",
+                self.fit_thresholds && kind != TaskKind::QuestionAnswering,
+                TaskKind::MultiLabel,
+            ),
         ];
         if let Some((option, _, of)) = options.into_iter().find(|(_, given, of)| *given && *of != kind) {
             let (found, expected) = (format!("given for {kind}"), format!("a task of the kind {of}"));
             return Err(GraftError::Option { option, found, expected });
         }
         let fits = match self.pooling {
-            Pooling::Words => kind.of_words(),
+            Pooling::Words => kind.reads_words(),
             // What nobody chose.
             Pooling::Mean => true,
-            Pooling::Cls | Pooling::First => !kind.of_words(),
+            Pooling::Cls | Pooling::First => !kind.reads_words(),
         };
         if !fits {
-            let expected = if kind.of_words() { "words" } else { "cls, first or mean" };
+            let expected = if kind.reads_words() { "words" } else { "cls, first or mean" };
             let (found, expected) = (self.pooling.to_string(), format!("{expected} for {kind}"));
             return Err(GraftError::Option { option: "--pooling", found, expected });
         }
@@ -420,6 +453,7 @@ impl GraftOptions {
             && manifest.calibration.is_some() == self.calibrate
             && manifest.thresholds.is_some() == self.fit_thresholds
             && manifest.max_length == self.max_length
+            && self.stride.is_none_or(|stride| manifest.stride == Some(stride))
             && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }
 

@@ -79,6 +79,7 @@ pub mod optim;
 pub mod panel;
 pub mod predict;
 pub mod prefix;
+pub mod question_answering;
 pub mod random;
 pub mod report;
 pub mod review;

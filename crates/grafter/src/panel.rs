@@ -12,7 +12,9 @@ use crate::adapter::{Adapter, AdapterError};
 use crate::batch::TokenIds;
 use crate::data::Row;
 use crate::model::Model;
-use crate::predict::{PredictError, Prediction, Query, RowEncoding, are_numbers, encode_for, logits};
+use crate::predict::{
+    PredictError, Prediction, Query, RowEncoding, are_numbers, encode_for, fits, logits, of_row,
+};
 
 /// Tasks of one model that are asked together.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl<'a> Panel<'a> {
 
     /// Each task's answer to each row, in the order of the rows and in that of the tasks.
     pub fn answer<R: Borrow<Row> + Sync>(&self, rows: &[R]) -> Vec<Vec<Answer>> {
-        let encoded: Vec<Vec<Option<TokenIds>>> =
+        let encoded: Vec<Vec<Option<Vec<TokenIds>>>> =
             rows.par_iter().map(|row| self.encode(row.borrow())).collect();
         // In the order of the tasks, so that the rows of one stand together.
         let mut queries = Vec::new();
@@ -60,8 +62,9 @@ impl<'a> Panel<'a> {
             for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 let row = row.borrow();
                 match &encoded[place] {
-                    Some(tokens) if row.text_b.is_some() == adapter.manifest().task.pair => {
-                        queries.push(Query { tokens, task: adapter.parameters() });
+                    Some(sequences) if fits(&adapter.manifest().task, row).is_ok() => {
+                        let query = |tokens| Query { tokens, task: adapter.parameters() };
+                        queries.extend(sequences.iter().map(query));
                         answers.push(None);
                     }
                     _ => {
@@ -76,10 +79,10 @@ impl<'a> Panel<'a> {
             let encoding = self.place(adapter);
             for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 answers[place].get_or_insert_with(|| {
-                    let logits = logits.next().expect("one answer for each query");
-                    let tokens = encoded[encoding].as_ref().expect("a query has its tokens");
+                    let sequences = encoded[encoding].as_ref().expect("a query has its tokens");
+                    let logits = of_row(sequences, &mut logits);
                     if are_numbers(&logits) {
-                        Ok(Prediction::new(adapter, (row.borrow(), tokens), &logits))
+                        Ok(Prediction::new(adapter, (row.borrow(), sequences), &logits))
                     } else {
                         Err(PredictError::NotANumber)
                     }
@@ -90,7 +93,7 @@ impl<'a> Panel<'a> {
     }
 
     /// The tokens of a row by each of the encodings; `None` where it cannot be encoded.
-    fn encode(&self, row: &Row) -> Vec<Option<TokenIds>> {
+    fn encode(&self, row: &Row) -> Vec<Option<Vec<TokenIds>>> {
         self.encodings.iter().map(|encoding| encoding.encode(self.model, row).ok()).collect()
     }
 

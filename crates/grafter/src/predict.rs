@@ -10,12 +10,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use grafter_nn::loss::sigmoid;
+use grafter_nn::loss::{sigmoid, softmax};
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::adapter::{Adapter, AdapterError, Manifest, TaskParameters, is_false};
+use crate::adapter::{Adapter, AdapterError, Manifest, TaskParameters, TaskRecord, is_false};
 use crate::batch::{Chunk, PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::{Row, TaskKind};
 use crate::encoder::activations::{Activations, Keep, Segment};
@@ -24,7 +24,8 @@ use crate::entities::{Span, kind_name, spans};
 use crate::head::{self, HeadActivations, HeadInput};
 use crate::model::Model;
 use crate::prefix::Constant;
-use crate::tokenizer::TokenizerError;
+use crate::question_answering::SpanAnswer;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// One row and the task that answers it.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,12 @@ pub enum PredictError {
     Pair {
         /// Whether the task is on pairs.
         expected_pair: bool,
+    },
+    /// A row has texts to choose from and the task chooses none, or the reverse.
+    #[error("{}", if *expected_choices { "expected two or more choices, found fewer" } else { "expected no choices, found some" })]
+    Choices {
+        /// Whether the task is to choose.
+        expected_choices: bool,
     },
     /// The network's answer is NaN or infinite.
     #[error("the answer is not a number")]
@@ -186,32 +193,96 @@ pub fn encode_rows<R: Borrow<Row> + Sync>(
     in_order(rows, |row| encode_row(model, row, max_length)).map_err(|(_, error)| error)
 }
 
+/// Token ids of one row with each of its choices: the text and the choice or, of a pair, the text and what the second text and the
+/// choice give together.
+/// # Errors
+/// As of [`encode_row`].
+pub fn encode_choices(
+    tokenizer: &Tokenizer,
+    row: &Row,
+    max_length: usize,
+) -> Result<Vec<TokenIds>, TokenizerError> {
+    let with = |choice: &String| {
+        let begun = row.text_b.as_ref().map(|begin| format!("{begin} {choice}"));
+        let choice = begun.as_ref().unwrap_or(choice);
+        tokenizer.encode(&row.text, Some(choice), max_length)
+    };
+    row.choices.iter().map(with).collect()
+}
+
+/// Token ids of a question with each window of its context, see [`Tokenizer::encode_windows`].
+/// # Errors
+/// As of [`encode_row`].
+///
+/// [`Tokenizer::encode_windows`]: crate::tokenizer::Tokenizer::encode_windows
+pub fn encode_windows(
+    model: &Model,
+    row: &Row,
+    (max_length, stride): (usize, usize),
+) -> Result<Vec<TokenIds>, TokenizerError> {
+    let context = row.text_b.as_deref().unwrap_or_default();
+    let windows = model.tokenizer().encode_windows(&row.text, context, (max_length, stride))?;
+    windows.into_iter().map(|window| checked(model, window)).collect()
+}
+
 /// How a task has a row cut into tokens: two tasks that read alike read the same tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowEncoding {
-    /// Whether it answers the words of a row.
-    pub of_words: bool,
-    /// Texts are cut to this many tokens.
+    /// What becomes a sequence.
+    pub form: RowForm,
+    /// Sequences are cut to this many tokens.
     pub max_length: usize,
 }
 
+/// What of a row becomes a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowForm {
+    /// The text or pair.
+    Whole,
+    /// The text, whose words are answered.
+    Words,
+    /// The text with each of its choices.
+    Choices,
+    /// The text with each window of its context.
+    Windows {
+        /// Tokens that two windows share.
+        stride: usize,
+    },
+}
+
 impl RowEncoding {
-    /// That of a task of a kind.
-    pub fn new(kind: TaskKind, max_length: usize) -> Self {
-        Self { of_words: kind.of_words(), max_length }
+    /// That of a task of a kind; the stride is that of the windows of a context.
+    pub fn new(kind: TaskKind, max_length: usize, stride: Option<usize>) -> Self {
+        let form = match kind {
+            TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression => RowForm::Whole,
+            TaskKind::Entities | TaskKind::Tags => RowForm::Words,
+            TaskKind::MultipleChoice => RowForm::Choices,
+            TaskKind::QuestionAnswering => {
+                RowForm::Windows { stride: stride.unwrap_or(default_stride(max_length)) }
+            }
+        };
+        Self { form, max_length }
     }
 
     /// That of an adapter.
     pub fn of(manifest: &Manifest) -> Self {
-        Self::new(manifest.task.kind, manifest.max_length)
+        Self::new(manifest.task.kind, manifest.max_length, manifest.stride)
     }
 
-    /// Token ids of one row.
+    /// Token ids of one row, sequence by sequence.
     /// # Errors
     /// As of [`encode_row`] or [`encode_words`].
-    pub fn encode(self, model: &Model, row: &Row) -> Result<TokenIds, TokenizerError> {
-        let encode = if self.of_words { encode_words } else { encode_row };
-        encode(model, row, self.max_length)
+    pub fn encode(self, model: &Model, row: &Row) -> Result<Vec<TokenIds>, TokenizerError> {
+        let max_length = self.max_length;
+        match self.form {
+            RowForm::Whole => encode_row(model, row, max_length).map(|tokens| vec![tokens]),
+            RowForm::Words => encode_words(model, row, max_length).map(|tokens| vec![tokens]),
+            RowForm::Choices => {
+                let sequences = encode_choices(model.tokenizer(), row, max_length)?;
+                sequences.into_iter().map(|tokens| checked(model, tokens)).collect()
+            }
+            RowForm::Windows { stride } => encode_windows(model, row, (max_length, stride)),
+        }
     }
 
     /// Token ids of rows, in their order; an error comes with the row's line.
@@ -219,9 +290,14 @@ impl RowEncoding {
         self,
         model: &Model,
         rows: &[R],
-    ) -> Result<Vec<TokenIds>, (u64, TokenizerError)> {
+    ) -> Result<Vec<Vec<TokenIds>>, (u64, TokenizerError)> {
         in_order(rows, |row| self.encode(model, row))
     }
+}
+
+/// Where no stride is given, two windows share a third of their tokens: 128 of 384, as is usual.
+pub fn default_stride(max_length: usize) -> usize {
+    max_length / 3
 }
 
 /// What is made of each row, in parallel; of several errors the first row's, with its line.
@@ -233,18 +309,30 @@ fn in_order<R: Borrow<Row> + Sync, T: Send, E: Send>(
     made.into_iter().zip(rows).map(|(made, row)| made.map_err(|error| (row.borrow().line, error))).collect()
 }
 
-/// Token ids of one row for an adapter's task.
+/// Token ids of one row for an adapter's task, sequence by sequence.
 /// # Errors
-/// If the row is a pair and the task is on single texts, or the reverse; see [`encode_row`].
-pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<TokenIds, PredictError> {
-    let expected_pair = adapter.manifest().task.pair;
-    if row.text_b.is_some() != expected_pair {
-        return Err(PredictError::Pair { expected_pair });
-    }
+/// If the row is not of the task's form; see [`encode_row`].
+pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<Vec<TokenIds>, PredictError> {
+    fits(&adapter.manifest().task, row)?;
     Ok(RowEncoding::of(adapter.manifest()).encode(model, row)?)
 }
 
-/// Logits of rows by one adapter, in the order of the rows.
+/// That a row is of a task's form.
+/// # Errors
+/// If it is a pair and the task is on single texts, or the reverse; if it has choices and the task chooses none, or the reverse.
+pub fn fits(task: &TaskRecord, row: &Row) -> Result<(), PredictError> {
+    let expected_pair = task.pair;
+    if row.text_b.is_some() != expected_pair {
+        return Err(PredictError::Pair { expected_pair });
+    }
+    let expected_choices = task.kind == TaskKind::MultipleChoice;
+    if row.choices.is_empty() == expected_choices || row.choices.len() == 1 {
+        return Err(PredictError::Choices { expected_choices });
+    }
+    Ok(())
+}
+
+/// Logits of rows by one adapter, in the order of the rows: those of all sequences of a row one after another.
 /// # Errors
 /// If the adapter belongs to another model, a row cannot be encoded, or a logit is not a number.
 pub fn row_logits<R: Borrow<Row> + Sync>(
@@ -255,23 +343,37 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
     Ok(answered(model, adapter, rows)?.into_iter().map(|(_, logits)| logits).collect())
 }
 
-/// Tokens and logits of rows by one adapter.
-fn answered<R: Borrow<Row> + Sync>(
+/// Tokens and logits of rows by one adapter, the sequences of a row together.
+pub(crate) fn answered<R: Borrow<Row> + Sync>(
     model: &Model,
     adapter: &Adapter,
     rows: &[R],
-) -> Result<Vec<(TokenIds, Vec<f32>)>, PredictError> {
+) -> Result<Vec<(Vec<TokenIds>, Vec<f32>)>, PredictError> {
     adapter.check_model(model)?;
     let at = |line, error| PredictError::Row { line, error: Box::new(error) };
     let tokens =
         in_order(rows, |row| encode_for(model, adapter, row)).map_err(|(line, error)| at(line, error))?;
     let query = |tokens| Query { tokens, task: adapter.parameters() };
-    let queries: Vec<Query<'_>> = tokens.iter().map(query).collect();
-    let logits = logits(model.encoder(), &queries);
+    let queries: Vec<Query<'_>> = tokens.iter().flatten().map(query).collect();
+    let mut of_sequences = logits(model.encoder(), &queries).into_iter();
+    let logits: Vec<Vec<f32>> = tokens.iter().map(|row| of_row(row, &mut of_sequences)).collect();
     match logits.iter().position(|logits| !are_numbers(logits)) {
         Some(row) => Err(at(rows[row].borrow().line, PredictError::NotANumber)),
         None => Ok(tokens.into_iter().zip(logits).collect()),
     }
+}
+
+/// The logits of a row from those of its sequences, which are the next ones.
+pub fn of_row(sequences: &[TokenIds], logits: &mut impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
+    match sequences {
+        [_] => logits.next().unwrap_or_default(),
+        several => logits.take(several.len()).flatten().collect(),
+    }
+}
+
+/// The bytes in its context of what each two logits of a question are of.
+pub(crate) fn candidates(sequences: &[TokenIds]) -> Vec<Range<usize>> {
+    sequences.iter().flat_map(|sequence| sequence.words.iter().map(|word| word.range.clone())).collect()
 }
 
 /// Answers of an adapter to rows, in their order.
@@ -377,6 +479,30 @@ pub enum Prediction {
         #[serde(skip_serializing_if = "is_false")]
         truncated: bool,
     },
+    /// One of the row's own texts.
+    Choice {
+        /// Its place among them, counted from 0.
+        choice: usize,
+        /// The text.
+        text: String,
+        /// Its probability.
+        score: f64,
+        /// Probability of each, in their order.
+        probabilities: Vec<f64>,
+    },
+    /// A part of the row's context.
+    Answer {
+        /// What of the context it is; empty where there is none.
+        answer: String,
+        /// Its first character in the context, counted from 0.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        start: Option<usize>,
+        /// The character after its last.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end: Option<usize>,
+        /// Its probability among all parts of its window of the context, and no answer.
+        score: f64,
+    },
 }
 
 /// A span of words in an answer.
@@ -399,11 +525,18 @@ pub struct Entity {
 }
 
 impl Prediction {
-    /// Reads an adapter's logits for a row and its tokens.
-    pub fn new(adapter: &Adapter, (row, tokens): (&Row, &TokenIds), logits: &[f32]) -> Self {
+    /// Reads an adapter's logits for a row and its tokens, sequence by sequence.
+    pub fn new(adapter: &Adapter, (row, sequences): (&Row, &[TokenIds]), logits: &[f32]) -> Self {
         let task = &adapter.manifest().task;
-        if task.kind.of_words() {
-            return Self::of_words(adapter, (row, tokens), logits);
+        match (task.kind, sequences) {
+            (TaskKind::Entities | TaskKind::Tags, [tokens]) => {
+                return Self::of_words(adapter, (row, tokens), logits);
+            }
+            (TaskKind::MultipleChoice, _) => return Self::of_choices(row, logits),
+            (TaskKind::QuestionAnswering, _) => {
+                return Self::of_context(adapter.manifest(), (row, sequences), logits);
+            }
+            _ => {}
         }
         if let Some(scale) = task.scores {
             return Self::Score { score: scale.restore(logits[0]) };
@@ -421,6 +554,30 @@ impl Prediction {
             score: probabilities[best],
             probabilities: named.collect(),
         }
+    }
+
+    fn of_choices(row: &Row, logits: &[f32]) -> Self {
+        let probabilities = softmax(logits);
+        let choice = best_class(logits);
+        let text = row.choices.get(choice).cloned().unwrap_or_default();
+        Self::Choice { choice, text, score: probabilities[choice], probabilities }
+    }
+
+    fn of_context(manifest: &Manifest, (row, sequences): (&Row, &[TokenIds]), logits: &[f32]) -> Self {
+        let context = row.text_b.as_deref().unwrap_or_default();
+        let found = SpanAnswer::read(logits, &candidates(sequences));
+        let Some(range) = found.given(manifest.no_answer_threshold()) else {
+            return Self::Answer {
+                answer: String::new(),
+                start: None,
+                end: None,
+                score: found.null_probability,
+            };
+        };
+        let start = context[..range.start].chars().count();
+        let answer = context[range].to_owned();
+        let end = start + answer.chars().count();
+        Self::Answer { answer, start: Some(start), end: Some(end), score: found.probability }
     }
 
     fn of_words(adapter: &Adapter, (row, tokens): (&Row, &TokenIds), logits: &[f32]) -> Self {

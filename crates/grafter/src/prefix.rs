@@ -24,7 +24,7 @@ use crate::store::{Budget, Store, StoreError};
 pub enum Constant {
     /// The hidden states that enter a layer, one vector for each token.
     States(usize),
-    /// What the head reads: one vector, or one for each word.
+    /// What the head reads: one vector of each sequence, or one for each word.
     Pooled(Pooling),
 }
 
@@ -63,11 +63,12 @@ impl Constant {
         chunks.concat()
     }
 
-    /// Vectors of one text with so many tokens and words.
-    fn vectors(self, tokens: usize, words: usize) -> usize {
+    /// Vectors of one row.
+    fn vectors(self, rows: &EncodedRows, row: usize) -> usize {
         match self {
-            Self::States(_) => tokens,
-            Self::Pooled(pooling) => pooling.rows(words),
+            Self::States(_) => rows.tokens(row),
+            Self::Pooled(Pooling::Words) => rows.words(row),
+            Self::Pooled(Pooling::Cls | Pooling::First | Pooling::Mean) => rows.sequences_of(row).len(),
         }
     }
 }
@@ -118,8 +119,7 @@ impl Prefix {
         let mut offsets = vec![0];
         for set in sets {
             for row in 0..set.len() {
-                let vectors = constant.vectors(set.tokens(row), set.words(row));
-                let numbers = vectors * encoder.config.hidden_size;
+                let numbers = constant.vectors(set, row) * encoder.config.hidden_size;
                 offsets.push(offsets[offsets.len() - 1] + numbers);
             }
         }

@@ -4,13 +4,14 @@
 //! no text passes through here.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::adapter::{ScoreScale, TaskRecord};
 use crate::calibration::probabilities;
-use crate::data::Targets;
+use crate::data::{Question, Targets};
 use crate::eval::Answers;
 use crate::gradient::Target;
-use crate::metrics::{MetricError, Scores};
+use crate::metrics::{MetricError, Scores, exact_match};
 use crate::predict::best_class;
 
 /// How many of the worst rows are kept.
@@ -29,7 +30,7 @@ pub struct Review {
     pub confused: Vec<Confused>,
     /// The worst rows, the worst first: of classification those answered wrongly whose label had the lowest
     /// probability, of several labels and of words those with the largest loss that were not wholly right, of regression those
-    /// with the largest errors.
+    /// with the largest errors, of choices as of classification, of questions those answered wrongly with the largest probability.
     pub worst: Vec<WorstRow>,
     /// For regression: targets and answers of at most 500 rows, evenly from the first to the last.
     pub sample: Vec<(f32, f32)>,
@@ -54,7 +55,7 @@ pub struct WorstRow {
     /// Its place among the rows, counted from 0.
     pub row: usize,
     /// Cross entropy in nats, of several labels and of words that of each on average, or the distance of answer and target in the
-    /// unit of the targets.
+    /// unit of the targets; of a question that of the answer being wrong.
     pub loss: f64,
     /// What was answered.
     pub answer: WorstAnswer,
@@ -87,6 +88,24 @@ pub enum WorstAnswer {
         labels: Vec<usize>,
         /// Those that were answered.
         answer: Vec<usize>,
+    },
+    /// Of texts to choose from, by their places.
+    Choice {
+        /// The right one.
+        right: usize,
+        /// The answer.
+        answer: usize,
+        /// Probability of the answer.
+        probability: f64,
+        /// Probability of the right one.
+        right_probability: f64,
+    },
+    /// Of a question, as bytes of its context; absent where there is none.
+    Span {
+        /// The first right answer.
+        right: Option<Range<usize>>,
+        /// The answer.
+        answer: Option<Range<usize>>,
     },
     /// Of a regression.
     Score {
@@ -137,9 +156,9 @@ impl<'a> Reviewer<'a> {
         Self { temperature, ..self }
     }
 
-    /// Sees the logits of the next row.
-    pub fn push(&mut self, logits: &[f32]) {
-        self.seen.answers.push(logits);
+    /// Sees the logits of the next row; of a question the candidates are what each two logits are of.
+    pub fn push(&mut self, logits: &[f32], candidates: &[Range<usize>]) {
+        self.seen.answers.push(logits, candidates);
         let row = self.row;
         self.row += 1;
         let bad = match self.targets {
@@ -149,6 +168,12 @@ impl<'a> Reviewer<'a> {
             Targets::Sets(sets) => sets.get(row).and_then(|labels| self.wrong_set(logits, labels)),
             Targets::Entities(rows, _) | Targets::Tags(rows, _) => {
                 rows.get(row).and_then(|tags| self.wrong_tags(logits, tags))
+            }
+            Targets::Choices(places) => {
+                places.get(row).and_then(|right| wrong_class(logits, *right, 1.0)).map(of_choice)
+            }
+            Targets::Answers(questions, _) => {
+                questions.get(row).and_then(|question| self.wrong_span(question))
             }
             Targets::Scores(scores) => scores.get(row).map(|target| {
                 let answer = self.scale.map_or(logits[0], |scale| scale.restore(logits[0]));
@@ -183,6 +208,21 @@ impl<'a> Reviewer<'a> {
         let target = Target::Tags(&labels[..answer.len().min(labels.len())]);
         let loss = target.loss(logits, &mut vec![0.0; logits.len()]) / target.weight().max(1.0);
         Some((loss, WorstAnswer::Tags { labels: labels.to_vec(), answer }))
+    }
+
+    /// How surely a question was answered with other words than the right ones.
+    fn wrong_span(&self, question: &Question) -> Option<(f64, WorstAnswer)> {
+        let Answers::Spans(spans, no_answer) = &self.seen.answers else { return None };
+        let span = spans.last()?;
+        let right: Vec<&str> = question.right().collect();
+        if exact_match(span.text(&question.context, *no_answer), &right) {
+            return None;
+        }
+        let answer = span.given(*no_answer);
+        let probability = if answer.is_some() { span.probability } else { span.null_probability };
+        // The surest of the wrong answers are the worst.
+        let loss = -(1.0 - probability).max(f64::MIN_POSITIVE).ln();
+        Some((loss, WorstAnswer::Span { right: question.answers.first().cloned(), answer }))
     }
 
     /// What was kept.
@@ -231,6 +271,16 @@ fn wrong_class(logits: &[f32], label: usize, temperature: f64) -> Option<(f64, W
     Some((loss, WorstAnswer::Class { label, answer, probability, label_probability }))
 }
 
+/// The same of texts to choose from.
+fn of_choice((loss, answer): (f64, WorstAnswer)) -> (f64, WorstAnswer) {
+    match answer {
+        WorstAnswer::Class { label: right, answer, probability, label_probability: right_probability } => {
+            (loss, WorstAnswer::Choice { right, answer, probability, right_probability })
+        }
+        answer => (loss, answer),
+    }
+}
+
 /// The most frequent pairs; of equals the first in the order of the labels. Only pairs that occur take memory.
 fn confusions<'a>(answered: impl Iterator<Item = (&'a usize, &'a usize)>) -> Vec<Confused> {
     let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
@@ -252,7 +302,7 @@ mod tests {
     fn task(labels: &[&str]) -> TaskRecord {
         let kind = if labels.is_empty() { TaskKind::Regression } else { TaskKind::Classification };
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        TaskRecord { kind, pair: false, labels, scores: None }
+        TaskRecord { kind, pair: false, labels, scores: None, no_answer: false }
     }
 
     #[test]
@@ -263,7 +313,7 @@ mod tests {
         for logits in
             [[0.0, ln3, -200.0], [9.0, 0.0, 0.0], [ln7, 0.0, -200.0], [0.0, ln3, -200.0], [0.0, 0.0, 1e4]]
         {
-            reviewer.push(&logits);
+            reviewer.push(&logits, &[]);
         }
         let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b", "c"])).unwrap();
         let rows: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
@@ -288,7 +338,7 @@ mod tests {
     fn a_probability_too_small_for_a_number_has_a_loss() {
         let targets = Targets::Classes(vec![1]);
         let mut reviewer = Reviewer::new(&targets, None);
-        reviewer.push(&[4000.0, 0.0]);
+        reviewer.push(&[4000.0, 0.0], &[]);
         let review = Review::of(reviewer.finish(), &targets, &task(&["a", "b"])).unwrap();
         assert_eq!(review.worst[0].loss, 4000.0);
     }
@@ -299,7 +349,7 @@ mod tests {
         let targets = Targets::Scores((0..rows).map(|row| row as f32).collect());
         let mut reviewer = Reviewer::new(&targets, Some(ScoreScale { mean: 0.0, std: 2.0 }));
         // The answer is 2 · 0.25 · row: the error grows with the row.
-        (0..rows).for_each(|row| reviewer.push(&[0.25 * row as f32]));
+        (0..rows).for_each(|row| reviewer.push(&[0.25 * row as f32], &[]));
         let review = Review::of(reviewer.finish(), &targets, &task(&[])).unwrap();
         let kept: Vec<usize> = review.worst.iter().map(|worst| worst.row).collect();
         assert_eq!(kept, (rows - WORST_ROWS..rows).rev().collect::<Vec<_>>());

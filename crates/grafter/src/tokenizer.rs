@@ -165,6 +165,65 @@ impl Tokenizer {
         })
     }
 
+    /// Token ids of a question with each window of its context, special tokens around them, at most `max_length` of them. Two
+    /// windows one after another share `stride` tokens. The words of a window are its first token, without bytes, and the
+    /// tokens of the context, each with its bytes there.
+    ///
+    /// A question that would take more than half of the room is cut.
+    /// # Errors
+    /// If the special tokens leave no room, or the tokenizer fails.
+    pub fn encode_windows(
+        &self,
+        question: &str,
+        context: &str,
+        (max_length, stride): (usize, usize),
+    ) -> Result<Vec<TokenIds>, TokenizerError> {
+        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
+        let special = self.special_tokens(true);
+        let room = max_length.saturating_sub(special);
+        if room < 2 {
+            return Err(TokenizerError::NoRoom { max_length, special });
+        }
+        let (mut question, beginning) = self.encode_beginning(question, room / 2).map_err(failed)?;
+        let cut = beginning || question.len() > room / 2;
+        question.truncate(room / 2, 0, TruncationDirection::Right);
+        question.take_overflowing();
+        let mut first = self.inner.encode(context, false).map_err(failed)?;
+        let at_once = room - question.len();
+        first.truncate(at_once, stride.min(at_once - 1), TruncationDirection::Right);
+        let later = first.take_overflowing();
+        let windows = std::iter::once(first).chain(later);
+        windows.map(|window| self.window((&question, cut), window, context)).collect()
+    }
+
+    /// One window of a context behind its question.
+    fn window(
+        &self,
+        (question, truncated): (&Encoding, bool),
+        window: Encoding,
+        context: &str,
+    ) -> Result<TokenIds, TokenizerError> {
+        let encoding = self.inner.post_process(question.clone(), Some(window), true);
+        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let mut words = vec![Word::default()];
+        let places = encoding.get_sequence_ids().into_iter().zip(encoding.get_offsets()).enumerate();
+        for (place, (sequence, (begin, end))) in places {
+            // White space that a tokenizer counts to a word is none of an answer.
+            let text = context.get(*begin..*end).filter(|_| sequence == Some(1)).map_or("", str::trim);
+            if !text.is_empty() {
+                let begin = begin + context[*begin..*end].find(text).unwrap_or_default();
+                let token = u32::try_from(place).expect("a sequence has at most as many tokens as positions");
+                words.push(Word { token, range: begin..begin + text.len() });
+            }
+        }
+        Ok(TokenIds {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+            truncated,
+            words,
+        })
+    }
+
     /// Token ids of a text with its words, each of which is encoded by itself: those that are given by their bytes, or those of a
     /// plain text, which is cut at white space with each punctuation mark and each ideograph a word of its own.
     ///

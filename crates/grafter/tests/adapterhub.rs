@@ -187,6 +187,7 @@ fn descriptions_become_ours() {
                 TaskKind::Classification | TaskKind::MultiLabel => {
                     assert_eq!(json!(manifest.task.labels), *labels, "{case}");
                 }
+                TaskKind::MultipleChoice | TaskKind::QuestionAnswering => panic!("no such head is read"),
                 TaskKind::Entities | TaskKind::Tags => {
                     assert_eq!(
                         (json!(manifest.task.labels), &told["head"]["head_type"]),
@@ -426,8 +427,16 @@ fn trained(model: &Model, kind: TaskKind, options: &GraftOptions) -> Adapter {
         TaskKind::Regression => "text\tlabel\ngood\t4.5\nbad\t1.25\ngood good\t5\nbad bad\t0.5\n",
         TaskKind::Entities => "good B-x\nbad I-x\n\nbad O\n",
         TaskKind::Tags => "good yes\nbad no\n\nbad no\n",
+        TaskKind::MultipleChoice => "{\"text\":\"good\",\"choices\":[\"yes\",\"no\"],\"label\":0}\n",
+        TaskKind::QuestionAnswering => {
+            "{\"question\":\"good\",\"context\":\"bad day\",\"answers\":[{\"text\":\"day\",\"answer_start\":4}]}\n"
+        }
     };
-    let path = if kind.of_words() { path.with_extension("conll") } else { path };
+    let path = match kind {
+        TaskKind::Entities | TaskKind::Tags => path.with_extension("conll"),
+        TaskKind::MultipleChoice | TaskKind::QuestionAnswering => path.with_extension("jsonl"),
+        TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression => path,
+    };
     std::fs::write(&path, rows).unwrap();
     let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
     graft(model, &rows, &rows, options, &mut ()).unwrap().adapter

@@ -49,7 +49,7 @@ static GOOD: LazyLock<Adapter> = LazyLock::new(|| adapter(["good", "bad"], 1));
 static SPAM: LazyLock<Adapter> = LazyLock::new(|| adapter(["win", "letter"], 2));
 
 fn probes(adapter: &Adapter) -> Probes {
-    Probes::take(&MODEL, adapter, &generated_rows(false, 16)).unwrap()
+    Probes::take(&MODEL, adapter, &generated_rows(TaskKind::Classification, false, 16)).unwrap()
 }
 
 fn add(bank: &Bank, name: &str, adapter: &Adapter, add: Add) -> Result<Version, BankError> {
@@ -95,7 +95,7 @@ fn what_comes_into_a_bank_is_what_is_read() {
     assert_eq!(task.newest().version, version);
     let loaded = opened.load(&task.name, &version, &MODEL).unwrap();
     assert_eq!(loaded.manifest(), GOOD.manifest());
-    let texts = generated_rows(false, 16);
+    let texts = generated_rows(TaskKind::Classification, false, 16);
     assert_eq!(row_logits(&MODEL, &loaded, &texts).unwrap(), row_logits(&MODEL, &GOOD, &texts).unwrap());
     assert_eq!(opened.manifest(&task.name, &version).unwrap(), *GOOD.manifest());
 }
@@ -335,10 +335,11 @@ fn probes_are_spread_over_the_rows_and_generated_ones_grow() {
     assert_eq!(kept[1], rows.rows[1]);
     assert_eq!(kept[2], rows.rows[3]);
     assert_eq!(kept[15], rows.rows[22]);
-    let generated = generated_rows(true, 128);
-    assert_eq!(generated, generated_rows(true, 128));
+    let generated = generated_rows(TaskKind::Classification, true, 128);
+    assert_eq!(generated, generated_rows(TaskKind::Classification, true, 128));
     assert!(generated.iter().all(|row| row.text_b.is_some()));
-    let words = |place: usize| generated_rows(false, 128)[place].text.split(' ').count();
+    let words =
+        |place: usize| generated_rows(TaskKind::Classification, false, 128)[place].text.split(' ').count();
     assert_eq!((words(0), words(15)), (1, 121));
 }
 
@@ -465,7 +466,7 @@ fn the_same_adapter_again_leaves_its_files_and_its_probes_alone() {
     let first = add(&bank, "reviews", &GOOD, Add::New).unwrap();
     add(&bank, "reviews", &SPAM, Add::NewVersion).unwrap();
     let before = files(&bank.version_folder(&name("reviews"), &first));
-    let rows = generated_rows(false, 4);
+    let rows = generated_rows(TaskKind::Classification, false, 4);
     let probes = Probes::take(&MODEL, &GOOD, &rows[..2]).unwrap();
     let incoming = Incoming { adapter: &GOOD, probes: &probes, companions: &[] };
     assert_eq!(bank.add(&name("reviews"), &incoming, Add::NewVersion).unwrap(), first);

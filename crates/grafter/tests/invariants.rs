@@ -616,7 +616,7 @@ fn more_rows_than_are_scored_together_have_the_scores_of_all() {
     let logits = row_logits(&MODEL, &grafted.adapter, &many.rows).unwrap();
     let task = &grafted.adapter.manifest().task;
     let mut answers = Answers::to(&many.targets, task.scores);
-    logits.iter().for_each(|logits| answers.push(logits));
+    logits.iter().for_each(|logits| answers.push(logits, &[]));
     let expected = answers.scores(task, &many.targets).unwrap();
     assert_eq!(evaluate(&MODEL, &grafted.adapter, &many).unwrap(), expected);
 }
@@ -710,7 +710,8 @@ fn the_file_holds_the_names_and_shapes_of_the_list() {
 fn encoded(rows: &[TokenIds]) -> EncodedRows {
     let targets = Targets::Classes((0..rows.len()).map(|row| row % 2).collect());
     let mut encoded = EncodedRows::new(targets, None, &Budget::default());
-    encoded.append(rows).unwrap();
+    let rows: Vec<Vec<TokenIds>> = rows.iter().map(|row| vec![row.clone()]).collect();
+    encoded.append(&rows).unwrap();
     encoded
 }
 
@@ -809,7 +810,7 @@ fn the_best_evaluation_is_kept_whatever_comes_after() {
     let dev: Vec<TokenIds> = (0..8).map(|row| sequence(4 + row % 7, row as u64)).collect();
     let queries: Vec<Query<'_>> = dev.iter().map(|tokens| Query { tokens, task: &best_task }).collect();
     let mut answers = Answers::Classes(Vec::new());
-    logits(MODEL.encoder(), &queries).iter().for_each(|logits| answers.push(logits));
+    logits(MODEL.encoder(), &queries).iter().for_each(|logits| answers.push(logits, &[]));
     assert_eq!(best.seen.answers, answers);
 }
 

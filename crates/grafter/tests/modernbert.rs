@@ -612,7 +612,8 @@ fn a_bank_holds_its_tasks() {
     let bank = Bank::init(&folder.path().join("bank"), &MODEL).unwrap();
     for method in [Method::Houlsby, Method::Pfeiffer] {
         let adapter = trained(&MODEL, method);
-        let probes = Probes::take(&MODEL, &adapter, &generated_rows(false, 16)).unwrap();
+        let probes =
+            Probes::take(&MODEL, &adapter, &generated_rows(TaskKind::Classification, false, 16)).unwrap();
         let incoming = Incoming { adapter: &adapter, probes: &probes, companions: &[] };
         bank.add(&method.to_string().parse().unwrap(), &incoming, Add::New).unwrap();
     }

@@ -78,7 +78,8 @@ fn budgets() -> [Budget; 4] {
 fn encoded(rows: &[TokenIds], first: usize) -> EncodedRows {
     let targets = Targets::Classes((first..first + rows.len()).map(|row| row % 3).collect());
     let mut encoded = EncodedRows::new(targets, None, &Budget::default());
-    encoded.append(rows).unwrap();
+    let rows: Vec<Vec<TokenIds>> = rows.iter().map(|row| vec![row.clone()]).collect();
+    encoded.append(&rows).unwrap();
     encoded
 }
 

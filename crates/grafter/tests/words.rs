@@ -574,7 +574,7 @@ fn words_beyond_the_cut_are_not_answered_and_never_right() {
     assert_eq!((scores.words, scores.per_type[0].support), (64, 1));
     assert_eq!(scores.per_type[0].recall, 0.0, "what cannot be seen is missed");
     let mut answers = Answers::to(&data.targets, None);
-    answers.push(&[0.0; 5]);
+    answers.push(&[0.0; 5], &[]);
     assert_eq!(answers, Answers::Entities(vec![vec![0]], 5));
 }
 

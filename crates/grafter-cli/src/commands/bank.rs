@@ -66,7 +66,8 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
             "warning: the adapter was trained on a base in {trained}, and the bank's is in {here}"
         ));
     }
-    let texts = texts.unwrap_or_else(|| generated_rows(manifest.task.pair, manifest.max_length));
+    let texts =
+        texts.unwrap_or_else(|| generated_rows(manifest.task.kind, manifest.task.pair, manifest.max_length));
     let probes = Probes::take(&model, &adapter, &texts)?;
     let add = if arguments.new_version { Add::NewVersion } else { Add::New };
     let version =

@@ -8,11 +8,12 @@ mod text;
 
 use std::cell::RefCell;
 
-use grafter::data::{CheckFiles, CheckOptions, CheckReport, LabelUse, Row, check_data};
+use grafter::data::{CheckFiles, CheckOptions, CheckReport, Row, check_data};
 use grafter::encoder::EncoderConfig;
 use grafter::graft::check_max_length;
 use grafter::hub;
 use grafter::model::ModelError;
+use grafter::predict::encode_choices;
 use grafter::tokenizer::{Tokenizer, TokenizerError};
 use serde::Serialize;
 
@@ -44,19 +45,26 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
         // A pipe can be read once only.
         if !source.path.exists() || source.path.is_file() {
-            let words = LabelUse::Tags { scheme: None, needed: false };
-            source.open(if arguments.kind.of_words() { words } else { LabelUse::Optional })?;
+            source.open(super::unlabelled(&[arguments.kind]))?;
         }
     }
-    let (tokenizer, max_length) = open_tokenizer(&arguments.model.model, arguments.max_length)?;
+    let (tokenizer, max_length) = open_tokenizer(arguments)?;
     let options = CheckOptions { kind: arguments.kind, max_length, max_listed: MAX_LISTED };
     let failed: RefCell<Option<TokenizerError>> = RefCell::new(None);
+    let whole = |text: &str, text_b: Option<&str>| tokenizer.encode(text, text_b, usize::MAX);
+    // Of a row with choices its longest sequence.
     let encode = |row: &Row| match &row.words {
-        Some(words) => tokenizer.encode_words(&row.text, Some(words), usize::MAX),
-        None => tokenizer.encode(&row.text, row.text_b.as_deref(), usize::MAX),
+        Some(words) => {
+            tokenizer.encode_words(&row.text, Some(words), usize::MAX).map(|tokens| tokens.ids.len())
+        }
+        None if row.choices.is_empty() => {
+            whole(&row.text, row.text_b.as_deref()).map(|tokens| tokens.ids.len())
+        }
+        None => encode_choices(&tokenizer, row, usize::MAX)
+            .map(|sequences| sequences.iter().map(|tokens| tokens.ids.len()).max().unwrap_or(0)),
     };
     let count_tokens = |row: &Row| match encode(row) {
-        Ok(tokens) => tokens.ids.len(),
+        Ok(tokens) => tokens,
         Err(error) => {
             failed.borrow_mut().get_or_insert(error);
             0
@@ -76,11 +84,11 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
 }
 
 /// The tokenizer of a model, whose weights stay unread, and the longest length; refuses one that training would refuse.
-fn open_tokenizer(model: &str, asked: Option<usize>) -> Result<(Tokenizer, usize), Failure> {
-    let folder = hub::resolve(model, &mut PullBar::default())?;
+fn open_tokenizer(arguments: &CheckData) -> Result<(Tokenizer, usize), Failure> {
+    let folder = hub::resolve(&arguments.model.model, &mut PullBar::default())?;
     let config = EncoderConfig::read(&folder.join("config.json")).map_err(ModelError::from)?;
     let tokenizer = Tokenizer::read(&folder, config.vocab_size)?;
-    let max_length = max_length(asked, config.max_length());
+    let max_length = max_length(arguments.max_length, config.max_length(), &[arguments.kind]);
     check_max_length(max_length, &tokenizer, &config)?;
     Ok((tokenizer, max_length))
 }

@@ -25,7 +25,7 @@ pub fn run(arguments: &Import) -> Result<Outcome, Failure> {
     check_target(&arguments.out, arguments.overwrite)?;
     let model = open_model(&arguments.model.model, BasePrecision::F32)?;
     let config = &model.encoder().config;
-    let max_length = max_length(arguments.max_length, config.max_length());
+    let max_length = max_length(arguments.max_length, config.max_length(), &[]);
     check_max_length(max_length, model.tokenizer(), config)?;
     let options = ImportOptions { pair: arguments.pair, max_length };
     let adapter = import(&arguments.folder, &model, &options)?;

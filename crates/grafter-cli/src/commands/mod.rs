@@ -22,7 +22,7 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
-use grafter::data::TaskKind;
+use grafter::data::{LabelUse, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::entities::kind_name;
 use grafter::hub;
@@ -181,6 +181,20 @@ fn is_same_file(output: &Path, input: &Path) -> bool {
     output.canonicalize().ok().zip(input.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
+/// How rows are read that tasks of these kinds answer: as all of the kinds read them, and otherwise as texts or words.
+pub fn unlabelled(kinds: &[TaskKind]) -> LabelUse {
+    let all = |wanted: &[TaskKind]| !kinds.is_empty() && kinds.iter().all(|kind| wanted.contains(kind));
+    if all(&[TaskKind::MultipleChoice]) {
+        LabelUse::Choices { needed: false }
+    } else if all(&[TaskKind::QuestionAnswering]) {
+        LabelUse::Answers { needed: false }
+    } else if all(&[TaskKind::Entities, TaskKind::Tags]) {
+        LabelUse::Tags { scheme: None, needed: false }
+    } else {
+        LabelUse::Optional
+    }
+}
+
 /// Writes text to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
@@ -232,6 +246,8 @@ pub fn base_text(kind: TaskKind) -> &'static str {
         TaskKind::Regression => "mean score",
         TaskKind::Entities => "no entity",
         TaskKind::Tags => "most frequent tag",
+        TaskKind::MultipleChoice => "most frequent place",
+        TaskKind::QuestionAnswering => "no answer",
     }
 }
 
@@ -267,6 +283,18 @@ pub fn scores_table(scores: &Scores, names: &[String]) -> String {
             let kinds = 0..scores.per_type.len();
             let names: Vec<String> = kinds.map(|kind| printable(kind_name(names, kind))).collect();
             class_table(&mut text, ("type", "entities"), &names, &scores.per_type);
+        }
+        Scores::Choices(scores) => {
+            let _ = writeln!(text, "accuracy  {:.4}  (of {} rows)", scores.accuracy, scores.rows);
+        }
+        Scores::Answers(scores) => {
+            let _ = writeln!(text, "token-f1     {:.4}  (of the words of an answer)", scores.f1);
+            let _ = writeln!(text, "exact-match  {:.4}\n", scores.exact_match);
+            let _ = writeln!(text, "questions             f1   exact    rows");
+            let parts = [("with an answer", &scores.answerable), ("without an answer", &scores.unanswerable)];
+            for (name, part) in parts.into_iter().filter_map(|(name, part)| Some((name, part.as_ref()?))) {
+                let _ = writeln!(text, "{name:17}  {:.4}  {:.4}  {:6}", part.f1, part.exact_match, part.rows);
+            }
         }
         Scores::Tags(scores) => {
             let _ = writeln!(text, "accuracy  {:.4}  (of the words)", scores.accuracy);

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
-    temporary_copy,
+    Compression, DataError, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError,
+    RowErrorKind, TaskKind, question_lines, temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
@@ -36,7 +36,7 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let rows = open_rows(arguments)?;
+    let rows = open_rows(arguments, &kinds_of(arguments)?)?;
     let answering = Answering::open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
@@ -163,10 +163,31 @@ fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> 
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
 }
 
-fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
+/// The kinds of the tasks that were asked for, as far as they can be read; what cannot is told where they are opened.
+fn kinds_of(arguments: &Predict) -> Result<Vec<TaskKind>, Failure> {
+    if let Some(folder) = &arguments.adapter {
+        return Ok(vec![grafter::adapter::read_manifest(folder)?.task.kind]);
+    }
+    let Some(Ok(bank)) = arguments.bank.as_deref().map(Bank::open) else { return Ok(Vec::new()) };
+    let asked = match &arguments.tasks[..] {
+        [] => all_tasks(&bank).unwrap_or_default(),
+        named => named.to_vec(),
+    };
+    let kind = |asked: &TaskRef| {
+        let version = bank.task(&asked.name).ok()?.find(asked).ok()?.version.clone();
+        Some(bank.manifest(&asked.name, &version).ok()?.task.kind)
+    };
+    Ok(asked.iter().filter_map(kind).collect())
+}
+
+fn open_rows(arguments: &Predict, kinds: &[TaskKind]) -> Result<Rows, Failure> {
     let options = ReadOptions {
         columns: arguments.rows.columns(),
-        labels: LabelUse::Optional,
+        // Words may come as plain text, too.
+        labels: match super::unlabelled(kinds) {
+            LabelUse::Tags { .. } => LabelUse::Optional,
+            labels => labels,
+        },
         max_row_bytes: MAX_ROW_BYTES,
         ..ReadOptions::default()
     };
@@ -187,6 +208,12 @@ fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
         };
         (input, arguments.input.display().to_string())
     };
+    if format == Format::Squad {
+        let lines = question_lines(input.stream())
+            .map_err(|source| DataError::Squad { path: arguments.input.clone(), source })?;
+        let lines: Box<dyn Read + Send> = Box::new(lines);
+        return Ok(FileRows::text(lines, name, format, &options)?);
+    }
     if format != Format::Parquet {
         return Ok(FileRows::text(input.stream(), name, format, &options)?);
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use grafter::bank::{CacheError, Resident, TaskName, TaskRef, Version};
 use grafter::batch::TokenIds;
 use grafter::data::Row;
-use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for};
+use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for, fits};
 use serde::Serialize;
 
 use super::Server;
@@ -36,7 +36,7 @@ pub struct Logits {
     pub adapter: Arc<Resident>,
     pub task: TaskName,
     pub row: Arc<Row>,
-    pub tokens: Arc<TokenIds>,
+    pub sequences: Arc<Vec<TokenIds>>,
     pub logits: Vec<f32>,
 }
 
@@ -51,7 +51,7 @@ pub struct Told {
 
 impl Logits {
     pub fn told(self) -> Told {
-        let prediction = Prediction::new(&self.adapter, (&self.row, &self.tokens), &self.logits);
+        let prediction = Prediction::new(&self.adapter, (&self.row, &self.sequences), &self.logits);
         Told { version: self.adapter.version().clone(), task: self.task, prediction }
     }
 }
@@ -102,8 +102,8 @@ pub async fn ask(
     for (place, prepared) in prepared.into_iter().enumerate() {
         match prepared {
             Ok(row) => {
-                call.counts.tokens += row.tokens.ids.len();
-                waiting.push((place, Arc::clone(&row.adapter), Arc::clone(&row.tokens), row.task.clone()));
+                call.counts.tokens += row.tokens();
+                waiting.push((place, Arc::clone(&row.adapter), Arc::clone(&row.sequences), row.task.clone()));
                 asked.push(row);
                 answers.push(None);
             }
@@ -113,7 +113,8 @@ pub async fn ask(
     }
     let numbers = |row: &Asked| {
         let config = &row.adapter.manifest().adapter;
-        config.outputs * config.pooling.rows(row.tokens.words.len())
+        let rows = row.sequences.iter().map(|sequence| config.pooling.rows(sequence.words.len()));
+        config.outputs * rows.sum::<usize>()
     };
     let numbers: usize = asked.iter().map(numbers).sum();
     let most = server.limits.max_answer_numbers;
@@ -122,9 +123,9 @@ pub async fn ask(
         return Err(HttpError::new(ErrorKind::TooLarge, message));
     }
     let logits = compute(server, asked, deadline).await?;
-    for ((place, adapter, tokens, task), logits) in waiting.into_iter().zip(logits) {
+    for ((place, adapter, sequences, task), logits) in waiting.into_iter().zip(logits) {
         answers[place] = Some(if are_numbers(&logits) {
-            Ok(Logits { adapter, task, row: Arc::clone(&rows[place]), tokens, logits })
+            Ok(Logits { adapter, task, row: Arc::clone(&rows[place]), sequences, logits })
         } else {
             server.metrics.row_error(&task);
             Err(HttpError::new(ErrorKind::NotANumber, PredictError::NotANumber.to_string()))
@@ -214,7 +215,7 @@ fn prepare_now(
     // By version: tasks that share one share its place in memory.
     let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
     // Of a row that several tasks are asked for, by how they read it.
-    let mut encoded: HashMap<(*const Row, RowEncoding), Arc<TokenIds>> = HashMap::new();
+    let mut encoded: HashMap<(*const Row, RowEncoding), Arc<Vec<TokenIds>>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
     for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
@@ -234,18 +235,18 @@ fn prepare_now(
         let asked = adapter.and_then(|adapter| {
             let manifest = adapter.manifest();
             let key = (Arc::as_ptr(row), RowEncoding::of(manifest));
-            let known = encoded.get(&key).filter(|_| row.text_b.is_some() == manifest.task.pair);
-            let tokens = match known {
-                Some(tokens) => Arc::clone(tokens),
+            let known = encoded.get(&key).filter(|_| fits(&manifest.task, row).is_ok());
+            let sequences = match known {
+                Some(sequences) => Arc::clone(sequences),
                 None => Arc::new(encode_for(&server.model, &adapter, row).map_err(refused)?),
             };
-            encoded.insert(key, Arc::clone(&tokens));
-            if tokens.truncated && !cut {
+            encoded.insert(key, Arc::clone(&sequences));
+            if sequences.iter().any(|sequence| sequence.truncated) && !cut {
                 let message =
                     format!("it has more than {} tokens, and is not to be cut", manifest.max_length);
                 return Err(HttpError::new(ErrorKind::TooLarge, message));
             }
-            Ok(Asked { tokens, adapter, task: task.task.clone() })
+            Ok(Asked { sequences, adapter, task: task.task.clone() })
         });
         if asked.is_err() {
             server.metrics.row_error(&task.task);

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use grafter::predict::{Query, logits};
+use grafter::predict::{Query, logits, of_row};
 
 use super::Server;
 use super::queue::{Job, NotComputed};
@@ -22,7 +22,10 @@ fn answer(server: &Server, batch: Vec<Job>) {
     let tokens: usize = batch.iter().map(Job::tokens).sum();
     let queries: Vec<Query<'_>> = batch
         .iter()
-        .map(|job| Query { tokens: &job.asked.tokens, task: job.asked.adapter.parameters() })
+        .flat_map(|job| {
+            let task = job.asked.adapter.parameters();
+            job.asked.sequences.iter().map(move |tokens| Query { tokens, task })
+        })
         .collect();
     let encoder = server.model.encoder();
     // Nothing of the computation outlives it but buffers that each pass fills anew.
@@ -33,7 +36,7 @@ fn answer(server: &Server, batch: Vec<Job>) {
     let mut computed = computed.unwrap_or_default().into_iter();
     for job in batch {
         server.metrics.row(&job.asked.task, job.came.elapsed(), !failed);
-        let logits = computed.next().ok_or(NotComputed::Failed);
-        job.answer(logits);
+        let logits = of_row(&job.asked.sequences, &mut computed);
+        job.answer(if failed { Err(NotComputed::Failed) } else { Ok(logits) });
     }
 }

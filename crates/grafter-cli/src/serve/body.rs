@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use grafter::bank::TaskRef;
-use grafter::data::Row;
+use grafter::data::{MAX_CHOICES, Row};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -85,13 +85,18 @@ pub struct TextOrPair {
     pub text_b: Option<String>,
     /// In place of the text.
     pub words: Option<Vec<String>>,
+    /// Of which one is the answer.
+    pub choices: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InputObject {
+    #[serde(alias = "question")]
     text: Option<String>,
+    #[serde(alias = "context")]
     text_b: Option<String>,
+    choices: Option<Vec<String>>,
     words: Option<Vec<String>>,
     task: Option<String>,
 }
@@ -102,7 +107,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = Input;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a text, a pair of texts, or an object with `text` or `words`")
+        out.write_str("a text, a pair of texts, or an object with `text`, `question` or `words`")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Input, E> {
@@ -115,17 +120,24 @@ impl<'de> Visitor<'de> for InputVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, pair: A) -> Result<Input, A::Error> {
         let (text, text_b) = <(String, String)>::deserialize(SeqAccessDeserializer::new(pair))?;
-        Ok(Input { texts: TextOrPair { text, text_b: Some(text_b), words: None }, task: None })
+        Ok(Input { texts: TextOrPair { text, text_b: Some(text_b), ..TextOrPair::default() }, task: None })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Input, A::Error> {
-        let InputObject { text, text_b, words, task } =
+        let InputObject { text, text_b, choices, words, task } =
             InputObject::deserialize(MapAccessDeserializer::new(object))?;
+        let choices = choices.unwrap_or_default();
         let texts = match (text, text_b, words) {
-            (Some(text), text_b, None) => TextOrPair { text, text_b, words: None },
-            (None, None, Some(words)) => TextOrPair { words: Some(words), ..TextOrPair::default() },
+            (Some(text), text_b, None) => TextOrPair { text, text_b, choices, words: None },
+            (None, None, Some(words)) if choices.is_empty() => {
+                TextOrPair { words: Some(words), ..TextOrPair::default() }
+            }
             (None, _, None) => return Err(serde::de::Error::missing_field("text")),
-            _ => return Err(serde::de::Error::custom("`words` stand in place of `text` and `text_b`")),
+            _ => {
+                return Err(serde::de::Error::custom(
+                    "`words` stand in place of `text`, `text_b` and `choices`",
+                ));
+            }
         };
         Ok(Input { texts, task })
     }
@@ -161,7 +173,12 @@ impl TextOrPair {
                 .row(limits)
                 .map(|texts| Row { words: row.words, ..texts });
         }
-        for text in [Some(&self.text), self.text_b.as_ref()].into_iter().flatten() {
+        if self.choices.len() > MAX_CHOICES {
+            let message =
+                format!("`choices` has {} entries, at most {MAX_CHOICES} are taken", self.choices.len());
+            return Err(HttpError::new(ErrorKind::TooLarge, message));
+        }
+        for text in [&self.text].into_iter().chain(&self.text_b).chain(&self.choices) {
             if text.trim().is_empty() {
                 return Err(HttpError::new(ErrorKind::Empty, "expected a text, found an empty one"));
             }
@@ -171,7 +188,7 @@ impl TextOrPair {
                 return Err(HttpError::new(ErrorKind::TooLarge, message));
             }
         }
-        Ok(Row { text_b: self.text_b, ..Row::single(self.text) })
+        Ok(Row { text_b: self.text_b, choices: self.choices, ..Row::single(self.text) })
     }
 }
 
@@ -193,7 +210,7 @@ fn tei_row(texts: Vec<String>) -> Result<TextOrPair, HttpError> {
     let count = texts.len();
     let mut texts = texts.into_iter();
     match (texts.next(), texts.next(), texts.next()) {
-        (Some(text), text_b, None) => Ok(TextOrPair { text, text_b, words: None }),
+        (Some(text), text_b, None) => Ok(TextOrPair { text, text_b, ..TextOrPair::default() }),
         _ => Err(HttpError::validation(format!("expected one text or a pair of texts, found {count} texts"))),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use grafter::bank::{TaskName, TaskRef, Version};
+use grafter::data::TaskKind;
 use serde::Serialize;
 
 use super::Server;
@@ -146,7 +147,7 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     let questions = rows.into_iter().enumerate().map(question).collect::<Result<_, HttpError>>()?;
     let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
     if let Some(Logits { task, adapter, .. }) =
-        answers.iter().find(|answer| answer.adapter.manifest().task.kind.of_words())
+        answers.iter().find(|answer| !has_label_scores(answer.adapter.manifest().task.kind))
     {
         let kind = adapter.manifest().task.kind;
         return Err(HttpError::validation(format!(
@@ -158,6 +159,11 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
         Some(one) if !is_batch => Ok(TeiAnswer::One(one)),
         first => Ok(TeiAnswer::Batch(first.into_iter().chain(scores).collect())),
     }
+}
+
+/// Whether a row's answer is a number for each label, or one number.
+fn has_label_scores(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression)
 }
 
 /// The task of `model`, of the flag, or the only one.

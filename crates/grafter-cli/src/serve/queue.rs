@@ -17,10 +17,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// A row that is to be answered.
 #[derive(Debug)]
 pub struct Asked {
-    pub tokens: Arc<TokenIds>,
+    /// The row as tokens.
+    pub sequences: Arc<Vec<TokenIds>>,
     pub adapter: Arc<Resident>,
     /// The task, for the measurements.
     pub task: TaskName,
+}
+
+impl Asked {
+    /// Tokens of all sequences.
+    pub fn tokens(&self) -> usize {
+        self.sequences.iter().map(|sequence| sequence.ids.len()).sum()
+    }
 }
 
 /// Why a row has no logits.
@@ -48,7 +56,7 @@ pub struct Job {
 
 impl Job {
     pub fn tokens(&self) -> usize {
-        self.asked.tokens.ids.len()
+        self.asked.tokens()
     }
 
     /// Gives the answer; it is lost where nobody waits any more.
@@ -118,7 +126,7 @@ impl Queue {
 
     /// Takes all rows of a request, or none.
     pub fn submit(self: &Arc<Self>, asked: Vec<Asked>, deadline: Instant) -> Result<Ticket, Refused> {
-        let tokens: usize = asked.iter().map(|asked| asked.tokens.ids.len()).sum();
+        let tokens: usize = asked.iter().map(Asked::tokens).sum();
         if tokens > self.max_request {
             return Err(Refused::TooMany);
         }

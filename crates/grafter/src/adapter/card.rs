@@ -117,6 +117,12 @@ fn purpose(task: &TaskRecord) -> String {
         TaskKind::MultiLabel => format!("{} classification of {rows}", task.kind),
         TaskKind::Entities => "entities in texts (token classification)".to_owned(),
         TaskKind::Tags => "tags of the words of texts (token classification)".to_owned(),
+        TaskKind::MultipleChoice => {
+            format!("the choice of one of several texts that go with {rows} (multiple choice)")
+        }
+        TaskKind::QuestionAnswering => {
+            "answers to questions as parts of their contexts (question answering)".to_owned()
+        }
         TaskKind::Classification | TaskKind::Regression => format!("{} of {rows}", task.kind),
     }
 }
@@ -184,7 +190,12 @@ fn training_section(manifest: &Manifest, training: &TrainingRecord) -> String {
 
 /// The command that answers with this adapter, from its folder.
 fn use_command(manifest: &Manifest) -> String {
-    let input = if manifest.task.pair { "pairs.tsv" } else { "texts.txt" };
+    let input = match manifest.task.kind {
+        TaskKind::MultipleChoice => "rows.jsonl",
+        TaskKind::QuestionAnswering => "questions.json",
+        _ if manifest.task.pair => "pairs.tsv",
+        _ => "texts.txt",
+    };
     let model = if known_base(manifest).is_some() { "" } else { " --model <DIR of the encoder>" };
     format!("grafter predict --adapter .{model} --input {input}")
 }
@@ -250,13 +261,20 @@ fn metrics_of(scores: &Scores) -> Vec<Metric> {
         Scores::Regression(_) => vec![Metric::Pearson, Metric::Spearman],
         Scores::Entities(_) => vec![Metric::MicroF1, Metric::MacroF1, Metric::Accuracy],
         Scores::Tags(_) => vec![Metric::Accuracy, Metric::MacroF1],
+        Scores::Choices(_) => vec![Metric::Accuracy],
+        Scores::Answers(_) => vec![Metric::TokenF1, Metric::ExactMatch],
     }
 }
 
 /// YAML front matter as the hub knows it: the library that loads the folder, and tags. Names from users are written as JSON strings,
 /// which YAML reads.
 fn front_matter(manifest: &Manifest, library: &str, tags: [&str; 2]) -> String {
-    let pipeline = if manifest.task.kind.of_words() { "token-classification" } else { "text-classification" };
+    let pipeline = match manifest.task.kind {
+        TaskKind::Entities | TaskKind::Tags => "token-classification",
+        TaskKind::QuestionAnswering => "question-answering",
+        TaskKind::MultipleChoice => "multiple-choice",
+        TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression => "text-classification",
+    };
     let mut yaml = format!("---\nlibrary_name: {library}\npipeline_tag: {pipeline}\n");
     let _ = writeln!(yaml, "tags:\n- {}\n- {}", tags[0], tags[1]);
     // The hub takes this for a repository; the name of a local folder is none.

@@ -49,7 +49,8 @@ pub enum Pooling {
     First,
     /// The mean of the last hidden states of all tokens.
     Mean,
-    /// The last hidden state of the first token of each word, of a task that answers words.
+    /// The last hidden state of the first token of each word, of a task that answers words; of one that answers questions, of the
+    /// first token and of each token of the context.
     Words,
 }
 

@@ -346,7 +346,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
         let found = listed(task.labels.iter().map(|label| escape(label, 60)), 12);
         return wrong("`task.labels`", found, "`O`, and of each type `B-` and `I-`".to_owned());
     }
-    if (manifest.adapter.pooling == Pooling::Words) != task.kind.of_words() {
+    if (manifest.adapter.pooling == Pooling::Words) != task.kind.reads_words() {
         let found = manifest.adapter.pooling.to_string();
         return wrong("`adapter.pooling`", found, format!("what a task of the kind {} reads", task.kind));
     }
@@ -356,6 +356,16 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
             "true".to_owned(),
             format!("single texts of a task of the kind {}", task.kind),
         );
+    }
+    let answers = task.kind == TaskKind::QuestionAnswering;
+    if answers && !task.pair {
+        return wrong("`task.pair`", "false".to_owned(), "questions with their contexts".to_owned());
+    }
+    if task.no_answer && !answers {
+        return wrong("`task.no_answer`", "true".to_owned(), format!("false of {}", task.kind));
+    }
+    if manifest.stride.is_some() != answers {
+        return wrong("`stride`", format!("{:?}", manifest.stride), format!("what {} needs", task.kind));
     }
     if manifest.adapter.outputs != task.outputs() {
         let found = manifest.adapter.outputs.to_string();
@@ -377,11 +387,20 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
         }
     }
     if let Some(thresholds) = &manifest.thresholds {
-        let usable = thresholds.len() == task.labels.len()
-            && thresholds.iter().all(|least| (0.0..=1.0).contains(least));
-        if !usable || task.kind != TaskKind::MultiLabel {
+        let usable = match task.kind {
+            TaskKind::MultiLabel => {
+                thresholds.len() == task.labels.len()
+                    && thresholds.iter().all(|least| (0.0..=1.0).contains(least))
+            }
+            TaskKind::QuestionAnswering => {
+                task.no_answer && matches!(thresholds[..], [most] if most.is_finite())
+            }
+            _ => false,
+        };
+        if !usable {
             let found = format!("{} numbers", thresholds.len());
-            return wrong("`thresholds`", found, "of several labels, 0 to 1 for each".to_owned());
+            let expected = "of several labels 0 to 1 for each, of questions without an answer one number";
+            return wrong("`thresholds`", found, expected.to_owned());
         }
     }
     if manifest.training.is_some() == manifest.imported.is_some() {

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::AdapterConfig;
+use super::config::{AdapterConfig, is_false};
 use crate::calibration::Calibration;
 use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
 use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
 use crate::model::Model;
 use crate::predict::DEFAULT_THRESHOLD;
+use crate::question_answering::DEFAULT_NO_ANSWER_THRESHOLD;
 use crate::train::{Ending, TrainOptions};
 
 /// The version of the folder's layout that this program writes and reads.
@@ -27,8 +28,11 @@ pub struct Manifest {
     pub tool: String,
     /// What the task answers.
     pub task: TaskRecord,
-    /// Texts are cut to this many tokens.
+    /// Texts are cut to this many tokens, contexts of questions into windows of them.
     pub max_length: usize,
+    /// Of a task that answers questions: tokens that two windows of a context share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// Method, sizes, activation, pooling.
     pub adapter: AdapterConfig,
     /// The encoder that it was trained on and fits alone.
@@ -44,7 +48,9 @@ pub struct Manifest {
     /// How its probabilities are made what they say; as they are if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Of a task with several labels: the probability from which on a row has each label; one half if absent.
+    /// Of a task with several labels: the probability from which on a row has each label; one half if absent. Of one whose
+    /// questions may have no answer one number: by how much the logits of none must be above those of the best answer; 0 if
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
     /// SHA-256 of `adapter.safetensors`.
@@ -62,6 +68,9 @@ pub struct TaskRecord {
     pub labels: Vec<String>,
     /// For regression: the output is a number of standard deviations from the mean of the training scores.
     pub scores: Option<ScoreScale>,
+    /// Of questions: whether some have no answer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_answer: bool,
 }
 
 /// Mean and standard deviation of the training scores; the head learns standardised scores, whatever their unit.
@@ -187,6 +196,12 @@ impl Manifest {
         several.then(|| self.thresholds.clone().unwrap_or_else(default))
     }
 
+    /// Of a task whose questions may have no answer, from which difference on none is given; nothing of another.
+    pub fn no_answer_threshold(&self) -> Option<f64> {
+        let fitted = || self.thresholds.as_ref().and_then(|of| of.first().copied());
+        self.task.no_answer.then(|| fitted().unwrap_or(DEFAULT_NO_ANSWER_THRESHOLD))
+    }
+
     /// The score on the dev rows by [`Manifest::metric`], where it is known and defined.
     pub fn dev_score(&self) -> Option<f64> {
         self.training.as_ref()?.dev_scores.get(self.metric()).ok().flatten()
@@ -197,7 +212,8 @@ impl TaskRecord {
     /// The record of a task that training data defined.
     pub fn new(task: &TaskSpec, scores: Option<ScoreScale>) -> Self {
         let labels = task.scheme.labels().map_or(Vec::new(), |labels| labels.names().to_vec());
-        Self { kind: task.scheme.kind(), pair: task.pair, labels, scores }
+        let no_answer = task.scheme == (LabelScheme::Answers { some_lack: true });
+        Self { kind: task.scheme.kind(), pair: task.pair, labels, scores, no_answer }
     }
 
     /// The task as data files are read for it.
@@ -211,6 +227,8 @@ impl TaskRecord {
             TaskKind::Entities => LabelScheme::Entities(LabelSet::from_names(self.labels.clone())?),
             TaskKind::Tags => LabelScheme::Tags(LabelSet::from_names(self.labels.clone())?),
             TaskKind::Regression => LabelScheme::Scores,
+            TaskKind::MultipleChoice => LabelScheme::Choices,
+            TaskKind::QuestionAnswering => LabelScheme::Answers { some_lack: self.no_answer },
         };
         Ok(TaskSpec { scheme, pair: self.pair })
     }
@@ -223,6 +241,8 @@ impl TaskRecord {
             TaskKind::Regression => "the mean training score",
             TaskKind::Entities => "no entity",
             TaskKind::Tags => "the most frequent training tag",
+            TaskKind::MultipleChoice => "the choice in the most frequent place",
+            TaskKind::QuestionAnswering => "no answer",
         }
     }
 
@@ -232,7 +252,9 @@ impl TaskRecord {
             TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Entities | TaskKind::Tags => {
                 self.labels.len()
             }
-            TaskKind::Regression => 1,
+            TaskKind::Regression | TaskKind::MultipleChoice => 1,
+            // One for the beginning of an answer and one for its end.
+            TaskKind::QuestionAnswering => 2,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     AdapterHubError, CONFIG_FILE, FORMAT, HEAD_CONFIG_FILE, HEAD_WEIGHTS_FILE, WEIGHTS_FILE, config, head,
 };
 use crate::adapter::{Adapter, CARD_FILE, ParameterSpec, Pooling, Role, exported_card};
+use crate::data::TaskKind;
 use crate::durable::create_folder;
 use crate::encoder::EncoderConfig;
 use crate::hub::KNOWN_MODELS;
@@ -32,6 +33,11 @@ pub enum Loss {
         /// What it reads.
         pooling: Pooling,
     },
+    /// The head, since those of the task's kind are not written.
+    Kind {
+        /// The kind.
+        kind: TaskKind,
+    },
 }
 
 impl Loss {
@@ -41,6 +47,7 @@ impl Loss {
             Self::LayerNorms { .. } => "`--freeze-layernorm`",
             Self::Thresholds => "no `--fit-thresholds`",
             Self::Head { .. } => "`--pooling first --head dense`",
+            Self::Kind { .. } => "another kind of task",
         }
     }
 }
@@ -55,6 +62,7 @@ impl fmt::Display for Loss {
             Self::Head { pooling } => {
                 write!(formatter, "the head, since none there reads by `{pooling}` pooling")
             }
+            Self::Kind { kind } => write!(formatter, "the head, since those for {kind} are not written"),
         }
     }
 }
@@ -192,7 +200,10 @@ pub fn export(adapter: &Adapter, model: &Model, name: &str) -> Result<Exported, 
             (HEAD_CONFIG_FILE, described(config)),
             (HEAD_WEIGHTS_FILE, numbers.file(&names::head(adapted.head, name))),
         ]),
-        None => losses.push(Loss::Head { pooling: adapted.pooling }),
+        None => losses.push(match manifest.task.kind {
+            kind @ (TaskKind::MultipleChoice | TaskKind::QuestionAnswering) => Loss::Kind { kind },
+            _ => Loss::Head { pooling: adapted.pooling },
+        }),
     }
     let card = exported_card(manifest, encoder.family.name(), losses.is_empty());
     files.push((CARD_FILE, card.into_bytes()));

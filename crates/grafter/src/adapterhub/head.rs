@@ -101,6 +101,7 @@ impl HeadFile {
             pair,
             labels: if is_scores { Vec::new() } else { self.labels.clone() },
             scores: is_scores.then_some(ScoreScale { mean: 0.0, std: 1.0 }),
+            no_answer: false,
         }
     }
 }
@@ -156,7 +157,7 @@ pub(super) fn places(form: HeadForm) -> (usize, Option<usize>) {
     }
 }
 
-/// The object `config` of a head of ours; `None` where it reads what no head there can.
+/// The object `config` of a head of ours; `None` where it reads what no head there can, or is of a kind that is not written.
 pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Value> {
     let use_pooler = match adapter.pooling {
         Pooling::Cls => true,
@@ -175,6 +176,7 @@ pub(super) fn written(adapter: &AdapterConfig, task: &TaskRecord) -> Option<Valu
         TaskKind::MultiLabel => MULTI_LABEL,
         TaskKind::Entities | TaskKind::Tags => TAGGING,
         TaskKind::Classification | TaskKind::Regression => CLASSIFICATION,
+        TaskKind::MultipleChoice | TaskKind::QuestionAnswering => return None,
     };
     let mut config = json!({
         "activation_function": activation,

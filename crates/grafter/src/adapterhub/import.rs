@@ -77,6 +77,7 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
         tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
         task: head.task(options.pair),
         max_length: options.max_length,
+        stride: None,
         adapter: config,
         base: BaseRecord::of(model),
         trained_parameters: parameters.values().len(),

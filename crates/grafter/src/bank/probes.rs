@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
-use crate::data::{DataError, LabelledRows, Row};
+use crate::data::{DataError, LabelledRows, Row, TaskKind};
 use crate::model::Model;
 use crate::predict::{PredictError, row_logits};
 use crate::random::Random;
@@ -43,6 +43,9 @@ pub struct Probe {
     /// The words of a text that came as such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
+    /// The texts to choose from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// The bits of the logits, each as eight hexadecimal digits of its IEEE 754 single.
     pub logits: Vec<String>,
 }
@@ -87,6 +90,7 @@ impl Probes {
             text: row.borrow().text.clone(),
             text_b: row.borrow().text_b.clone(),
             words: words_of(row.borrow()),
+            choices: row.borrow().choices.clone(),
             logits: logits.iter().map(|logit| format!("{:08x}", logit.to_bits())).collect(),
         };
         let tool = format!("grafter {}", env!("CARGO_PKG_VERSION"));
@@ -115,7 +119,11 @@ impl Probes {
     fn rows(&self) -> Vec<Row> {
         let row = |probe: &Probe| match &probe.words {
             Some(words) => Row::of_words(words),
-            None => Row { text_b: probe.text_b.clone(), ..Row::single(&probe.text) },
+            None => Row {
+                text_b: probe.text_b.clone(),
+                choices: probe.choices.clone(),
+                ..Row::single(&probe.text)
+            },
         };
         self.probes.iter().map(row).collect()
     }
@@ -167,7 +175,7 @@ pub fn rows_of(data: &dyn LabelledRows) -> Result<Vec<Row>, DataError> {
 
 /// Texts for a task of which no texts are at hand, or none may be kept: words drawn from a fixed list, from one word to
 /// about as many as the task reads. The same each time.
-pub fn generated_rows(pair: bool, max_length: usize) -> Vec<Row> {
+pub fn generated_rows(kind: TaskKind, pair: bool, max_length: usize) -> Vec<Row> {
     let mut random = Random::new(PROBE_SEED);
     let mut text = |words: usize| {
         let words: Vec<&str> =
@@ -177,11 +185,13 @@ pub fn generated_rows(pair: bool, max_length: usize) -> Vec<Row> {
     (0..PROBES)
         .map(|probe| {
             let words = 1 + probe * max_length / PROBES;
-            if pair {
+            let row = if pair {
                 Row::pair(text(words.div_ceil(2)), text(words.div_ceil(2)))
             } else {
                 Row::single(text(words))
-            }
+            };
+            let choices = if kind == TaskKind::MultipleChoice { 2 + probe % 4 } else { 0 };
+            Row { choices: (0..choices).map(|choice| text(1 + choice)).collect(), ..row }
         })
         .collect()
 }

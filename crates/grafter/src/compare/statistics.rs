@@ -62,8 +62,24 @@ pub fn value_on(
                 Metric::F1 => f1_binary(&targets, &answers, 1).ok(),
                 Metric::MacroF1 => f1_macro(&targets, &answers, classes).ok(),
                 Metric::Matthews => matthews(&targets, &answers, classes).ok(),
-                Metric::MicroF1 | Metric::Pearson | Metric::Spearman => None,
+                Metric::MicroF1
+                | Metric::Pearson
+                | Metric::Spearman
+                | Metric::ExactMatch
+                | Metric::TokenF1 => None,
             }
+        }
+        (RowAnswers::Choices(targets), RowAnswers::Choices(answers)) => {
+            let right = rows.iter().filter(|row| targets[**row] == answers[**row]).count();
+            (metric == Metric::Accuracy && !rows.is_empty()).then(|| right as f64 / rows.len() as f64)
+        }
+        (RowAnswers::Answers(_), RowAnswers::Answers(answers)) => {
+            let of = match metric {
+                Metric::ExactMatch => 0,
+                Metric::TokenF1 => 1,
+                _ => return None,
+            };
+            mean(&rows.iter().map(|row| answers[*row][of]).collect::<Vec<f64>>())
         }
         (RowAnswers::Sets(targets), RowAnswers::Sets(answers)) => {
             let picked = rows.iter().map(|row| (&targets[*row], &answers[*row]));
@@ -84,7 +100,13 @@ pub fn value_on(
             match metric {
                 Metric::Pearson => pearson(&targets, &answers).ok().flatten(),
                 Metric::Spearman => spearman(&targets, &answers).ok().flatten(),
-                Metric::Accuracy | Metric::F1 | Metric::MacroF1 | Metric::MicroF1 | Metric::Matthews => None,
+                Metric::Accuracy
+                | Metric::F1
+                | Metric::MacroF1
+                | Metric::MicroF1
+                | Metric::Matthews
+                | Metric::ExactMatch
+                | Metric::TokenF1 => None,
             }
         }
         _ => None,

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::CompareError;
 use super::error::is_unlabelled;
 use crate::data::{
-    Columns, Compression, DataError, Format, LabelSet, LabelledFile, LabelledRows, Source, Targets, TaskKind,
+    Columns, Compression, DataError, Format, LabelSet, LabelledFile, LabelledRows, Question, Source, Targets,
+    TaskKind,
 };
 use crate::digest::sha256_file;
 use crate::eval::Answers;
-use crate::metrics::{Metric, check_targets};
+use crate::metrics::{Metric, check_targets, exact_match, overlap};
+use crate::question_answering::SpanAnswer;
 
 /// A task as it is named, before anything of it was read.
 #[derive(Clone, Debug)]
@@ -32,11 +34,11 @@ pub struct TaskSource {
 
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
-const EXTENSIONS: [&str; 5] = ["tsv", "csv", "jsonl", "parquet", "conll"];
+const EXTENSIONS: [&str; 6] = ["tsv", "csv", "jsonl", "parquet", "conll", "json"];
 
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
-    /// `.jsonl`, `.parquet` or `.conll`, compressed or not.
+    /// `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not.
     /// # Errors
     /// If `train` or `dev` is missing, or one is there twice.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
@@ -130,13 +132,18 @@ pub enum RowAnswers {
     Entities(Vec<Vec<usize>>),
     /// Of each row the indices of its words' tags.
     Tags(Vec<Vec<usize>>),
+    /// Places of choices.
+    Choices(Vec<usize>),
+    /// Of each question how good the answer is, 1 for a right one: whether it is right word for word, and F1 of its words.
+    Answers(Vec<[f64; 2]>),
 }
 
 impl RowAnswers {
     /// How many rows there are.
     pub fn len(&self) -> usize {
         match self {
-            Self::Classes(classes) => classes.len(),
+            Self::Classes(classes) | Self::Choices(classes) => classes.len(),
+            Self::Answers(answers) => answers.len(),
             Self::Sets(rows) | Self::Entities(rows) | Self::Tags(rows) => rows.len(),
             Self::Scores(scores) => scores.len(),
         }
@@ -156,13 +163,29 @@ impl From<&Targets> for RowAnswers {
             Targets::Scores(scores) => Self::Scores(scores.clone()),
             Targets::Entities(tags, _) => Self::Entities(tags.clone()),
             Targets::Tags(tags, _) => Self::Tags(tags.clone()),
+            Targets::Choices(places) => Self::Choices(places.clone()),
+            Targets::Answers(questions, _) => Self::Answers(vec![[1.0; 2]; questions.len()]),
         }
     }
 }
 
-impl From<Answers> for RowAnswers {
-    fn from(answers: Answers) -> Self {
+impl RowAnswers {
+    /// The answers of a task to rows with these targets.
+    pub fn of(answers: Answers, targets: &Targets) -> Self {
         match answers {
+            Answers::Choices(places) => Self::Choices(places),
+            Answers::Spans(spans, no_answer) => {
+                let questions = match targets {
+                    Targets::Answers(questions, _) => &questions[..],
+                    _ => &[],
+                };
+                let of = |(question, span): (&Question, &SpanAnswer)| {
+                    let right: Vec<&str> = question.right().collect();
+                    let answer = span.text(&question.context, no_answer);
+                    [f64::from(u8::from(exact_match(answer, &right))), overlap(answer, &right)]
+                };
+                Self::Answers(questions.iter().zip(&spans).map(of).collect())
+            }
             Answers::Classes(classes) => Self::Classes(classes),
             Answers::Sets(sets, _) => Self::Sets(sets),
             Answers::Scores(scores, _) => Self::Scores(scores),

@@ -7,7 +7,7 @@ use super::CompareError;
 use super::grid::Trial;
 use super::task::{CompareTask, OpenTask, RowAnswers};
 use crate::adapter::{Adapter, ParameterList};
-use crate::data::LabelledRows;
+use crate::data::{LabelledRows, Targets};
 use crate::eval::{EvalError, answer};
 use crate::graft::{GraftError, GraftOptions, Grafted, graft};
 use crate::metrics::{Metric, Scores};
@@ -123,18 +123,24 @@ pub fn run_trial(
         }
         test => test.map_err(|error| failed(error.into()))?,
     };
-    Ok(finished(trial, grafted, test, metric))
+    Ok(finished(trial, grafted, (test, files.dev.targets()), metric))
 }
 
-fn finished(trial: &Trial, grafted: Grafted, test: Option<SplitRecord>, metric: Metric) -> TrialEnd {
+fn finished(
+    trial: &Trial,
+    grafted: Grafted,
+    (test, dev): (Option<SplitRecord>, &Targets),
+    metric: Metric,
+) -> TrialEnd {
     let Grafted { adapter, training, review, ending, steps, .. } = grafted;
     let manifest = adapter.manifest();
     let scores = training.dev_scores;
+    let answers = RowAnswers::of(review.answers, dev);
     let record = TrialRecord {
         id: trial.id(),
         trial: trial.clone(),
         ending,
-        dev: Some(SplitRecord { score: defined(&scores, metric), scores, answers: review.answers.into() }),
+        dev: Some(SplitRecord { score: defined(&scores, metric), scores, answers }),
         test,
         trained_parameters: manifest.trained_parameters,
         share_of_base: manifest.trained_parameters as f64 / manifest.base.parameters as f64,
@@ -177,7 +183,11 @@ fn test_record(
     let Some(test) = &files.test else { return Ok(None) };
     let answers = answer(model, adapter, test)?;
     let scores = answers.scores(&adapter.manifest().task, test.targets())?.without_confusion();
-    Ok(Some(SplitRecord { score: defined(&scores, metric), scores, answers: answers.into() }))
+    Ok(Some(SplitRecord {
+        score: defined(&scores, metric),
+        scores,
+        answers: RowAnswers::of(answers, test.targets()),
+    }))
 }
 
 fn defined(scores: &Scores, metric: Metric) -> Option<f64> {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
+use super::choices::place;
 use super::dataset::{MAX_CLASSES, looks_like_scores};
 use super::labels::{Spread, join, parts, score};
 use super::{DataError, LabelSet, LabelUse, OUTSIDE, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
@@ -94,6 +95,7 @@ fn label_set(
         (TaskKind::Regression, Some(scores), _) if scores.min == scores.max => Some(scores.min.to_string()),
         (TaskKind::Regression, ..) => None,
         (TaskKind::Entities, _, [outside]) if outside.label != OUTSIDE => None,
+        (TaskKind::MultipleChoice | TaskKind::QuestionAnswering, ..) => None,
         (_, _, [label]) => Some(label.label.clone()),
         _ => None,
     };
@@ -110,7 +112,7 @@ fn label_set(
         let message = format!("{}: {warning}", train.file);
         report.warnings.push(Problem { message, hint: warning.hint() });
     }
-    if report.kind == TaskKind::Regression {
+    if matches!(report.kind, TaskKind::Regression | TaskKind::MultipleChoice | TaskKind::QuestionAnswering) {
         return None;
     }
     // Fewer than two labels are reported above, in words of their own.
@@ -159,6 +161,10 @@ impl LabelIds {
         *self.0.entry(name).or_insert(next)
     }
 }
+
+/// What is counted of questions.
+const ANSWER: &str = "an answer";
+const NO_ANSWER: &str = "no answer";
 
 /// The state of reading one file.
 struct SplitCheck<'a> {
@@ -221,6 +227,8 @@ impl<'a> SplitCheck<'a> {
                     LabelUse::Several { separator, needed: split != Split::Test }
                 }
                 LabelUse::Tags { scheme, .. } => LabelUse::Tags { scheme, needed: split != Split::Test },
+                LabelUse::Choices { .. } => LabelUse::Choices { needed: split != Split::Test },
+                LabelUse::Answers { .. } => LabelUse::Answers { needed: split != Split::Test },
                 labels => labels,
             },
         };
@@ -248,11 +256,26 @@ impl<'a> SplitCheck<'a> {
     }
 
     fn take_label(&mut self, row: &Row, known: Option<&LabelSet>) -> Result<(), RowErrorKind> {
+        if self.options.kind == TaskKind::QuestionAnswering {
+            match &row.answers {
+                None => self.report.unlabelled += 1,
+                Some(answers) => {
+                    let label = if answers.is_empty() { NO_ANSWER } else { ANSWER };
+                    *self.labels.entry(label.to_owned()).or_default() += 1;
+                }
+            }
+            return Ok(());
+        }
         let Some(label) = &row.label else {
             self.report.unlabelled += 1;
             return Ok(());
         };
         match self.options.kind {
+            TaskKind::MultipleChoice => {
+                let place = place(label, row.choices.len())?;
+                *self.labels.entry(format!("choice {place}")).or_default() += 1;
+            }
+            TaskKind::QuestionAnswering => {}
             TaskKind::Classification => self.take_classes([label.as_str()], known)?,
             TaskKind::MultiLabel | TaskKind::Tags => self.take_classes(parts(label), known)?,
             // The type of each entity, and `O` for each word of none.
@@ -298,7 +321,8 @@ impl<'a> SplitCheck<'a> {
 
     fn take_row(&mut self, row: &Row, label_ids: &mut LabelIds, tokens: usize) {
         self.report.rows += 1;
-        let chars = row.text.chars().count() + row.text_b.as_deref().map_or(0, |text| text.chars().count());
+        let texts = [&row.text].into_iter().chain(&row.text_b).chain(&row.choices);
+        let chars = texts.map(|text| text.chars().count()).sum();
         self.chars.add(chars);
         self.tokens.add(tokens);
         self.report.truncated.rows += u64::from(tokens > self.options.max_length);
@@ -374,6 +398,10 @@ fn digest(row: &Row) -> [u8; 16] {
     hasher.update(&row.text);
     hasher.update([u8::from(row.text_b.is_some())]);
     hasher.update(row.text_b.as_deref().unwrap_or_default());
+    for choice in &row.choices {
+        hasher.update((choice.len() as u64).to_le_bytes());
+        hasher.update(choice);
+    }
     let mut half = [0; 16];
     half.copy_from_slice(&hasher.finalize()[..16]);
     half

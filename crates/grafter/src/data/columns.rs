@@ -11,7 +11,14 @@ const TEXT_B_FLAG: &str = "--text-b-column";
 const LABEL_FLAG: &str = "--label-column";
 const SEPARATOR_FLAG: &str = "--label-separator";
 const SCHEME_FLAG: &str = "--tag-scheme";
+const CHOICES_FLAG: &str = "--choices-column";
 const LABEL_NAME: &str = "label";
+/// The columns of a question and of the context that answers it.
+const QUESTION: &str = "question";
+const CONTEXT: &str = "context";
+/// The columns of texts of which one is the answer, in a list; or in columns of their own, with a number after the name.
+const KNOWN_CHOICES: [&str; 2] = ["choices", "options"];
+const NUMBERED_CHOICES: [&str; 2] = ["choice", "ending"];
 /// The text columns known by name: alone, or with a partner.
 const KNOWN_TEXTS: [(&str, Option<&str>); 4] =
     [("sentence", None), ("text", None), ("sentence1", Some("sentence2")), ("text_a", Some("text_b"))];
@@ -32,6 +39,9 @@ pub struct Columns {
     pub text_b: Option<String>,
     /// The label (`--label-column`).
     pub label: Option<String>,
+    /// The texts of which one is the answer (`--choices-column`): one column of lists, or several of texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// What stands between the labels of a row that may have several (`--label-separator`); a comma if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_separator: Option<char>,
@@ -48,6 +58,7 @@ impl Columns {
     pub(super) fn first_flag(&self) -> Option<&'static str> {
         let named = [(&self.text, TEXT_FLAG), (&self.text_b, TEXT_B_FLAG), (&self.label, LABEL_FLAG)];
         let named = named.into_iter().find(|(name, _)| name.is_some()).map(|(_, flag)| flag);
+        let named = named.or((!self.choices.is_empty()).then_some(CHOICES_FLAG));
         named.or(self.label_separator.map(|_| SEPARATOR_FLAG)).or(self.tag_scheme.map(|_| SCHEME_FLAG))
     }
 
@@ -61,7 +72,12 @@ impl Columns {
         if self.tag_scheme.is_some() && kind != TaskKind::Entities {
             return Err(DataError::Scheme { kind });
         }
+        if !self.choices.is_empty() && kind != TaskKind::MultipleChoice {
+            return Err(DataError::Choices { kind });
+        }
         Ok(match kind {
+            TaskKind::MultipleChoice => LabelUse::Choices { needed: true },
+            TaskKind::QuestionAnswering => LabelUse::Answers { needed: true },
             TaskKind::MultiLabel => {
                 LabelUse::Several { separator: self.label_separator.unwrap_or(SEPARATOR), needed: true }
             }
@@ -71,6 +87,11 @@ impl Columns {
             TaskKind::Tags => LabelUse::Tags { scheme: None, needed: true },
             TaskKind::Classification | TaskKind::Regression => LabelUse::Required,
         })
+    }
+
+    /// The name of the column of answers.
+    pub(super) fn answers_name(&self) -> &str {
+        self.label.as_deref().unwrap_or("answers")
     }
 
     /// The name of the label column.
@@ -114,6 +135,50 @@ pub(super) fn find_texts(found: &[&str], columns: &Columns) -> Result<TextColumn
         return Err(ColumnError::UsedTwice { name: columns.label_name().to_owned() });
     }
     Ok(chosen)
+}
+
+/// The places of the texts for a use of labels: of questions `question` and `context`, where nothing else is named; with choices
+/// `question`, where there is no other text.
+pub(super) fn find_texts_for(
+    found: &[&str],
+    columns: &Columns,
+    labels: LabelUse,
+) -> Result<TextColumns, ColumnError> {
+    let named = columns.text.is_some() || columns.text_b.is_some();
+    match labels {
+        LabelUse::Answers { .. } => {
+            let (question, context) = (columns.text.as_deref(), columns.text_b.as_deref());
+            let columns = Columns {
+                text: Some(question.unwrap_or(QUESTION).to_owned()),
+                text_b: Some(context.unwrap_or(CONTEXT).to_owned()),
+                label: Some(columns.answers_name().to_owned()),
+                ..Columns::default()
+            };
+            find_texts(found, &columns)
+        }
+        LabelUse::Choices { .. } if !named => find_texts(found, columns).or_else(|error| {
+            let text = find_named(found, QUESTION, TEXT_FLAG).map_err(|_| error)?;
+            Ok(TextColumns { text, text_b: None })
+        }),
+        _ => find_texts(found, columns),
+    }
+}
+
+/// The places of the texts of which one is the answer: one of lists, or several of texts.
+pub(super) fn find_choices(found: &[&str], columns: &Columns) -> Result<Vec<usize>, ColumnError> {
+    if !columns.choices.is_empty() {
+        return columns.choices.iter().map(|name| find_named(found, name, CHOICES_FLAG)).collect();
+    }
+    if let Some(place) = only(found, &KNOWN_CHOICES) {
+        return Ok(vec![place]);
+    }
+    let numbered = |name: &str| {
+        let place = |number: usize| found.iter().position(|column| *column == format!("{name}{number}"));
+        let first = usize::from(place(0).is_none());
+        (first..).map_while(place).collect::<Vec<usize>>()
+    };
+    let known = NUMBERED_CHOICES.into_iter().map(numbered).find(|places| places.len() > 1);
+    known.ok_or_else(|| ColumnError::NoChoices { found: owned(found) })
 }
 
 /// Finds the label column among `found`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::labelled::{Told, read_eval, read_train};
 use super::labels::score;
-use super::{DataError, LabelScheme, Row, Source, TaskKind};
+use super::{DataError, LabelScheme, Question, Row, Source, TaskKind};
 
 /// What a training file fixes for every file after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +31,18 @@ pub enum Targets {
     Entities(Vec<Vec<usize>>, usize),
     /// Of each row the index of each word's tag; how many tags there are.
     Tags(Vec<Vec<usize>>, usize),
+    /// Of each row the place of the right one of its choices.
+    Choices(Vec<usize>),
+    /// Of each row its context and the right answers there; whether the task has rows without an answer.
+    Answers(Vec<Question>, bool),
 }
 
 impl Targets {
     /// The number of targets.
     pub fn len(&self) -> usize {
         match self {
-            Self::Classes(classes) => classes.len(),
+            Self::Classes(classes) | Self::Choices(classes) => classes.len(),
+            Self::Answers(questions, _) => questions.len(),
             Self::Sets(rows) | Self::Entities(rows, _) | Self::Tags(rows, _) => rows.len(),
             Self::Scores(scores) => scores.len(),
         }

@@ -77,6 +77,42 @@ pub enum DataError {
         /// The format.
         format: Format,
     },
+    /// Columns of choices for a task without.
+    #[error("`--choices-column` is for a task of the kind multiple-choice, this one is of the kind {kind}")]
+    Choices {
+        /// The kind of task.
+        kind: TaskKind,
+    },
+    /// Questions with answers are needed, or choices, and the format has none.
+    #[error("{file}: the format `{format}` is not read for {}", TaskKind::QuestionAnswering)]
+    NoAnswers {
+        /// The file.
+        file: Arc<str>,
+        /// The format.
+        format: Format,
+    },
+    /// A table in columns, for a kind of task that is not read of it.
+    #[error("{file}: the format `parquet` is not read for {kind}")]
+    NotOfTables {
+        /// The file.
+        file: Arc<str>,
+        /// The kind of task.
+        kind: TaskKind,
+    },
+    /// The document is not one of questions.
+    #[error("{}: not a document of questions as SQuAD has it: {source}", path.display())]
+    Squad {
+        /// The path.
+        path: PathBuf,
+        /// What the reader says, with the place.
+        source: serde_json::Error,
+    },
+    /// The document is one of questions, and the task is another one.
+    #[error("{file}: the format `squad` is for a task of the kind {}", TaskKind::QuestionAnswering)]
+    OnlyQuestions {
+        /// The file.
+        file: Arc<str>,
+    },
     /// The types of entities have more tags than there can be.
     #[error("{file}: more than {limit} tags, of which each type of entities has two")]
     TooManyTags {
@@ -189,13 +225,18 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownFormat { .. } => Some(
-                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll` and `.txt` (plain lines); \
-                 pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`"
+                "known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll`, `.json` (SQuAD) and `.txt` (plain lines); \
+                 pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll`, `squad` or `lines`"
                     .to_owned(),
             ),
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
+            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), or JSON Lines".to_owned()),
+            Self::NotOfTables { .. } => Some("pass JSON Lines".to_owned()),
+            Self::OnlyQuestions { .. } => {
+                Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
+            }
             Self::OnlyTags { .. } => Some("a task of the kind entities or tags reads it (`--kind` in training)".to_owned()),
             Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),
             Self::Parquet { error, .. } => error.hint(),
@@ -218,6 +259,8 @@ impl DataError {
             | Self::NoLabels { .. }
             | Self::Separator { .. }
             | Self::Scheme { .. }
+            | Self::Choices { .. }
+            | Self::Squad { .. }
             | Self::TooManyTags { .. }
             | Self::Empty { .. }
             | Self::NoText { .. }

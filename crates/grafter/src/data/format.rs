@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::file::{FromPlace, temporary_copy};
+use super::squad::to_lines;
 use super::{Columns, Compression, DataError, FileRows, LabelUse, ReadOptions};
 
 /// The format of a data file.
@@ -26,13 +27,15 @@ pub enum Format {
     Parquet,
     /// A word and its tag on each line, in columns, with an empty line after each sentence (CoNLL 2003).
     Conll,
+    /// One JSON document of questions on contexts (SQuAD).
+    Squad,
     /// No header and no labels: each line is one text.
     Lines,
 }
 
 impl Format {
     /// The format that a path's extension tells, in any case: `.csv`; `.tsv` and `.tab`; `.jsonl` and `.ndjson`;
-    /// `.parquet`; `.conll`, `.iob` and `.bio`; `.txt` is plain lines. An extension of a compression ([`Compression`]) may follow.
+    /// `.parquet`; `.conll`, `.iob` and `.bio`; `.json` is SQuAD's; `.txt` is plain lines. An extension of a compression ([`Compression`]) may follow.
     ///
     /// # Errors
     /// [`DataError::UnknownFormat`] for any other extension, or none.
@@ -50,6 +53,7 @@ impl Format {
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
             "conll" | "iob" | "bio" => Ok(Self::Conll),
+            "json" => Ok(Self::Squad),
             "txt" => Ok(Self::Lines),
             _ => Err(DataError::UnknownFormat { path: whole.to_owned() }),
         }
@@ -64,6 +68,7 @@ impl fmt::Display for Format {
             Self::Jsonl => "jsonl",
             Self::Parquet => "parquet",
             Self::Conll => "conll",
+            Self::Squad => "squad",
             Self::Lines => "lines",
         })
     }
@@ -80,12 +85,27 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
             "conll" => Ok(Self::Conll),
+            "squad" => Ok(Self::Squad),
             "lines" => Ok(Self::Lines),
             _ => Err(format!(
-                "unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`"
+                "unknown format `{name}`, expected `csv`, `tsv`, `jsonl`, `parquet`, `conll`, `squad` or `lines`"
             )),
         }
     }
+}
+
+/// The questions of SQuAD's one document, each as an object of JSON Lines, in a temporary file at its beginning.
+///
+/// # Errors
+/// If the document is not one, with line and column, or the file cannot be written.
+pub fn question_lines(document: impl Read) -> serde_json::Result<File> {
+    let mut lines = tempfile::tempfile().map_err(serde_json::Error::io)?;
+    let mut output = io::BufWriter::new(&lines);
+    to_lines(document, &mut output)?;
+    output.flush().map_err(serde_json::Error::io)?;
+    drop(output);
+    lines.rewind().map_err(serde_json::Error::io)?;
+    Ok(lines)
 }
 
 /// A data file and how to read it: what `--format` and the column flags say.
@@ -125,10 +145,18 @@ impl Source {
         self.told_format()?;
         let file =
             File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })?;
+        let squad = self.told_format()? == Format::Squad;
         match Compression::for_path(&self.path) {
+            Some(compression) if squad => self.lines_of(compression.read(file)),
             Some(compression) => self.copy(&mut compression.read(file)),
+            None if squad => self.lines_of(file),
             None => Ok(file),
         }
+    }
+
+    /// The questions of a document as JSON Lines.
+    fn lines_of(&self, document: impl Read) -> Result<File, DataError> {
+        question_lines(document).map_err(|source| DataError::Squad { path: self.path.clone(), source })
     }
 
     /// Reads the header of the file, which is open already and has places.

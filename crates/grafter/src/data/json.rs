@@ -132,7 +132,10 @@ fn label(value: Option<&Scalar>, name: &str, labels: LabelUse) -> Result<Option<
     match (value, labels) {
         (Some(Scalar::String(cell)), LabelUse::Several { separator, .. }) => join(cell.split(separator)),
         (Some(Scalar::String(label) | Scalar::Plain(label, _)), _) => Ok(Some(label.clone())),
-        (_, LabelUse::Optional | LabelUse::Tags { .. }) => Ok(None),
+        (
+            _,
+            LabelUse::Optional | LabelUse::Tags { .. } | LabelUse::Choices { .. } | LabelUse::Answers { .. },
+        ) => Ok(None),
         (Some(Scalar::List(list)), LabelUse::Several { .. }) => join(list.iter().map(String::as_str)),
         (Some(Scalar::LongList), LabelUse::Several { .. }) => {
             Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES })
@@ -273,7 +276,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-fn bad_json(error: &serde_json::Error) -> RowErrorKind {
+pub(super) fn bad_json(error: &serde_json::Error) -> RowErrorKind {
     let message = error.to_string();
     // `serde_json` counts lines from the start of what it was given, which is always one line here.
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -10,13 +10,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::choices::place;
 use super::dataset::{left_out, warnings};
 use super::file::FromPlace;
 use super::labels::{Spread, parts, score};
 use super::tags::complete;
 use super::{
-    DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, OUTSIDE, Row, RowError, RowErrorKind,
-    Source, Targets, TaskKind, TaskSpec, Warning,
+    DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, OUTSIDE, Question, Row, RowError,
+    RowErrorKind, Source, Targets, TaskKind, TaskSpec, Warning,
 };
 
 /// Rows in their order.
@@ -70,6 +71,7 @@ pub fn blocks(mut rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row
             match rows.next() {
                 Some(Ok(row)) => {
                     bytes += row.text.len() + row.text_b.as_ref().map_or(0, String::len);
+                    bytes += row.choices.iter().map(String::len).sum::<usize>();
                     block.push(row);
                 }
                 Some(Err(error)) => return Some(Err(error)),
@@ -185,6 +187,8 @@ pub(super) fn read_train<R: Read>(
         TaskKind::MultiLabel => train_sets(reader, keep)?,
         TaskKind::Regression => train_scores(reader, keep)?,
         TaskKind::Entities | TaskKind::Tags => train_tags(reader, kind, keep)?,
+        TaskKind::MultipleChoice => train_choices(reader, keep)?,
+        TaskKind::QuestionAnswering => train_questions(reader, keep)?,
     };
     let mut warnings = warnings(&scheme, targets.len(), skipped);
     if let Targets::Sets(sets) = &targets
@@ -234,8 +238,8 @@ fn train_tags<R: Read>(
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let (mut targets, mut seen) = (Vec::new(), Seen::default());
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
-        targets.push(each_tag(label, |tag| seen.number(tag))?);
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
+        targets.push(each_tag(label_of(row), |tag| seen.number(tag))?);
         Ok(())
     })?;
     bad_label.map_or(Ok(()), Err)?;
@@ -271,7 +275,7 @@ fn train_labels<R: Read>(
 ) -> Result<(bool, LabelSet, Vec<usize>, usize), DataError> {
     let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen = Seen::default();
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| take(label, &mut seen))?;
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| take(label_of(row), &mut seen))?;
     bad_label.map_or(Ok(()), Err)?;
     if seen.0.is_empty() {
         return Err(DataError::NoLabels { file });
@@ -332,7 +336,8 @@ fn train_scores<R: Read>(
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
     let file = reader.file().clone();
     let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
+        let label = label_of(row);
         targets.push(score(label)?);
         spread.add(label);
         first.get_or_insert_with(|| label.to_owned());
@@ -344,6 +349,56 @@ fn train_scores<R: Read>(
     }
     spread.check(&file)?;
     Ok((pair, LabelScheme::Scores, Targets::Scores(targets), skipped))
+}
+
+/// As [`train_classes`], of rows that are answered with one of their own texts.
+fn train_choices<R: Read>(
+    reader: FileRows<R>,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
+    let mut targets = Vec::new();
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
+        targets.push(place(label_of(row), row.choices.len())?);
+        Ok(())
+    })?;
+    bad_label.map_or(Ok(()), Err)?;
+    Ok((pair, LabelScheme::Choices, Targets::Choices(targets), skipped))
+}
+
+/// As [`train_classes`], of questions on contexts.
+fn train_questions<R: Read>(
+    reader: FileRows<R>,
+    keep: impl FnMut(Row),
+) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
+    let file = reader.file().clone();
+    let mut targets = Vec::new();
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
+        let asked = question(row, &targets);
+        targets.push(asked);
+        Ok(())
+    })?;
+    bad_label.map_or(Ok(()), Err)?;
+    let lacking = targets.iter().filter(|question| question.answers.is_empty()).count();
+    if lacking == targets.len() {
+        return Err(DataError::NoLabels { file });
+    }
+    let some_lack = lacking > 0;
+    Ok((pair, LabelScheme::Answers { some_lack }, Targets::Answers(targets, some_lack), skipped))
+}
+
+/// What a row asks; the context of the question before is not kept twice.
+fn question(row: &Row, before: &[Question]) -> Question {
+    let context = row.text_b.as_deref().unwrap_or_default();
+    let context = match before.last() {
+        Some(last) if &*last.context == context => last.context.clone(),
+        _ => context.into(),
+    };
+    Question { context, answers: row.answers.clone().unwrap_or_default() }
+}
+
+/// The label of a row that has one.
+fn label_of(row: &Row) -> &str {
+    row.label.as_deref().unwrap_or_default()
 }
 
 /// Reads a file to evaluate on; each row is passed to `keep`.
@@ -361,9 +416,20 @@ pub(super) fn read_eval<R: Read>(
         LabelScheme::Scores => Targets::Scores(Vec::new()),
         LabelScheme::Entities(set) => Targets::Entities(Vec::new(), set.len()),
         LabelScheme::Tags(set) => Targets::Tags(Vec::new(), set.len()),
+        LabelScheme::Choices => Targets::Choices(Vec::new()),
+        LabelScheme::Answers { some_lack } => Targets::Answers(Vec::new(), *some_lack),
     };
-    let (pair, bad_label, skipped) = read_all(reader, keep, |label| {
+    let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
+        let label = label_of(row);
         match (&task.scheme, &mut targets) {
+            (_, Targets::Choices(places)) => places.push(place(label, row.choices.len())?),
+            (_, Targets::Answers(questions, some_lack)) => {
+                let asked = question(row, questions);
+                if asked.answers.is_empty() && !*some_lack {
+                    return Err(RowErrorKind::Unanswerable.into());
+                }
+                questions.push(asked);
+            }
             (LabelScheme::Classes(set), Targets::Classes(classes)) => classes.push(set.class_of(label)?),
             (LabelScheme::Sets(set), Targets::Sets(sets)) => {
                 let mut classes =
@@ -421,7 +487,7 @@ fn each_tag(
 fn read_all<R: Read>(
     mut reader: FileRows<R>,
     mut keep: impl FnMut(Row),
-    mut take: impl FnMut(&str) -> Result<(), Refused>,
+    mut take: impl FnMut(&Row) -> Result<(), Refused>,
 ) -> Result<(bool, Option<RowError>, usize), DataError> {
     let (file, mut pair) = (reader.file().clone(), reader.is_pair());
     let lines_of_a_word = u64::from(reader.has_a_line_a_word());
@@ -431,7 +497,7 @@ fn read_all<R: Read>(
         rows += 1;
         pair.get_or_insert(row.text_b.is_some());
         if bad_label.is_none() {
-            let taken = take(row.label.as_deref().unwrap_or_default());
+            let taken = take(&row);
             bad_label = taken.err().map(|Refused { word, kind }| {
                 let line = row.line + lines_of_a_word * word as u64;
                 RowError { file: file.clone(), line, kind }

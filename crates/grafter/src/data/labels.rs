@@ -24,12 +24,25 @@ pub enum TaskKind {
     Entities,
     /// One of several classes for each word: token classification.
     Tags,
+    /// One of several texts.
+    #[serde(rename = "multiple-choice")]
+    MultipleChoice,
+    /// A part of a context that answers a question: extractive question answering.
+    #[serde(rename = "question-answering")]
+    QuestionAnswering,
 }
 
 impl TaskKind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Classification, Self::MultiLabel, Self::Regression, Self::Entities, Self::Tags];
+    pub const ALL: [Self; 7] = [
+        Self::Classification,
+        Self::MultiLabel,
+        Self::Regression,
+        Self::Entities,
+        Self::Tags,
+        Self::MultipleChoice,
+        Self::QuestionAnswering,
+    ];
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -39,12 +52,19 @@ impl TaskKind {
             Self::Regression => "regression",
             Self::Entities => "entities",
             Self::Tags => "tags",
+            Self::MultipleChoice => "multiple-choice",
+            Self::QuestionAnswering => "question-answering",
         }
     }
 
     /// Whether it answers each word of a text.
     pub fn of_words(self) -> bool {
         matches!(self, Self::Entities | Self::Tags)
+    }
+
+    /// Whether its head reads words or tokens, each by itself, and not a sequence as a whole.
+    pub fn reads_words(self) -> bool {
+        self.of_words() || self == Self::QuestionAnswering
     }
 }
 
@@ -155,6 +175,13 @@ pub enum LabelScheme {
     Entities(LabelSet),
     /// Each word has one of these tags.
     Tags(LabelSet),
+    /// One of a row's own texts.
+    Choices,
+    /// Parts of a row's context.
+    Answers {
+        /// Whether some contexts do not answer their question.
+        some_lack: bool,
+    },
 }
 
 impl LabelScheme {
@@ -164,7 +191,7 @@ impl LabelScheme {
             Self::Classes(labels) | Self::Sets(labels) | Self::Entities(labels) | Self::Tags(labels) => {
                 Some(labels)
             }
-            Self::Scores => None,
+            Self::Scores | Self::Choices | Self::Answers { .. } => None,
         }
     }
 
@@ -176,6 +203,8 @@ impl LabelScheme {
             Self::Scores => TaskKind::Regression,
             Self::Entities(_) => TaskKind::Entities,
             Self::Tags(_) => TaskKind::Tags,
+            Self::Choices => TaskKind::MultipleChoice,
+            Self::Answers { .. } => TaskKind::QuestionAnswering,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! caller.
 
 mod check;
+mod choices;
 mod columns;
 mod compressed;
 mod conll;
@@ -20,23 +21,27 @@ mod labelled;
 mod labels;
 mod lines;
 mod parquet;
+mod questions;
 mod reader;
+mod squad;
 mod tags;
 
 pub use check::{
     CheckFiles, CheckOptions, CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow,
     RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
 };
+pub use choices::MAX_CHOICES;
 pub use columns::Columns;
 pub use compressed::Compression;
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use file::temporary_copy;
 pub use file_rows::FileRows;
-pub use format::{Format, Source};
+pub use format::{Format, Source, question_lines};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
 pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
+pub use questions::Question;
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
 pub use tags::{OUTSIDE, TagProblem, TagScheme};
 
@@ -51,6 +56,11 @@ pub struct Row {
     pub text_b: Option<String>,
     /// Of a text that comes as words, with a space between them here: the bytes of `text` that each is.
     pub words: Option<Vec<Range<usize>>>,
+    /// Of a row that is answered with one of several texts: these, two or more; none of them empty.
+    pub choices: Vec<String>,
+    /// Of a question whose answer is a part of its context, which is `text_b`: the bytes of each right answer there; none of
+    /// them where the context does not answer it. Absent where the answers are not known.
+    pub answers: Option<Vec<Range<usize>>>,
     /// The label as text, without white space around it; never empty. Of a row with several labels all of them, of words with
     /// tags the tag of each, with the control character U+001F between.
     pub label: Option<String>,
@@ -61,7 +71,15 @@ pub struct Row {
 impl Row {
     /// One text to be answered.
     pub fn single(text: impl Into<String>) -> Self {
-        Self { text: text.into(), text_b: None, words: None, label: None, line: 1 }
+        Self {
+            text: text.into(),
+            text_b: None,
+            words: None,
+            choices: Vec::new(),
+            answers: None,
+            label: None,
+            line: 1,
+        }
     }
 
     /// One text that comes as words, to be answered.
@@ -81,5 +99,13 @@ impl Row {
     /// A pair of texts to be answered.
     pub fn pair(text: impl Into<String>, text_b: impl Into<String>) -> Self {
         Self { text_b: Some(text_b.into()), ..Self::single(text) }
+    }
+
+    /// One text to be answered with one of several others.
+    pub fn of_choices<C: Into<String>>(
+        text: impl Into<String>,
+        choices: impl IntoIterator<Item = C>,
+    ) -> Self {
+        Self { choices: choices.into_iter().map(Into::into).collect(), ..Self::single(text) }
     }
 }

@@ -7,7 +7,7 @@
 use std::io::BufRead;
 use std::sync::Arc;
 
-use super::columns::{find_label, find_texts};
+use super::columns::{find_choices, find_label, find_texts_for};
 use super::conll::{self, Sentence};
 use super::csv::{Fed, Record, content};
 use super::json::{self, Content, TextFields};
@@ -15,6 +15,7 @@ use super::labels::join;
 use super::lines::{LineRead, Lines};
 use super::tags::join_tags;
 use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme};
+use super::{choices, questions};
 
 /// The default limit on the bytes of one row, far above what any text takes that an encoder reads whole. Tokenizing takes
 /// some hundred times the memory of a text.
@@ -41,6 +42,16 @@ pub enum LabelUse {
         /// Whether there must be tags, as in training and evaluation.
         needed: bool,
     },
+    /// Each row has texts of which one answers it.
+    Choices {
+        /// Whether it must be known which one, as in training and evaluation.
+        needed: bool,
+    },
+    /// Each row is a question on a context, and its answers are parts of that.
+    Answers {
+        /// Whether the answers must be known, as in training and evaluation.
+        needed: bool,
+    },
     /// A label is kept where there is one and never a reason to reject a row, as in prediction. Tags of words are not kept.
     Optional,
 }
@@ -50,7 +61,10 @@ impl LabelUse {
     pub(super) fn is_needed(self) -> bool {
         match self {
             Self::Required => true,
-            Self::Several { needed, .. } | Self::Tags { needed, .. } => needed,
+            Self::Several { needed, .. }
+            | Self::Tags { needed, .. }
+            | Self::Choices { needed }
+            | Self::Answers { needed } => needed,
             Self::Optional => false,
         }
     }
@@ -100,7 +114,13 @@ pub struct RowReader<R> {
 
 /// What is known of the columns.
 enum Header {
-    Delimited { names: Vec<String>, text: usize, text_b: Option<usize>, label: Option<usize> },
+    Delimited {
+        names: Vec<String>,
+        text: usize,
+        text_b: Option<usize>,
+        choices: Vec<usize>,
+        label: Option<usize>,
+    },
     Json(Option<TextFields>),
     Lines,
 }
@@ -131,9 +151,17 @@ impl<R: BufRead> RowReader<R> {
         if matches!(options.labels, LabelUse::Tags { .. }) {
             check_words(format, &reader.file)?;
         }
+        if options.labels == (LabelUse::Answers { needed: true })
+            && !matches!(format, Format::Jsonl | Format::Squad)
+        {
+            return Err(DataError::NoAnswers { file: reader.file, format });
+        }
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
-            Format::Jsonl => Header::Json(None),
+            Format::Squad if !matches!(options.labels, LabelUse::Answers { .. }) => {
+                return Err(DataError::OnlyQuestions { file: reader.file });
+            }
+            Format::Jsonl | Format::Squad => Header::Json(None),
             Format::Parquet => return Err(DataError::NoText { file: reader.file }),
             Format::Conll if !matches!(options.labels, LabelUse::Tags { .. } | LabelUse::Optional) => {
                 return Err(DataError::OnlyTags { file: reader.file });
@@ -184,10 +212,20 @@ impl<R: BufRead> RowReader<R> {
         let names: Vec<String> = self.record.fields().map(|name| name.trim().to_owned()).collect();
         let found: Vec<&str> = names.iter().map(String::as_str).collect();
         let columns = &self.options.columns;
-        let places = find_texts(&found, columns)
-            .and_then(|texts| Ok((texts, find_label(&found, columns, self.options.labels)?)));
-        let (texts, label) = places.map_err(|error| self.column_error(error))?;
-        Ok(Header::Delimited { text: texts.text, text_b: texts.text_b, label, names })
+        let labels = self.options.labels;
+        let places = find_texts_for(&found, columns, labels).and_then(|texts| {
+            let choices = match labels {
+                LabelUse::Choices { .. } => find_choices(&found, columns)?,
+                _ => Vec::new(),
+            };
+            Ok((texts, choices, find_label(&found, columns, labels)?))
+        });
+        let (texts, choices, label) = places.map_err(|error| self.column_error(error))?;
+        if let [only] = choices[..] {
+            let error = super::ColumnError::NoList { name: names[only].clone(), format: self.format };
+            return Err(self.column_error(error));
+        }
+        Ok(Header::Delimited { text: texts.text, text_b: texts.text_b, choices, label, names })
     }
 
     /// Reads one record of CSV or TSV and gives the line it starts on.
@@ -258,7 +296,7 @@ impl<R: BufRead> RowReader<R> {
 
     /// The row of the record that was read, or nothing for a blank line.
     fn delimited_row(&self, line: u64) -> Result<Option<Row>, RowErrorKind> {
-        let Header::Delimited { names, text, text_b, label } = &self.header else {
+        let Header::Delimited { names, text, text_b, choices, label } = &self.header else {
             unreachable!("only CSV and TSV have records, and they have a header");
         };
         let (expected, found) = (names.len(), self.record.len());
@@ -272,6 +310,7 @@ impl<R: BufRead> RowReader<R> {
         };
         let first = text_at(*text)?;
         let text_b = text_b.map(text_at).transpose()?;
+        let choices = choices.iter().map(|place| text_at(*place)).collect::<Result<Vec<String>, _>>()?;
         let label_text = label.and_then(|place| self.record.field(place)).map(str::to_owned);
         let label = match self.options.labels {
             LabelUse::Several { separator, .. } => {
@@ -279,7 +318,7 @@ impl<R: BufRead> RowReader<R> {
             }
             _ => self.clean_label(label_text)?,
         };
-        Ok(Some(Row { text: first, text_b, words: None, label, line }))
+        Ok(Some(Row { text_b, choices, label, line, ..Row::single(first) }))
     }
 
     fn next_json(&mut self) -> Option<Result<Row, RowError>> {
@@ -299,6 +338,11 @@ impl<R: BufRead> RowReader<R> {
             unreachable!("only JSON Lines has objects");
         };
         let columns = &self.options.columns;
+        match self.options.labels {
+            LabelUse::Answers { needed } => return questions::parse(text, (columns, needed), line),
+            LabelUse::Choices { needed } => return choices::parse(text, (columns, needed), line),
+            _ => {}
+        }
         let row = json::parse(text, columns, self.options.labels, fields)?;
         let (name, name_b) = match fields {
             Some(fields) => (fields.text.as_str(), fields.text_b.as_deref().unwrap_or_default()),
@@ -319,7 +363,7 @@ impl<R: BufRead> RowReader<R> {
             LabelUse::Several { .. } => label,
             _ => self.clean_label(label)?,
         };
-        Ok(Row { text, text_b, words: None, label, line })
+        Ok(Row { text_b, label, line, ..Row::single(text) })
     }
 
     /// The next sentence; after a line that cannot be used, the rest of its sentence is left out.
@@ -411,7 +455,7 @@ impl<R: BufRead> RowReader<R> {
     fn clean_label(&self, label: Option<String>) -> Result<Option<String>, RowErrorKind> {
         let label = label.map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
         match (label, self.options.labels) {
-            (None, LabelUse::Required) => {
+            (None, LabelUse::Required | LabelUse::Choices { needed: true }) => {
                 Err(RowErrorKind::MissingLabel { column: self.options.columns.label_name().to_owned() })
             }
             (label, _) => Ok(label),
@@ -436,7 +480,7 @@ impl<R: BufRead> Iterator for RowReader<R> {
         }
         match self.format {
             Format::Csv | Format::Tsv => self.next_delimited(),
-            Format::Jsonl => self.next_json(),
+            Format::Jsonl | Format::Squad => self.next_json(),
             Format::Conll => self.next_sentence(),
             Format::Lines => self.next_plain(),
             Format::Parquet => None,
@@ -468,11 +512,13 @@ pub(super) fn words_row(
 fn check_words(format: Format, file: &Arc<str>) -> Result<(), DataError> {
     match format {
         Format::Conll | Format::Jsonl | Format::Parquet => Ok(()),
-        Format::Csv | Format::Tsv | Format::Lines => Err(DataError::NoWords { file: file.clone(), format }),
+        Format::Csv | Format::Tsv | Format::Lines | Format::Squad => {
+            Err(DataError::NoWords { file: file.clone(), format })
+        }
     }
 }
 
-fn not_empty(text: String, column: &str) -> Result<String, RowErrorKind> {
+pub(super) fn not_empty(text: String, column: &str) -> Result<String, RowErrorKind> {
     if text.trim().is_empty() { Err(RowErrorKind::EmptyText { column: column.to_owned() }) } else { Ok(text) }
 }
 

@@ -83,9 +83,7 @@ impl ClassificationScores {
             Metric::F1 => self.f1.ok_or(MetricError::F1NeedsTwoClasses { classes }),
             Metric::MacroF1 => Ok(self.macro_f1),
             Metric::Matthews => Ok(self.matthews),
-            Metric::MicroF1 | Metric::Pearson | Metric::Spearman => {
-                Err(MetricError::WrongKind { metric, kind: TaskKind::Classification })
-            }
+            _ => Err(MetricError::WrongKind { metric, kind: TaskKind::Classification }),
         }
     }
 }

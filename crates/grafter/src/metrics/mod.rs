@@ -5,6 +5,7 @@
 //! Nothing here knows of models or files.
 
 mod answers;
+mod choices;
 mod classification;
 mod multi_label;
 mod regression;
@@ -21,6 +22,7 @@ pub use answers::{
     AnswerPart, AnswerScores, AnswerTally, BestSpan, NoAnswerThreshold, best_no_answer_threshold,
     exact_match, normalised, overlap,
 };
+pub use choices::ChoiceScores;
 pub use classification::{
     ClassScores, ClassificationScores, MAX_CONFUSION_CLASSES, accuracy, confusion_matrix, f1_binary,
     f1_macro, majority_baseline, matthews,
@@ -48,11 +50,15 @@ pub enum Metric {
     Pearson,
     /// Spearman rank correlation.
     Spearman,
+    /// The share of questions whose answer is a right one, word for word.
+    ExactMatch,
+    /// How many words answer and right answer have in common, as F1, the mean of all questions.
+    TokenF1,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Accuracy,
         Self::F1,
         Self::MacroF1,
@@ -60,13 +66,16 @@ impl Metric {
         Self::Matthews,
         Self::Pearson,
         Self::Spearman,
+        Self::ExactMatch,
+        Self::TokenF1,
     ];
 
-    /// The metric where the caller names none: accuracy, micro F1 for several labels and for entities, and Pearson correlation for
-    /// regression.
+    /// The metric where the caller names none: accuracy, micro F1 for several labels and for entities, Pearson correlation for
+    /// regression, and F1 of the words of answers.
     pub fn default_for(kind: TaskKind) -> Self {
         match kind {
-            TaskKind::Classification | TaskKind::Tags => Self::Accuracy,
+            TaskKind::Classification | TaskKind::Tags | TaskKind::MultipleChoice => Self::Accuracy,
+            TaskKind::QuestionAnswering => Self::TokenF1,
             TaskKind::MultiLabel | TaskKind::Entities => Self::MicroF1,
             TaskKind::Regression => Self::Pearson,
         }
@@ -82,13 +91,19 @@ impl Metric {
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
+            Self::ExactMatch => "exact-match",
+            Self::TokenF1 => "token-f1",
         }
     }
 
     /// Whether it measures tasks of a kind.
     pub fn measures(self, kind: TaskKind) -> bool {
         match self {
-            Self::Accuracy | Self::MacroF1 => kind != TaskKind::Regression,
+            Self::Accuracy => !matches!(kind, TaskKind::Regression | TaskKind::QuestionAnswering),
+            Self::MacroF1 => {
+                !matches!(kind, TaskKind::Regression | TaskKind::QuestionAnswering | TaskKind::MultipleChoice)
+            }
+            Self::ExactMatch | Self::TokenF1 => kind == TaskKind::QuestionAnswering,
             Self::F1 | Self::Matthews => kind == TaskKind::Classification,
             Self::MicroF1 => matches!(kind, TaskKind::MultiLabel | TaskKind::Entities),
             Self::Pearson | Self::Spearman => kind == TaskKind::Regression,
@@ -261,6 +276,12 @@ pub enum Scores {
     Entities(EntityScores),
     /// Of the tags of words; its rows are words.
     Tags(ClassificationScores),
+    /// Of choices.
+    #[serde(rename = "multiple-choice")]
+    Choices(ChoiceScores),
+    /// Of parts of contexts.
+    #[serde(rename = "question-answering")]
+    Answers(AnswerScores),
 }
 
 impl Scores {
@@ -295,11 +316,17 @@ impl Scores {
                 Err(MetricError::WrongKind { metric, kind: TaskKind::Tags })
             }
             Self::Tags(scores) => scores.get(metric).map(Some),
+            Self::Choices(scores) => scores.get(metric).map(Some),
+            Self::Answers(scores) => match metric {
+                Metric::ExactMatch => Ok(Some(scores.exact_match)),
+                Metric::TokenF1 => Ok(Some(scores.f1)),
+                _ => Err(MetricError::WrongKind { metric, kind: TaskKind::QuestionAnswering }),
+            },
         }
     }
 }
 
-fn check_lengths(targets: usize, predictions: usize) -> Result<(), MetricError> {
+pub(crate) fn check_lengths(targets: usize, predictions: usize) -> Result<(), MetricError> {
     if targets != predictions {
         return Err(MetricError::LengthMismatch { expected: targets, found: predictions });
     }
@@ -317,8 +344,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{metric}\""));
         }
         let error = "acc".parse::<Metric>().unwrap_err();
-        let expected =
-            "unknown metric `acc`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman";
+        let expected = "unknown metric `acc`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman, exact-match, token-f1";
         assert_eq!(error.to_string(), expected);
     }
 

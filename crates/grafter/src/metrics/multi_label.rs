@@ -88,9 +88,7 @@ impl MultiLabelScores {
             Metric::MicroF1 => Ok(self.micro_f1),
             Metric::MacroF1 => Ok(self.macro_f1),
             Metric::Accuracy => Ok(self.accuracy),
-            Metric::F1 | Metric::Matthews | Metric::Pearson | Metric::Spearman => {
-                Err(MetricError::WrongKind { metric, kind: TaskKind::MultiLabel })
-            }
+            _ => Err(MetricError::WrongKind { metric, kind: TaskKind::MultiLabel }),
         }
     }
 }

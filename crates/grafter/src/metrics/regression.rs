@@ -46,9 +46,7 @@ impl RegressionScores {
         match metric {
             Metric::Pearson => Ok(self.pearson),
             Metric::Spearman => Ok(self.spearman),
-            Metric::Accuracy | Metric::F1 | Metric::MacroF1 | Metric::MicroF1 | Metric::Matthews => {
-                Err(MetricError::WrongKind { metric, kind: TaskKind::Regression })
-            }
+            _ => Err(MetricError::WrongKind { metric, kind: TaskKind::Regression }),
         }
     }
 }

@@ -105,9 +105,7 @@ impl EntityScores {
             Metric::MicroF1 => Ok(self.micro_f1),
             Metric::MacroF1 => Ok(self.macro_f1),
             Metric::Accuracy => Ok(self.accuracy),
-            Metric::F1 | Metric::Matthews | Metric::Pearson | Metric::Spearman => {
-                Err(MetricError::WrongKind { metric, kind: TaskKind::Entities })
-            }
+            _ => Err(MetricError::WrongKind { metric, kind: TaskKind::Entities }),
         }
     }
 }

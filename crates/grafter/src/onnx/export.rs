@@ -196,7 +196,12 @@ fn metadata(adapter: &Adapter) -> Vec<StringStringEntryProto> {
             ("labels", json(task.labels.as_slice().into())),
             ("thresholds", json(manifest.label_thresholds().unwrap_or_default().into())),
         ]),
-        TaskKind::Regression => {}
+        TaskKind::QuestionAnswering => {
+            entries.extend(manifest.stride.map(|stride| ("stride", stride.to_string())));
+            let threshold = manifest.no_answer_threshold();
+            entries.extend(threshold.map(|threshold| ("no_answer_threshold", threshold.to_string())));
+        }
+        TaskKind::Regression | TaskKind::MultipleChoice => {}
     }
     entries.extend([
         ("method", manifest.adapter.method.to_string()),

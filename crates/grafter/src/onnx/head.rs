@@ -51,7 +51,16 @@ impl Network<'_> {
             return vec![answer(LOGITS, "the score, in the unit of the training scores")];
         }
         let logits = self.head(LOGITS, &pooled.value);
-        let mut answers = vec![answer(LOGITS, "one number for each label, in the order of `grafter.labels`")];
+        let description = match task.kind {
+            TaskKind::MultipleChoice => {
+                "one number for each choice, which is a row; the largest is the answer"
+            }
+            TaskKind::QuestionAnswering => {
+                "of each token how likely it begins the answer, and how likely it ends it"
+            }
+            _ => "one number for each label, in the order of `grafter.labels`",
+        };
+        let mut answers = vec![answer(LOGITS, description)];
         match task.kind {
             TaskKind::Classification | TaskKind::Entities | TaskKind::Tags => {
                 let mut scores = logits;
@@ -69,6 +78,8 @@ impl Network<'_> {
             }
             // One that has no scale, which no training writes: the output is the score.
             TaskKind::Regression => {}
+            // The choices of one question are several rows, and so are the windows of a context.
+            TaskKind::MultipleChoice | TaskKind::QuestionAnswering => {}
         }
         answers
     }

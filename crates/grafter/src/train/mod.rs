@@ -23,7 +23,7 @@ use crate::adapter::{AdapterConfig, Method, TaskParameters};
 use crate::encoded::EncodedRows;
 use crate::encoder::{Encoder, EncoderDropout};
 use crate::eval::Answers;
-use crate::gradient::{GradientEngine, Target};
+use crate::gradient::{GradientEngine, Target, loss_of};
 use crate::head;
 use crate::optim::{AdamW, LinearSchedule, clipping, norm};
 use crate::predict::{are_numbers, batch_logits};
@@ -402,7 +402,7 @@ impl Run<'_> {
         let rows = self.data.train;
         let end = (state.position + options.batch_size).min(rows.len());
         let picked = &order[state.position..end];
-        let targets: Vec<Target<'_>> = picked.iter().map(|row| rows.target(*row)).collect();
+        let targets: Vec<Target<'_>> = picked.iter().flat_map(|row| rows.row_targets(*row)).collect();
         let dropout = match options.dropout {
             false => EncoderDropout::none(),
             true => EncoderDropout::training(&encoder.config, options.seed, state.step),
@@ -458,6 +458,7 @@ impl Run<'_> {
         observer: &mut dyn TrainObserver,
     ) -> Result<Evaluated, StoreError> {
         let dev = self.data.dev;
+        let outputs = state.parameters.layout().config().outputs;
         let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
         let (mut loss, mut weight, mut d_logits) = (0.0, 0.0, Vec::new());
         for rows in dev.groups() {
@@ -466,11 +467,11 @@ impl Run<'_> {
                 if !are_numbers(&logits) {
                     return Ok(Evaluated::NotNumbers);
                 }
-                let target = dev.target(row);
                 d_logits.resize(logits.len(), 0.0);
-                loss += target.loss(&logits, &mut d_logits);
-                weight += target.weight();
-                reviewer.push(&logits);
+                let of_row = loss_of(dev.row_targets(row), outputs, (&logits, &mut d_logits));
+                loss += of_row.0;
+                weight += of_row.1;
+                reviewer.push(&logits, &dev.candidates(row)?);
             }
             if done < dev.len() && observer.evaluating(done, dev.len()).is_break() {
                 return Ok(Evaluated::Ended);
@@ -490,15 +491,16 @@ impl Run<'_> {
         observer: &mut dyn TrainObserver,
     ) -> Result<Vec<Vec<f32>>, StoreError> {
         let before = self.kept_train;
-        let tasks = vec![task; rows.len()];
         let batch = self.data.dev.batch(rows.clone())?;
-        let kept = self.kept(rows.map(|row| before + row), observer);
-        Ok(match (Constant::of(task.layout()), kept) {
+        let tasks = vec![task; batch.sequences()];
+        let kept = self.kept(rows.clone().map(|row| before + row), observer);
+        let logits = match (Constant::of(task.layout()), kept) {
             (Some(Constant::Pooled(_)), Some(pooled)) => head::logits_of_pooled(task, &batch, &pooled),
             (Some(Constant::States(layer)), Some(states)) => {
                 batch_logits(self.encoder, &batch.with_states(layer, states), &tasks)
             }
             _ => batch_logits(self.encoder, &batch, &tasks),
-        })
+        };
+        Ok(self.data.dev.by_row(rows, logits))
     }
 }

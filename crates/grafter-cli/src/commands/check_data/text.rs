@@ -117,6 +117,8 @@ fn labels(split: &SplitReport, kind: TaskKind) -> String {
         // Of each type its entities, and the words that are in none.
         TaskKind::Entities => "entities",
         TaskKind::Tags => "tags",
+        TaskKind::MultipleChoice => "right",
+        TaskKind::QuestionAnswering => "questions",
     };
     // The words in no entity have a line of their own.
     let (outside, listed): (Vec<_>, Vec<_>) =

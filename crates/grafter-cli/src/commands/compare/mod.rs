@@ -83,7 +83,8 @@ impl<'a> Job<'a> {
         }
         let model = open_model(&self.running.model.model, self.running.base)?;
         let config = &model.encoder().config;
-        let mut template = self.training.options(config.max_length());
+        let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.plan.kind).collect();
+        let mut template = self.training.options(config.max_length(), &kinds);
         for setting in self.grid.settings(config) {
             setting.options(&template).check(&model)?;
         }

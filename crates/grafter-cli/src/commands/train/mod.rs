@@ -83,7 +83,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     tell_warnings(&train, "pass `--kind regression`");
     let dev = LabelledFile::read_eval(&dev_source, train.task())?;
     let model = target.open_model(arguments)?;
-    let mut options = arguments.options.options(model.encoder().config.max_length());
+    let mut options = arguments.options.options(model.encoder().config.max_length(), &[arguments.kind]);
     options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;

@@ -146,7 +146,7 @@ impl Place {
         (model, dev): (&Model, &LabelledFile),
     ) -> Result<Version, Failure> {
         let rows = match self.made_up_probes {
-            true => generated_rows(dev.task().pair, adapter.manifest().max_length),
+            true => generated_rows(dev.task().scheme.kind(), dev.task().pair, adapter.manifest().max_length),
             false => rows_of(dev)?,
         };
         let probes = Probes::take(model, adapter, &rows)?;

@@ -37,6 +37,20 @@ pub enum ColumnError {
         /// The columns of the file.
         found: Vec<String>,
     },
+    /// No known columns of choices, and none named.
+    #[error("cannot tell the columns of choices, found {}", list(found))]
+    NoChoices {
+        /// The columns of the file.
+        found: Vec<String>,
+    },
+    /// One column of choices where the format has no lists.
+    #[error("{} is one column, and the format `{format}` has no lists", quoted(name))]
+    NoList {
+        /// The column's name.
+        name: String,
+        /// The format.
+        format: Format,
+    },
     /// A column that the caller named is not there.
     #[error("`{flag}`: no column {}, found {}", quoted(name), list(found))]
     NotFound {
@@ -93,6 +107,13 @@ impl ColumnError {
                 "name it with `--label-column <NAME>`; one of `tags`, `ner_tags`, `pos_tags` and `label` is known without"
             }
             Self::NoLabel { .. } => "name it with `--label-column <NAME>`",
+            Self::NoChoices { .. } => {
+                "name a column of lists with `--choices-column <NAME>`, or one column for each with `--choices-column \
+                 <NAME>,<NAME>`; known without are `choices` and `options`, and `choice1` or `ending0` and so on"
+            }
+            Self::NoList { .. } => {
+                "name a column for each choice, with commas: `--choices-column <NAME>,<NAME>`"
+            }
             Self::NotFound { .. } => "column names are compared exactly",
             Self::Repeated { .. } => "rename one of the columns",
             Self::UsedTwice { .. } => {

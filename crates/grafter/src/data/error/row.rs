@@ -130,6 +130,39 @@ pub enum RowErrorKind {
         /// How many there may be.
         limit: usize,
     },
+    /// A question without what says its answers.
+    #[error("answers {} are missing", quoted(column))]
+    NoAnswers {
+        /// The column of the answers.
+        column: String,
+    },
+    /// An answer that is not where it should be in its context.
+    #[error("answer {} does not stand at character {start} of its context", quoted(answer))]
+    NotInContext {
+        /// The answer.
+        answer: String,
+        /// Where it should begin, in characters counted from 0.
+        start: u64,
+    },
+    /// A question without an answer, of a task in which each has one.
+    #[error("the question has no answer, and all of the training rows have one")]
+    Unanswerable,
+    /// Too few or too many texts to choose from.
+    #[error("expected 2 to {limit} choices, found {found}")]
+    ChoiceCount {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A label that says none of the choices.
+    #[error("label {} is none of the {choices} choices, counted from 0 or `A`", quoted(label))]
+    NoSuchChoice {
+        /// The label.
+        label: String,
+        /// How many choices there are.
+        choices: usize,
+    },
     /// A JSON field, or a value of a table, of the wrong type.
     #[error("{} must be {expected}, found {found}", quoted(field))]
     JsonType {
@@ -255,7 +288,16 @@ impl RowErrorKind {
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
             Self::NotANumber { .. } => "a regression label is a number; for named classes use classification",
             Self::TooLong { .. } => "texts are cut to `--max-length` tokens anyway: shorten the row",
+            Self::NotInContext { .. } => "starts count characters from 0, not bytes",
+            Self::NoAnswers { .. } => {
+                "a question that its context does not answer has an empty list; name another column with `--label-column <NAME>`"
+            }
+            Self::Unanswerable => {
+                "train on rows with such questions, so that the adapter learns to give none"
+            }
             Self::Io(_)
+            | Self::ChoiceCount { .. }
+            | Self::NoSuchChoice { .. }
             | Self::TagCount { .. }
             | Self::NoTag { .. }
             | Self::EmptyWord { .. }

@@ -23,7 +23,7 @@ use table::{Column, Stored, Table, Value};
 use super::columns::{find_label, find_tags, find_text_or_words};
 use super::labels::join;
 use super::reader::words_row;
-use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind};
+use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind, TaskKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
@@ -61,6 +61,14 @@ impl ParquetRows {
     /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
     pub fn new(input: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         let file: Arc<str> = name.into();
+        let kind = match options.labels {
+            LabelUse::Choices { .. } => Some(TaskKind::MultipleChoice),
+            LabelUse::Answers { .. } => Some(TaskKind::QuestionAnswering),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return Err(DataError::NotOfTables { file, kind });
+        }
         let failed = |error| DataError::Parquet { file: file.clone(), error };
         let table = Table::open(input).map_err(failed)?;
         let found: Vec<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
@@ -185,7 +193,7 @@ impl ParquetRows {
         if text.len() + text_b.as_ref().map_or(0, String::len) > limit_bytes {
             return Err(RowErrorKind::TooLong { limit_bytes });
         }
-        Ok(Row { text, text_b, words: None, label: label?, line: self.row })
+        Ok(Row { text_b, label: label?, line: self.row, ..Row::single(text) })
     }
 }
 

@@ -1,11 +1,13 @@
 //! The answers to the dev rows: scores beside the baseline, what is confused, the worst rows with their texts.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::TrainReport;
 use crate::data::{DataError, LabelledRows, TaskKind};
 use crate::entities::{kind_name, spans};
-use crate::metrics::{ClassScores, ClassificationScores, EntityScores, Scores};
+use crate::metrics::{AnswerPart, AnswerScores, ClassScores, ClassificationScores, EntityScores, Scores};
 use crate::report::chart::{Axis, Cell, HeatMap, Labels, Mark, Plot, Point, Series, number};
 use crate::report::number::grouped;
 use crate::report::page::{Paragraph, Section};
@@ -44,6 +46,10 @@ pub struct RowText {
     pub text: String,
     /// The words, where it came as such.
     pub words: Vec<String>,
+    /// The texts to choose from, cut.
+    pub choices: Vec<String>,
+    /// The context of a question, whole.
+    pub context: String,
 }
 
 impl Texts {
@@ -63,15 +69,52 @@ fn read_texts(review: &Review, dev: &dyn LabelledRows) -> Result<Vec<RowText>, D
         let row = row?;
         if let Some(worst) = review.worst.iter().position(|worst| worst.row == place) {
             let mut text = escape(&row.text, TEXT_CHARACTERS);
+            if let (Some(context), true) = (&row.text_b, row.answers.is_some()) {
+                let (line, context) = (row.line, context.clone());
+                texts[worst] = RowText { line, text, context, ..RowText::default() };
+                continue;
+            }
             if let Some(second) = &row.text_b {
                 text += "\u{2003}|\u{2003}";
                 text += &escape(second, TEXT_CHARACTERS);
             }
             let words = row.words.iter().flatten().map(|word| row.text[word.clone()].to_owned()).collect();
-            texts[worst] = RowText { line: row.line, text, words };
+            let choices = row.choices.iter().map(|choice| escape(choice, TEXT_CHARACTERS)).collect();
+            texts[worst] = RowText { line: row.line, text, words, choices, context: String::new() };
         }
     }
     Ok(texts)
+}
+
+/// How good the answers to questions with and without an answer are.
+fn answerable(scores: &AnswerScores) -> Table {
+    let all = AnswerPart { rows: scores.rows, exact_match: scores.exact_match, f1: scores.f1 };
+    let parts = [
+        ("with an answer", scores.answerable.as_ref()),
+        ("without an answer", scores.unanswerable.as_ref()),
+        ("all", Some(&all)),
+    ];
+    let row = |(name, part): (&str, &AnswerPart)| {
+        vec![name.to_owned(), decimals(part.exact_match), decimals(part.f1), part.rows.to_string()]
+    };
+    let numbers =
+        ["exact match", "F1 of the words", "questions"].map(|name| (name.to_owned(), Column::Number));
+    Table {
+        caption:
+            "How many answers are right word for word, and how many words they share with the right ones"
+                .to_owned(),
+        columns: [("questions".to_owned(), Column::Name)].into_iter().chain(numbers).collect(),
+        rows: parts.into_iter().filter_map(|(name, part)| Some(row((name, part?)))).collect(),
+    }
+}
+
+/// A part of a context, or where it is if the context is not shown.
+fn span(range: Option<&Range<usize>>, context: Option<&str>) -> String {
+    let Some(range) = range else { return "none".to_owned() };
+    match context.and_then(|context| context.get(range.clone())) {
+        Some(text) => escape(text, TEXT_CHARACTERS),
+        None => format!("bytes {} to {}", range.start, range.end),
+    }
 }
 
 fn decimals(value: f64) -> String {
@@ -148,6 +191,11 @@ impl TrainReport<'_> {
             Scores::MultiLabel(scores) => Section::new("Labels").with(&self.per_class(&scores.per_class)),
             Scores::Entities(scores) => Section::new("Types").with(&self.per_type(scores)),
             Scores::Regression(_) => Section::new("Answers").with(&self.answers()),
+            Scores::Choices(_) => Section::new("Answers").with(&Paragraph(
+                "Each row has texts of its own to choose from: there are no labels to take for others."
+                    .to_owned(),
+            )),
+            Scores::Answers(scores) => Section::new("Answers").with(&answerable(scores)),
         }
     }
 
@@ -311,6 +359,8 @@ impl TrainReport<'_> {
             }
             TaskKind::Tags => "The texts with the largest loss, with the words that were answered wrongly.",
             TaskKind::Regression => "The answers that are furthest from the score.",
+            TaskKind::MultipleChoice => "The wrong answers whose right choice was thought least probable.",
+            TaskKind::QuestionAnswering => "The wrong answers that were thought most probable.",
         };
         let section = section.with(&Paragraph(told.to_owned()));
         let section = match &self.texts {
@@ -328,6 +378,7 @@ impl TrainReport<'_> {
             Texts::LeftOut | Texts::Unreadable(_) => None,
         };
         let row = |(place, worst): (usize, &crate::review::WorstRow)| {
+            let worst_place = place;
             let (line, text) = match texts.and_then(|texts| texts.get(place)) {
                 Some(row) => (row.line.to_string(), Some(row.text.clone())),
                 None => ((worst.row + 1).to_string(), None),
@@ -352,6 +403,23 @@ impl TrainReport<'_> {
                         decimals(worst.loss),
                     ]
                 }
+                WorstAnswer::Choice { right, answer, probability, right_probability } => {
+                    let text = |place: &usize| {
+                        let known = texts
+                            .and_then(|texts| texts.get(worst_place))
+                            .and_then(|row| row.choices.get(*place));
+                        known.cloned().unwrap_or_else(|| format!("choice {place}"))
+                    };
+                    vec![text(right), share(*right_probability), text(answer), share(*probability)]
+                }
+                WorstAnswer::Span { right, answer } => {
+                    let context = texts.and_then(|texts| texts.get(worst_place)).map(|row| &row.context[..]);
+                    vec![
+                        span(right.as_ref(), context),
+                        span(answer.as_ref(), context),
+                        share(1.0 - (-worst.loss).exp()),
+                    ]
+                }
                 WorstAnswer::Score { target, answer } => vec![
                     number(f64::from(*target)),
                     number(f64::from(*answer)),
@@ -367,6 +435,17 @@ impl TrainReport<'_> {
                 ("label", Column::Name),
                 ("its probability", Column::Number),
                 ("answer", Column::Name),
+                ("its probability", Column::Number),
+            ],
+            TaskKind::MultipleChoice => vec![
+                ("right choice", Column::Text),
+                ("its probability", Column::Number),
+                ("answer", Column::Text),
+                ("its probability", Column::Number),
+            ],
+            TaskKind::QuestionAnswering => vec![
+                ("right answer", Column::Text),
+                ("answer", Column::Text),
                 ("its probability", Column::Number),
             ],
             TaskKind::Entities => {
@@ -396,6 +475,13 @@ impl TrainReport<'_> {
             .map(|worst| {
                 let (label, answer) = match &worst.answer {
                     WorstAnswer::Class { label, answer, .. } => (Said::Class(*label), Said::Class(*answer)),
+                    WorstAnswer::Choice { right, answer, .. } => (Said::Class(*right), Said::Class(*answer)),
+                    WorstAnswer::Span { right, answer } => {
+                        let bytes = |range: &Option<Range<usize>>| {
+                            Said::Bytes(range.as_ref().map(|range| [range.start, range.end]))
+                        };
+                        (bytes(right), bytes(answer))
+                    }
                     WorstAnswer::Set { labels, answer } | WorstAnswer::Tags { labels, answer } => {
                         (Said::Set(labels.clone()), Said::Set(answer.clone()))
                     }
@@ -424,4 +510,6 @@ enum Said {
     Class(usize),
     Set(Vec<usize>),
     Score(f32),
+    /// Where a part of a context begins and ends; nothing for no answer.
+    Bytes(Option<[usize; 2]>),
 }

@@ -172,8 +172,9 @@ impl TrainReport<'_> {
             ..Series::default()
         });
         let unit = match self.grafted.adapter.manifest().task.kind {
-            TaskKind::Classification => "loss (cross entropy, nats)",
+            TaskKind::Classification | TaskKind::MultipleChoice => "loss (cross entropy, nats)",
             TaskKind::Entities | TaskKind::Tags => "loss (cross entropy of a word, nats)",
+            TaskKind::QuestionAnswering => "loss (cross entropy of beginning and end, nats)",
             TaskKind::MultiLabel => "loss (binary cross entropy of a label, nats)",
             TaskKind::Regression => "loss (squared error of standardised scores)",
         };

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use grafter::adapter::{self, Method};
 use grafter::bank::{Bank, BankError};
-use grafter::data::{LabelSet, LabelledRows};
+use grafter::data::{LabelSet, LabelledRows, TaskKind};
 use grafter::durable::{parent_of, write_file};
 use grafter::eval::evaluate;
 use grafter::forgetting::{ForgettingMatrix, SequentialFineTuning};
@@ -38,7 +38,8 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let bank = Bank::open(arguments.bank.as_deref().expect("clap asks for --bank beside --sequence"))?;
     let tasks = list::read(arguments, list)?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
-    let mut options = arguments.options.options(model.encoder().config.max_length());
+    let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.train.1.task().scheme.kind()).collect();
+    let mut options = arguments.options.options(model.encoder().config.max_length(), &kinds);
     options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
     for task in &tasks {
