@@ -209,3 +209,154 @@ impl Fields {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The fields of `microsoft/deberta-v3-base`.
+    fn v3() -> Value {
+        json!({
+            "model_type": "deberta-v2", "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu",
+            "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+            "max_position_embeddings": 512, "relative_attention": true, "position_buckets": 256,
+            "norm_rel_ebd": "layer_norm", "share_att_key": true, "pos_att_type": "p2c|c2p", "layer_norm_eps": 1e-7,
+            "max_relative_positions": -1, "position_biased_input": false, "num_attention_heads": 12,
+            "num_hidden_layers": 12, "type_vocab_size": 0, "vocab_size": 128_100,
+        })
+    }
+
+    /// As the file of such a folder is read, with the sizes checked.
+    fn read(change: impl FnOnce(&mut Value)) -> Result<EncoderConfig, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let mut fields = v3();
+        change(&mut fields);
+        std::fs::write(&path, fields.to_string()).unwrap();
+        EncoderConfig::read(&path).map_err(|error| error.to_string())
+    }
+
+    fn with(field: &'static str, value: Value) -> Result<EncoderConfig, String> {
+        read(|fields| fields[field] = value)
+    }
+
+    #[test]
+    fn the_published_configuration_is_read() {
+        let config = read(|_| {}).unwrap();
+        let relative = config.relative.clone().unwrap();
+        assert_eq!((relative.position_buckets, relative.max_relative_positions), (256, 512));
+        assert_eq!(
+            (relative.pos_att_type.as_str(), relative.norm_rel_ebd.as_str()),
+            ("c2p|p2c", "layer_norm")
+        );
+        assert_eq!((relative.counts(), relative.has_layer_norm()), ([true, true], true));
+        assert_eq!((relative.rows().span, relative.rows().farthest), (256, Some(512)));
+        assert_eq!((config.position_rows(), config.type_vocab_size, config.max_length()), (0, 0, 512));
+        assert_eq!(
+            (config.layer_norm_eps, config.pooler_dropout, config.classifier_dropout),
+            (1e-7, Some(0.0), None)
+        );
+    }
+
+    /// The defaults of `DebertaV2Config` in `transformers` 4.57.6, where they are supported.
+    #[test]
+    fn what_is_absent_is_what_transformers_takes() {
+        let config = read(|fields| {
+            let fields = fields.as_object_mut().unwrap();
+            for field in [
+                "hidden_act",
+                "position_buckets",
+                "norm_rel_ebd",
+                "max_relative_positions",
+                "position_biased_input",
+                "layer_norm_eps",
+                "type_vocab_size",
+                "hidden_dropout_prob",
+                "attention_probs_dropout_prob",
+            ] {
+                fields.remove(field).unwrap();
+            }
+        })
+        .unwrap();
+        let relative = config.relative.clone().unwrap();
+        assert_eq!((relative.position_buckets, relative.max_relative_positions), (0, 512));
+        assert_eq!((relative.rows().span, relative.rows().farthest), (512, None));
+        assert_eq!((relative.has_layer_norm(), relative.position_biased_input), (false, true));
+        assert_eq!((config.hidden_act.as_str(), config.layer_norm_eps), ("gelu", 1e-7));
+        assert_eq!((config.hidden_dropout_prob, config.attention_probs_dropout_prob), (0.1, 0.1));
+        assert_eq!((config.position_rows(), config.type_vocab_size), (512, 0));
+    }
+
+    #[test]
+    fn every_way_of_writing_is_one_configuration() {
+        let published = read(|_| {});
+        for value in [json!(["p2c", "c2p"]), json!("c2p|p2c"), json!(" C2P | p2c ")] {
+            assert_eq!(with("pos_att_type", value), published);
+        }
+        assert_eq!(with("norm_rel_ebd", json!("Layer_Norm")), published);
+        assert_eq!(with("max_relative_positions", json!(512)), published);
+        // Of heads, of others, or the same as what is there.
+        for (field, value) in [
+            ("legacy", json!(true)),
+            ("legacy", json!(false)),
+            ("pooler_hidden_act", json!("tanh")),
+            ("pooler_hidden_size", json!(768)),
+            ("conv_kernel_size", json!(0)),
+            ("embedding_size", json!(768)),
+            ("attention_head_size", json!(64)),
+            ("pad_token_id", json!(0)),
+        ] {
+            assert_eq!(with(field, value), published, "{field}");
+        }
+        let counts = |value: Value| with("pos_att_type", value).unwrap().relative.unwrap().counts();
+        assert_eq!([counts(json!("c2p")), counts(json!(["p2c"]))], [[true, false], [false, true]]);
+        let rows = with("position_buckets", json!(0)).unwrap().relative.unwrap().rows();
+        assert_eq!((rows.span, rows.farthest), (512, None));
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused_by_name() {
+        let cases = [
+            ("relative_attention", json!(false), "`relative_attention` is `false`; supported: `true`"),
+            ("share_att_key", json!(false), "`share_att_key` is `false`; supported: `true`"),
+            ("conv_kernel_size", json!(3), "`conv_kernel_size` is `3`; supported: `0`"),
+            ("embedding_size", json!(128), "`embedding_size` is `128`; supported: what `hidden_size` says"),
+            (
+                "attention_head_size",
+                json!(32),
+                "`attention_head_size` is `32`; supported: `hidden_size` divided by",
+            ),
+            ("pos_att_type", json!(null), "`pos_att_type` is ``; supported: `c2p`, `p2c`, or both"),
+            ("pos_att_type", json!(""), "`pos_att_type` is ``; supported: `c2p`, `p2c`, or both"),
+            ("pos_att_type", json!("p2c|p2p"), "`pos_att_type` is `p2c|p2p`; supported: `c2p`"),
+            ("pos_att_type", json!(3), "did not match any variant"),
+            ("norm_rel_ebd", json!("rms"), "`norm_rel_ebd` is `rms`; supported: `layer_norm`, `none`"),
+            ("position_buckets", json!(1), "`position_buckets` is `1`; supported: 2 or more"),
+            ("position_buckets", json!(1022), "`position_buckets` is `1022`; supported: 2 or more"),
+            ("max_relative_positions", json!(129), "`position_buckets` is `256`; supported: 2 or more"),
+            (
+                "max_relative_positions",
+                json!(1u64 << 40),
+                "`max_relative_positions` is 1099511627776, expected at most",
+            ),
+            ("hidden_act", json!("tanh"), "`hidden_act` is `tanh`; supported: `gelu`"),
+            ("cls_dropout", json!(1.5), "`cls_dropout` is 1.5, expected 0 or more and less than 1"),
+            ("pooler_dropout", json!(1.0), "`pooler_dropout` is 1, expected 0 or more and less than 1"),
+            ("num_attention_heads", json!(0), "`num_attention_heads` is 0, expected 1 to"),
+            (
+                "num_attention_heads",
+                json!(5),
+                "`num_attention_heads` is 5, expected a divisor of `hidden_size` 768",
+            ),
+            ("max_position_embeddings", json!(0), "`position_buckets` is `256`; supported: 2 or more"),
+        ];
+        for (field, value, expected) in cases {
+            let told = with(field, value).unwrap_err();
+            assert!(told.contains(expected), "{told}");
+        }
+        assert!(with("position_buckets", json!(1020)).is_ok());
+        assert!(with("max_relative_positions", json!(130)).is_ok());
+    }
+}
