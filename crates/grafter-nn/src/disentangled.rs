@@ -358,7 +358,8 @@ mod tests {
     /// `make_log_bucket_position` of `transformers` 4.57.6: buckets, the farthest distance, and pairs of distance and bucket.
     #[test]
     fn far_distances_share_rows_as_in_transformers() {
-        let tables: [(usize, usize, &[(isize, isize)]); 4] = [
+        type Pairs = &'static [(isize, isize)];
+        let tables: [(usize, usize, Pairs); 4] = [
             (
                 256,
                 512,
