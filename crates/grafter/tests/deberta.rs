@@ -25,6 +25,7 @@ use grafter::model::Model;
 use grafter::predict::{Query, batch_logits, encode_row, logits, row_logits};
 use grafter::prefix::Constant;
 use grafter::random::Random;
+use grafter_nn::dropout::Dropout;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -396,6 +397,46 @@ fn gradients_go_through_everything_that_is_dropped() {
     }
 }
 
+/// The same of what the relative embeddings pass through alone, with half of them dropped: along the gradient of some tensors, the loss
+/// changes by its length.
+#[test]
+fn gradients_of_relative_embeddings_go_through_their_mask() {
+    let rows = sequences();
+    let all = EncoderDropout::training(&MODEL.encoder().config, 5, 3);
+    let dropout = EncoderDropout { hidden: Dropout::new(0.5), key: all.key, ..EncoderDropout::none() };
+    type Picked = fn(&str) -> bool;
+    let relative: Picked = |name| name.starts_with("relative_");
+    let projections: Picked = |name| name.contains(".query.") || name.contains(".key.");
+    for (method, picked) in [
+        (Method::Full, relative),
+        (Method::LayerNorm, relative),
+        (Method::Bias, relative),
+        (Method::Full, projections),
+        (Method::TopLayers(2), projections),
+        (Method::Bias, projections),
+    ] {
+        let task = task(&config(method, 3), 4);
+        let mut gradient = gradients(MODEL.encoder(), &task, &rows, &dropout).1;
+        for spec in task.layout().list().specs().iter().filter(|spec| !picked(&spec.name)) {
+            gradient[spec.range.clone()].fill(0.0);
+        }
+        let length = gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let step = 4e-3;
+        let moved = |sign: f64| {
+            let values = task.values().iter().zip(&gradient);
+            let values =
+                values.map(|(value, d)| value + (sign * step * f64::from(*d) / length) as f32).collect();
+            let moved = TaskParameters::from_values(task.layout().clone(), values);
+            gradients(MODEL.encoder(), &moved, &rows, &dropout).0
+        };
+        let difference = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+        // Losses in f32 over a step of 4e-3.
+        let off = (difference - length).abs() / length;
+        println!("{method}: {off:e} of {length}");
+        assert!(off < 2e-3, "{method}: {length} by the gradient, {difference} by difference");
+    }
+}
+
 /// The rows that relative embeddings lose are drawn for the batch, whatever its chunks read of them.
 #[test]
 fn a_mask_of_relative_embeddings_hangs_on_no_other_text() {
@@ -415,6 +456,24 @@ fn a_mask_of_relative_embeddings_hangs_on_no_other_text() {
         activations.hidden()[..5 * HIDDEN].to_vec()
     };
     assert!(states(&[sequence(5, 1), sequence(40, 2)]) == states(&[sequence(5, 1)]));
+    // Nor on what trains: where a layer's projections are the base's own the rows are dropped, too.
+    let losses =
+        [Method::Full, Method::Houlsby, Method::Pfeiffer, Method::LayerNorm, Method::Bias].map(|method| {
+            // In all layers something trains.
+            let mut task = TaskParameters::initialise(&config(method, 3), MODEL.encoder(), 0.0, 1);
+            let head = vec![0.01; task.head_values().len()];
+            task.set_head_values(
+                &head.iter().enumerate().map(|(i, v)| v * (i % 7) as f32).collect::<Vec<_>>(),
+            );
+            gradients(
+                MODEL.encoder(),
+                &task,
+                &sequences(),
+                &EncoderDropout { pooled: Dropout::NONE, ..dropout },
+            )
+            .0
+        });
+    assert!(losses[1..].iter().all(|loss| loss.to_bits() == losses[0].to_bits()), "{losses:?}");
     let rates = |value: f64| {
         let model = changed("pooler_dropout", json!(value));
         let dropout = EncoderDropout::training(&model.encoder().config, 1, 0);
