@@ -96,6 +96,18 @@ MODERNBERT_BIASED_SIZES = dict(
     max_position_embeddings=32, hidden_act="silu", layer_norm_eps=1e-6, local_attention=4, global_attn_every_n_layers=2,
     global_rope_theta=300.0, local_rope_theta=None, attention_bias=True, mlp_bias=True, norm_bias=True,
 )
+# As the v3 checkpoints are configured, in small: distances up to 4 have a row each, those from 39 on the last one.
+DEBERTA_SIZES = dict(
+    vocab_size=40, hidden_size=16, num_attention_heads=2, num_hidden_layers=3, intermediate_size=20,
+    max_position_embeddings=40, type_vocab_size=0, hidden_act="gelu", relative_attention=True, position_buckets=8,
+    norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type="p2c|c2p", max_relative_positions=-1,
+    position_biased_input=False, layer_norm_eps=1e-7, pad_token_id=0,
+)
+# Without buckets: distances from 6 on have the last row of their side.
+DEBERTA_BIASED_SIZES = DEBERTA_SIZES | dict(
+    hidden_size=15, num_attention_heads=3, num_hidden_layers=2, type_vocab_size=2, position_buckets=-1, norm_rel_ebd="none",
+    max_relative_positions=6, position_biased_input=True, pos_att_type=["c2p", "p2c"], layer_norm_eps=1e-6,
+)
 
 CASES = [
     Case(
@@ -292,6 +304,44 @@ CASES = [
         adapter_activation="relu", task="classification", pooling="mean", num_labels=2, lengths=[7, 12, 21],
         targets=[1, 0, 1], optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
         config=MODERNBERT_BIASED_SIZES,
+    ),
+    # Relative embeddings: texts within the distances that have a row each, and beyond.
+    Case(
+        name="deberta_gelu", seed=3131, family="deberta", bottleneck=4, adapter_activation="gelu", task="classification",
+        pooling="mean", num_labels=3, lengths=[4, 1, 29, 18], targets=[2, 0, 1, 2], prefix="deberta.",
+        optimizer=optimizer(max_grad_norm=0.5),
+        config=DEBERTA_SIZES,
+    ),
+    Case(
+        name="deberta_full", seed=3232, family="deberta", method="full", bottleneck=1, adapter_activation="relu",
+        task="regression", pooling="mean", lengths=[3, 33, 1, 14], targets=[0.5, 3.25, 5.0, 1.75], prefix="deberta.",
+        optimizer=optimizer(eps=1e-3, weight_decay=0.1),
+        config=DEBERTA_SIZES,
+    ),
+    Case(
+        name="deberta_bias", seed=3333, family="deberta", method="bias", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="first", head="dense-gelu", num_labels=2, lengths=[7, 22, 2], targets=[1, 0, 1],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=DEBERTA_SIZES,
+    ),
+    Case(
+        name="deberta_layernorm", seed=3434, family="deberta", method="layernorm", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="mean", num_labels=4, lengths=[8, 4, 26], targets=[3, 0, 2],
+        optimizer=optimizer(lr=2e-2),
+        # Without position to content nothing depends on the shift, as nothing does on a key's bias.
+        config=DEBERTA_SIZES | dict(pos_att_type="p2c"),
+    ),
+    Case(
+        name="deberta_top", seed=3535, family="deberta", method="top-1", bottleneck=1, adapter_activation="relu",
+        task="classification", pooling="first", num_labels=3, lengths=[6, 24, 13, 1], targets=[1, 2, 0, 1],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=DEBERTA_SIZES | dict(pos_att_type=["c2p"]),
+    ),
+    Case(
+        name="deberta_biased_full", seed=3636, family="deberta-biased", method="full", bottleneck=1,
+        adapter_activation="relu", task="classification", pooling="first", head="dense-gelu", num_labels=3,
+        lengths=[5, 1, 16, 9], targets=[2, 0, 1, 2], optimizer=optimizer(eps=1e-3, weight_decay=0.05),
+        config=DEBERTA_BIASED_SIZES,
     ),
     # The heads of their own.
     Case(

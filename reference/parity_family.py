@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 from transformers import (
-    BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, ModernBertConfig, ModernBertModel,
+    BertConfig, BertModel, DebertaV2Config, DebertaV2Model, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, ModernBertConfig, ModernBertModel,
     MPNetConfig, MPNetModel, RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
 )  # fmt: skip
 
@@ -47,6 +47,9 @@ class Family:
     fused: str = ""
     # Linear layers beside those of the layers, which methods that train linear layers train too: our name -> the path.
     linears: dict = field(default_factory=dict)
+    # A layer normalisation that all layers read from, which methods that train the encoder's own in all layers train too, and
+    # those with adapters do not: our name -> the path.
+    shared_norms: dict = field(default_factory=dict)
     # What else full fine-tuning trains: our name -> the path in the encoder.
     beside: dict = field(default_factory=dict)
     # Arguments of the model beside its configuration.
@@ -149,6 +152,20 @@ FAMILIES = {
         beside={"relative_bias.weight": "encoder.relative_attention_bias.weight"},
         arguments={"add_pooling_layer": False},
     ),
+    # Attention by content and relative position, in the form of the v3 checkpoints: no positions and no types in the embeddings.
+    "deberta": Family(
+        config=DebertaV2Config,
+        model=DebertaV2Model,
+        layers=BERT.layers,
+        projections=BERT.projections | {
+            f"attention.{part}": f"attention.self.{part}_proj" for part in ("query", "key", "value")
+        },
+        sites=BERT.sites,
+        types=False,
+        tables={"words": "embeddings.word_embeddings"},
+        shared_norms={"relative_embeddings.layer_norm": "encoder.LayerNorm"},
+        beside={"relative_embeddings.weight": "encoder.rel_embeddings.weight"},
+    ),
     "distilbert": Family(
         config=DistilBertConfig,
         model=DistilBertModel,
@@ -206,6 +223,8 @@ FAMILIES = {
 }
 # With all biases that its configuration can ask for.
 FAMILIES["modernbert-biased"] = replace(FAMILIES["modernbert"], biases=True)
+# With positions and types in the embeddings too, and nothing between the relative embeddings and the layers.
+FAMILIES["deberta-biased"] = replace(FAMILIES["deberta"], types=True, tables=BERT.tables, shared_norms={})
 # Its embeddings narrower than the hidden states, as in the small models.
 FAMILIES["electra-small"] = replace(FAMILIES["electra"], linears={"embeddings.projection": "embeddings_project"})
 FAMILIES["xlm-roberta"] = replace(FAMILIES["roberta"], config=XLMRobertaConfig, model=XLMRobertaModel)

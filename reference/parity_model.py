@@ -183,10 +183,12 @@ class ReferenceModel(nn.Module):
         wanted = {"houlsby": ("adapter", norm), "layernorm": (norm,), "bias": ("bias",), "full": ("",)}
         if self.freeze_layernorm:
             wanted = {}
+        frozen = {f"encoder.{path}" for path in self.family.shared_norms.values()} if self.method == "houlsby" else set()
         unread = "-" if self.pooling == "cls" else "encoder.pooler"
         left = [
             n for n, p in theirs.items()
             if not p.requires_grad and any(part in n.lower().replace("_", "") for part in wanted.get(self.method, ("adapter",))) and unread not in n
+            and n.rsplit(".", 1)[0] not in frozen
         ]  # fmt: skip
         assert not left, left
         return trained
@@ -235,6 +237,8 @@ def trained_names(family: Family, method: str, layers: int, pooling: str, *, hea
     ends = ("weight", "bias")
     if method in ("houlsby", "layernorm") and not freeze_layernorm:
         names |= norms | after_all
+    if method in ("full", "bias", "layernorm"):
+        names |= {ours: f"encoder.{path}" for ours, path in family.shared_norms.items()}
     if method in ("full", "bias"):
         names |= norms | after_all | projections | pooler | {ours: f"encoder.{path}" for ours, path in family.linears.items()}
     if method.startswith("top-"):

@@ -1057,7 +1057,7 @@ fn a_model_that_is_not_supported() {
     let arguments = ["eval", "--adapter=adapter", "--model=other", "--data=dev.csv"];
     assert_snapshot!(place.told(&place.run_bare(&arguments)), @r#"
     exit code 2
-    error: `other/config.json`: `model_type` is `gpt2`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`
+    error: `other/config.json`: `model_type` is `gpt2`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`, `deberta-v2`
 
     hint: `grafter pull minilm` fetches a model that is
     "#);

@@ -87,8 +87,14 @@ fn adapters(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     for (length, rate) in [(12, 0.0), (53, 0.0), (128, 0.0), (128, 0.1)] {
         let dropout = if rate > 0.0 { Dropout::new(rate) } else { Dropout::NONE };
-        let shape =
-            AttentionShape { heads: HEADS, head_dim: HIDDEN / HEADS, window: None, dropout, bias: None };
+        let shape = AttentionShape {
+            heads: HEADS,
+            head_dim: HIDDEN / HEADS,
+            window: None,
+            dropout,
+            bias: None,
+            positions: None,
+        };
         let key = DropoutKey::new(1);
         let (qkv, d_context) = (numbers(length * 3 * HIDDEN), numbers(length * HIDDEN));
         let mut probabilities = vec![0.0; probability_count(HEADS, length, None)];
@@ -100,7 +106,7 @@ fn attention(criterion: &mut Criterion) {
             attention::forward_sequence(&shape, key, &qkv, &mut probabilities, &mut scratch, &mut context);
         });
         bench(criterion, &name("backward"), 2 * flop, || {
-            let gradients = AttentionGradients { qkv: &mut d_qkv, bias: None };
+            let gradients = AttentionGradients { qkv: &mut d_qkv, bias: None, positions: None };
             attention::backward_sequence(
                 &shape,
                 key,

@@ -1,7 +1,7 @@
 //! Multi-head self-attention (Vaswani et al. 2017, section 3.2) over packed sequences.
 //!
 //! Per sequence and head: `context = dropout(softmax(q · kᵀ / √head_dim + bias)) · v`, where only some families have a bias
-//! ([`crate::relative_position`]). Sequences are concatenated without padding, so no mask is needed: a product never crosses
+//! ([`crate::relative_position`]) or further products with positions ([`crate::disentangled`]). Sequences are concatenated without padding, so no mask is needed: a product never crosses
 //! the limits of its sequence.
 //!
 //! With a window, a query sees the keys up to so many tokens before and after it (Beltagy et al. 2020, section 3.1, without
@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use crate::disentangled::{Meeting, RelativePositions};
 use crate::dropout::{Dropout, DropoutKey};
 use crate::gemm::{Matrix, MatrixMut, Start, matmul};
 use crate::relative_position::{RelativeBias, RelativeBiasGradients};
@@ -29,6 +30,8 @@ pub struct AttentionShape<'a> {
     pub dropout: Dropout,
     /// What is added to the scores by distance, if anything.
     pub bias: Option<RelativeBias<'a>>,
+    /// Queries and keys of relative positions, whose products are added to the scores, if there are any.
+    pub positions: Option<RelativePositions<'a>>,
 }
 
 /// Where the gradients of one sequence go.
@@ -38,6 +41,9 @@ pub struct AttentionGradients<'a> {
     pub qkv: &'a mut [f32],
     /// Of the bias, where it is trained; added to.
     pub bias: Option<RelativeBiasGradients<'a>>,
+    /// Of the queries and keys of relative positions, as [`RelativePositions::projected`], where something below them is trained;
+    /// added to.
+    pub positions: Option<&'a mut [f32]>,
 }
 
 impl AttentionShape<'_> {
@@ -45,8 +51,10 @@ impl AttentionShape<'_> {
         self.heads * self.head_dim
     }
 
+    /// One over the square root of `head_dim` times the number of products that a score is the sum of.
     fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
+        let products = self.positions.map_or(1, |positions| positions.products());
+        1.0 / ((self.head_dim * products) as f32).sqrt()
     }
 
     /// Where query (part 0), key (1) or value (2) of one head and a token begins inside `[length, 3 · hidden]`.
@@ -55,12 +63,18 @@ impl AttentionShape<'_> {
     }
 
     /// Queries (part 0), keys (1) or values (2) of one head and some tokens, `[tokens, head_dim]`.
-    fn part<'q>(&self, qkv: &'q [f32], head: usize, part: usize, tokens: &Range<usize>) -> Matrix<'q> {
+    pub(crate) fn part<'q>(
+        &self,
+        qkv: &'q [f32],
+        head: usize,
+        part: usize,
+        tokens: &Range<usize>,
+    ) -> Matrix<'q> {
         let from = self.place(head, part, tokens.start);
         Matrix::strided(&qkv[from..], tokens.len(), self.head_dim, 3 * self.hidden())
     }
 
-    fn part_mut<'q>(
+    pub(crate) fn part_mut<'q>(
         &self,
         qkv: &'q mut [f32],
         head: usize,
@@ -126,7 +140,8 @@ pub fn probability_count(heads: usize, length: usize, window: Option<usize>) -> 
 /// # Shapes
 /// qkv `[length, 3 · hidden]` (queries, keys, values side by side), probabilities [`probability_count`] (kept for
 /// the backward pass, before dropout; without a window `[heads, length, length]`), or that of one head where there is no backward
-/// pass, dropped `[length, length]` (scratch; empty without dropout), context `[length, hidden]`
+/// pass, dropped `[length, length]`, with relative positions [`RelativePositions::scratch`] if that is more (scratch; empty without
+/// both), context `[length, hidden]`
 /// # Panics
 /// If the lengths do not fit.
 pub fn forward_sequence(
@@ -149,14 +164,19 @@ pub fn forward_sequence(
         for Block { queries, keys, probabilities: place } in blocks(length, shape.window) {
             let (q, k) = (shape.part(qkv, head, 0, &queries), shape.part(qkv, head, 1, &keys));
             let scores = &mut probabilities[place];
-            let start = match shape.bias {
-                Some(bias) => {
+            let start = match (shape.bias, shape.positions) {
+                (Some(bias), _) => {
                     for (query, scores) in queries.clone().zip(scores.chunks_exact_mut(keys.len())) {
                         scores.copy_from_slice(&bias.of_query(head, query, length)[keys.clone()]);
                     }
                     Start::Result
                 }
-                None => Start::Zero,
+                (None, Some(positions)) => {
+                    let (queries, keys) = (queries.clone(), keys.clone());
+                    positions.scores(&Meeting { shape, head, qkv, queries, keys }, length, dropped, scores);
+                    Start::Result
+                }
+                (None, None) => Start::Zero,
             };
             matmul(MatrixMut::new(scores, queries.len(), keys.len()), q, k.transposed(), start);
             if shape.sees_all(length) {
@@ -202,7 +222,7 @@ fn drop_probabilities<'a>(
 /// With `p` the probabilities and `g = mask · (d_context · vᵀ)`: `d_v = dropped(p)ᵀ · d_context`,
 /// `d_scores = p (g - Σ g p) / √head_dim`, `d_q = d_scores · k`, `d_k = d_scoresᵀ · q`.
 /// # Shapes
-/// As in [`forward_sequence`]; scratch `[2 · length²]`
+/// As in [`forward_sequence`]; scratch `[2 · length²]` and with relative positions [`RelativePositions::scratch`] more
 pub fn backward_sequence(
     shape: &AttentionShape<'_>,
     key: DropoutKey,
@@ -212,11 +232,11 @@ pub fn backward_sequence(
     scratch: &mut [f32],
     gradients: AttentionGradients<'_>,
 ) {
-    let AttentionGradients { qkv: d_qkv, bias: mut d_bias } = gradients;
+    let AttentionGradients { qkv: d_qkv, bias: mut d_bias, positions: mut d_positions } = gradients;
     let length = d_context.len() / shape.hidden();
     let of_head = probability_count(1, length, shape.window);
     let (dropped, d_scores) = scratch.split_at_mut(of_head);
-    let d_scores = &mut d_scores[..of_head];
+    let (d_scores, by_row) = d_scores.split_at_mut(of_head);
     // A key of several blocks has a gradient in each.
     let several = blocks(length, shape.window).nth(1).is_some();
     let start = if several { Start::Result } else { Start::Zero };
@@ -245,10 +265,14 @@ pub fn backward_sequence(
                     d_bias.add_query(head, query, keys.start, d_scores);
                 }
             }
-            let d_scores = Matrix::new(d_scores, rows, columns);
+            let of_block = Matrix::new(d_scores, rows, columns);
             let (q, k) = (shape.part(qkv, head, 0, &queries), shape.part(qkv, head, 1, &keys));
-            matmul(shape.part_mut(d_qkv, head, 0, &queries), d_scores, k, Start::Zero);
-            matmul(shape.part_mut(d_qkv, head, 1, &keys), d_scores.transposed(), q, start);
+            matmul(shape.part_mut(d_qkv, head, 0, &queries), of_block, k, Start::Zero);
+            matmul(shape.part_mut(d_qkv, head, 1, &keys), of_block.transposed(), q, start);
+            if let Some(positions) = &shape.positions {
+                let of = Meeting { shape, head, qkv, queries, keys };
+                positions.backward(&of, length, (by_row, d_scores), (d_qkv, d_positions.as_deref_mut()));
+            }
         }
     }
 }
@@ -362,7 +386,7 @@ mod tests {
             let bias = (longest > 0).then_some(RelativeBias { by_distance: &by_distance, longest });
             let added = if longest > 0 { by_distance.clone() } else { vec![0.0; by_distance.len()] };
             let dropout = if rate > 0.0 { Dropout::new(rate) } else { Dropout::NONE };
-            let shape = AttentionShape { heads, head_dim, window, dropout, bias };
+            let shape = AttentionShape { heads, head_dim, window, dropout, bias, positions: None };
             let hidden = heads * head_dim;
             let key = DropoutKey::new(5);
             let qkv = random.normals(length * 3 * hidden);
@@ -385,6 +409,7 @@ mod tests {
             let gradients = AttentionGradients {
                 qkv: &mut d_qkv,
                 bias: (longest > 0).then_some(RelativeBiasGradients { by_distance: &mut d_bias, longest }),
+                positions: None,
             };
             backward_sequence(&shape, key, &qkv, &probabilities, &d_context, &mut scratch, gradients);
             let expected = central_differences(&widen(&qkv), |qkv| {
@@ -408,7 +433,14 @@ mod tests {
         let (length, heads, head_dim) = (33, 3, 4);
         let qkv = random.normals(length * 3 * heads * head_dim);
         for window in [None, Some(4)] {
-            let shape = AttentionShape { heads, head_dim, window, dropout: Dropout::NONE, bias: None };
+            let shape = AttentionShape {
+                heads,
+                head_dim,
+                window,
+                dropout: Dropout::NONE,
+                bias: None,
+                positions: None,
+            };
             let context = |heads_kept: usize| {
                 let mut probabilities = vec![f32::NAN; probability_count(heads_kept, length, window)];
                 let mut context = vec![0.0; length * heads * head_dim];
@@ -427,12 +459,19 @@ mod tests {
         let qkv = random.normals(length * 3 * heads * head_dim);
         let d_context = random.normals(length * heads * head_dim);
         let pass = |window: Option<usize>| {
-            let shape = AttentionShape { heads, head_dim, window, dropout: Dropout::new(0.2), bias: None };
+            let shape = AttentionShape {
+                heads,
+                head_dim,
+                window,
+                dropout: Dropout::new(0.2),
+                bias: None,
+                positions: None,
+            };
             let (key, mut scratch) = (DropoutKey::new(3), vec![0.0; 2 * length * length]);
             let mut probabilities = vec![0.0; probability_count(heads, length, window)];
             let (mut context, mut d_qkv) = (vec![0.0; d_context.len()], vec![0.0; qkv.len()]);
             forward_sequence(&shape, key, &qkv, &mut probabilities, &mut scratch, &mut context);
-            let gradients = AttentionGradients { qkv: &mut d_qkv, bias: None };
+            let gradients = AttentionGradients { qkv: &mut d_qkv, bias: None, positions: None };
             backward_sequence(&shape, key, &qkv, &probabilities, &d_context, &mut scratch, gradients);
             (context, d_qkv, probabilities)
         };
@@ -449,8 +488,14 @@ mod tests {
         let mut random = Random::new(11);
         let (length, heads, head_dim, window) = (70, 2, 4, 5);
         let hidden = heads * head_dim;
-        let shape =
-            AttentionShape { heads, head_dim, window: Some(window), dropout: Dropout::NONE, bias: None };
+        let shape = AttentionShape {
+            heads,
+            head_dim,
+            window: Some(window),
+            dropout: Dropout::NONE,
+            bias: None,
+            positions: None,
+        };
         let qkv = random.normals(length * 3 * hidden);
         let context = |qkv: &[f32]| {
             let mut probabilities = vec![0.0; probability_count(heads, length, shape.window)];

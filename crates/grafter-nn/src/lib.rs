@@ -19,6 +19,7 @@ pub mod activation;
 pub mod adamw;
 pub mod adapter;
 pub mod attention;
+pub mod disentangled;
 pub mod dropout;
 pub mod embedding;
 pub mod gated;

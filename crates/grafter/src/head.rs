@@ -160,7 +160,7 @@ pub fn forward_pooled(
 ) {
     let hidden = task.layout().hidden();
     head.dropped.clone_from(&head.pooled);
-    let mask = Mask { hidden, first, dropout };
+    let mask = Mask { task, first, dropout };
     mask.apply(DropoutPlace::Pooled, &mut head.dropped);
     head.logits.resize(head.pooled.len() / hidden * task.layout().config().outputs, 0.0);
     let Some((dense, activation)) = task.head_dense() else {
@@ -221,7 +221,7 @@ pub fn backward(
         None => (task.head(), &head.d_logits),
     };
     linear::backward_input(lowest.weight, d_lowest, &mut head.d_pooled, lowest.bias.len(), Start::Zero);
-    let mask = Mask { hidden, first, dropout };
+    let mask = Mask { task, first, dropout };
     mask.apply(DropoutPlace::Pooled, &mut head.d_pooled);
     match pooling {
         Pooling::Cls => {
@@ -261,7 +261,7 @@ pub fn backward_weights(
     head.d_dense.resize(head.dense_after.len(), 0.0);
     let outputs = layout.config().outputs;
     linear::backward_input(task.head().weight, &head.d_logits, &mut head.d_dense, outputs, Start::Zero);
-    let mask = Mask { hidden: layout.hidden(), first, dropout };
+    let mask = Mask { task, first, dropout };
     mask.apply(DropoutPlace::HeadDense, &mut head.d_dense);
     activation.backward(&head.dense_before, &mut head.d_dense);
     if let Some(gradients) = layout.head_dense_gradients(gradients) {
@@ -276,7 +276,7 @@ fn pooler(encoder: &Encoder) -> &FrozenLinear {
 
 /// Dropout of the head. The mask of a row hangs on its place in the whole batch, of which the first is at `first`.
 struct Mask<'a> {
-    hidden: usize,
+    task: &'a TaskParameters,
     first: usize,
     dropout: &'a EncoderDropout,
 }
@@ -284,8 +284,12 @@ struct Mask<'a> {
 impl Mask<'_> {
     /// On a gradient it is its own backward pass.
     fn apply(&self, place: DropoutPlace, rows: &mut [f32]) {
-        for (index, row) in rows.chunks_exact_mut(self.hidden).enumerate() {
-            self.dropout.pooled.apply(self.dropout.key(place, 0, self.first + index), row);
+        let rate = match place {
+            DropoutPlace::Pooled if self.task.head_dense().is_some() => self.dropout.before_dense,
+            _ => self.dropout.pooled,
+        };
+        for (index, row) in rows.chunks_exact_mut(self.task.layout().hidden()).enumerate() {
+            rate.apply(self.dropout.key(place, 0, self.first + index), row);
         }
     }
 }

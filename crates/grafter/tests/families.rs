@@ -272,7 +272,7 @@ fn settings_of_a_family_that_are_not_supported() {
     let refused = |change: fn(&mut Value)| refusal(&folder(change));
     assert_eq!(
         refused(|config| config["model_type"] = json!("t5")),
-        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`"
+        "`DIR/config.json`: `model_type` is `t5`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`, `deberta-v2`"
     );
     assert_eq!(
         refused(|config| {

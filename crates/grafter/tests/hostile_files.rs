@@ -703,7 +703,7 @@ fn settings_that_are_not_supported() {
         configured(|json| {
             json.as_object_mut().unwrap().remove("model_type").unwrap();
         }),
-        "`DIR/config.json`: `model_type` is `none`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`"
+        "`DIR/config.json`: `model_type` is `none`; supported: `bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`, `deberta-v2`"
     );
     assert_eq!(
         configured(|json| json["hidden_act"] = json!("gelu_fast")),

@@ -397,6 +397,36 @@ fn modernbert_bias() {
 }
 
 #[test]
+fn deberta_gelu() {
+    Fixture::tiny("deberta_gelu").check();
+}
+
+#[test]
+fn deberta_full() {
+    Fixture::tiny("deberta_full").check();
+}
+
+#[test]
+fn deberta_bias() {
+    Fixture::tiny("deberta_bias").check();
+}
+
+#[test]
+fn deberta_layernorm() {
+    Fixture::tiny("deberta_layernorm").check();
+}
+
+#[test]
+fn deberta_top() {
+    Fixture::tiny("deberta_top").check();
+}
+
+#[test]
+fn deberta_biased_full() {
+    Fixture::tiny("deberta_biased_full").check();
+}
+
+#[test]
 fn roberta_dense() {
     Fixture::tiny("roberta_dense").check();
 }

@@ -189,6 +189,9 @@ pub enum Lowest {
 pub(super) const EMBEDDINGS_LAYER_NORM: &str = "embeddings.layer_norm";
 pub(super) const EMBEDDINGS_PROJECTION: &str = "embeddings.projection";
 pub(super) const RELATIVE_BIAS: &str = "relative_bias.weight";
+pub(super) const RELATIVE_EMBEDDINGS: &str = "relative_embeddings.weight";
+/// The layer normalisation of the relative embeddings, which all layers read.
+pub(super) const RELATIVE_LAYER_NORM: &str = "relative_embeddings.layer_norm";
 pub(super) const TABLES: [&str; 3] = ["embeddings.words", "embeddings.positions", "embeddings.types"];
 /// The layer normalisation after all layers; it belongs to the last one.
 pub(super) const FINAL_LAYER_NORM: &str = "final_layer_norm";
@@ -248,6 +251,7 @@ impl ParameterList {
             let shape = vec![encoder.relative_attention_num_buckets, encoder.num_attention_heads];
             list.push(RELATIVE_BIAS.to_owned(), shape, Role::EncoderMatrix);
         }
+        list.push_relative_embeddings(method, encoder, norms);
         for layer in first..encoder.num_hidden_layers {
             for site in Site::ALL {
                 let prefix = site.prefix(layer);
@@ -316,6 +320,21 @@ impl ParameterList {
         }
         if parts.bias {
             self.push(format!("{name}.bias"), vec![hidden], Role::EncoderVector);
+        }
+    }
+
+    /// The relative embeddings and their layer normalisation. All layers read them, so what trains them leaves no layer as it is, and
+    /// the positions' queries and keys, which are constants of the base otherwise, have to be computed for the task: only
+    /// methods that train such parts of the encoder in all layers do. With adapters they stay the base's.
+    fn push_relative_embeddings(&mut self, method: Method, encoder: &EncoderConfig, norms: Parts) {
+        let Some(config) = &encoder.relative else { return };
+        let everywhere = matches!(method, Method::Full | Method::LayerNorm | Method::Bias);
+        if everywhere && config.has_layer_norm() {
+            self.push_layer_norm(RELATIVE_LAYER_NORM, encoder.hidden_size, norms);
+        }
+        if method == Method::Full {
+            let shape = vec![2 * config.rows().span, encoder.hidden_size];
+            self.push(RELATIVE_EMBEDDINGS.to_owned(), shape, Role::EncoderMatrix);
         }
     }
 

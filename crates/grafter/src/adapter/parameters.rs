@@ -16,9 +16,10 @@ use grafter_nn::linear::{FrozenLinear, LinearGradients, LinearWeights};
 use super::config::{AdapterConfig, HeadForm};
 use super::list::{
     EMBEDDINGS_LAYER_NORM, EMBEDDINGS_PROJECTION, FINAL_LAYER_NORM, HEAD, HEAD_DENSE, Lowest, POOLER,
-    ParameterList, ParameterSpec, Place, Projection, RELATIVE_BIAS, Role, Site, TABLES,
+    ParameterList, ParameterSpec, Place, Projection, RELATIVE_BIAS, RELATIVE_EMBEDDINGS, RELATIVE_LAYER_NORM,
+    Role, Site, TABLES,
 };
-use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm};
+use crate::encoder::{Encoder, EncoderConfig, FrozenLayerNorm, RelativeEmbeddings};
 use crate::random::Random;
 
 /// What a task brings of a module that the encoder has: its own weight, its own bias, both, or nothing.
@@ -146,6 +147,8 @@ pub struct TaskLayout {
     embeddings_layer_norm: Slots,
     embeddings_projection: Slots,
     relative_bias: Option<Range<usize>>,
+    relative_embeddings: Option<Range<usize>>,
+    relative_layer_norm: Slots,
     layers: Vec<LayerSlots>,
     final_layer_norm: Slots,
     pooler: Slots,
@@ -193,6 +196,8 @@ impl TaskLayout {
             embeddings_layer_norm,
             embeddings_projection: Slots::of(&list, EMBEDDINGS_PROJECTION, &[""]),
             relative_bias: list.block(&[RELATIVE_BIAS.to_owned()]),
+            relative_embeddings: list.block(&[RELATIVE_EMBEDDINGS.to_owned()]),
+            relative_layer_norm: Slots::of(&list, RELATIVE_LAYER_NORM, &[""]),
             layers,
             final_layer_norm,
             pooler: Slots::of(&list, POOLER, &[""]),
@@ -255,6 +260,11 @@ impl TaskLayout {
         self.layers[layer].projections[projection as usize].weight.is_some()
     }
 
+    /// Whether anything of a linear layer is trained.
+    pub fn trains_projection(&self, layer: usize, projection: Projection) -> bool {
+        !self.layers[layer].projections[projection as usize].is_empty()
+    }
+
     /// Where the gradients of one adapter are added, if it is trained.
     pub fn adapter_gradients<'a>(
         &self,
@@ -299,6 +309,21 @@ impl TaskLayout {
     /// Where the gradients of the relative position bias are added, `[buckets, heads]`, if it is trained.
     pub fn relative_bias_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<&'a mut [f32]> {
         self.relative_bias.clone().map(|range| &mut flat[range])
+    }
+
+    /// Whether the relative embeddings or their layer normalisation are trained.
+    pub fn trains_relative_embeddings(&self) -> bool {
+        self.relative_embeddings.is_some() || !self.relative_layer_norm.is_empty()
+    }
+
+    /// Where the gradients of the relative embeddings are added, `[rows, hidden]`, if they are trained.
+    pub fn relative_embeddings_gradients<'a>(&self, flat: &'a mut [f32]) -> Option<&'a mut [f32]> {
+        self.relative_embeddings.clone().map(|range| &mut flat[range])
+    }
+
+    /// Where the gradients of their layer normalisation are added.
+    pub fn relative_layer_norm_gradients<'a>(&self, flat: &'a mut [f32]) -> TunedGradients<'a> {
+        self.relative_layer_norm.write(flat)
     }
 
     /// Where the gradients of the layer normalisation after all layers are added.
@@ -462,6 +487,16 @@ impl TaskParameters {
         self.layout.relative_bias.clone().map(|range| &self.values[range])
     }
 
+    /// The relative embeddings, `[rows, hidden]`, if the task has its own.
+    pub fn relative_embeddings(&self) -> Option<&[f32]> {
+        self.layout.relative_embeddings.clone().map(|range| &self.values[range])
+    }
+
+    /// What the task has of their layer normalisation.
+    pub fn relative_layer_norm(&self) -> Tuned<'_> {
+        self.layout.relative_layer_norm.read(&self.values)
+    }
+
     /// The tables of the embeddings, if the task has its own.
     pub fn tables(&self) -> Option<EmbeddingTables<'_>> {
         let [words, positions, types] = self.layout.tables.as_ref()?;
@@ -513,6 +548,9 @@ fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
     if let Some(frozen) = &encoder.final_layer_norm {
         norm(&layout.final_layer_norm, frozen);
     }
+    if let Some(frozen) = encoder.relative_embeddings.as_ref().and_then(RelativeEmbeddings::layer_norm) {
+        norm(&layout.relative_layer_norm, frozen);
+    }
     let mut linear = |slots: &Slots, frozen: &FrozenLinear| {
         let TunedGradients { weight, bias } = slots.write(values);
         weight.into_iter().for_each(|weight| weight.copy_from_slice(&frozen.weight()));
@@ -531,6 +569,11 @@ fn copy_encoder(layout: &TaskLayout, encoder: &Encoder, values: &mut [f32]) {
     }
     if let Some(bias) = layout.relative_bias_gradients(values) {
         bias.copy_from_slice(&encoder.relative_bias);
+    }
+    if let Some(relative) = &encoder.relative_embeddings
+        && let Some(table) = layout.relative_embeddings_gradients(values)
+    {
+        table.copy_from_slice(relative.table());
     }
     if let Some(tables) = layout.table_gradients(values) {
         tables.words.copy_from_slice(&encoder.embedding.words);

@@ -21,7 +21,9 @@ use self::files::{WeightBytes, Weights};
 pub use self::pickle::PickleError;
 pub(crate) use self::pickle::read as read_pickle;
 use crate::encoder::family::{QueryKeyValue, TensorNames};
-use crate::encoder::{BasePrecision, Biases, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm};
+use crate::encoder::{
+    BasePrecision, Biases, Encoder, EncoderConfig, EncoderLayer, FrozenLayerNorm, RelativeEmbeddings,
+};
 
 /// Reads `config.json` and the weights of a folder.
 /// # Errors
@@ -90,10 +92,13 @@ impl Reader<'_> {
         let (names, hidden) = (self.names, config.hidden_size);
         let width = config.embedding_width();
         let table = |name, rows| self.tensor(name, &[rows, width]);
+        let some_table = |name: Option<&'static str>, rows| {
+            name.filter(|_| rows > 0).map_or(Ok(Vec::new()), |name| table(name, rows))
+        };
         let embedding = FrozenEmbedding {
             words: table(names.words, config.vocab_size)?,
-            positions: names.positions.map_or(Ok(Vec::new()), |name| table(name, config.position_rows()))?,
-            types: names.types.map_or(Ok(Vec::new()), |name| table(name, config.type_vocab_size))?,
+            positions: some_table(names.positions, config.position_rows())?,
+            types: some_table(names.types, config.type_vocab_size)?,
             hidden: width,
             first_position: config.first_position,
         };
@@ -104,6 +109,7 @@ impl Reader<'_> {
             projection.map(|name| self.linear(name, [hidden, width], true, Precision::F32)).transpose()?;
         let shape = [config.relative_attention_num_buckets, config.num_attention_heads];
         let relative_bias = names.relative_bias.map_or(Ok(Vec::new()), |name| self.tensor(name, &shape))?;
+        let relative_embeddings = self.relative_embeddings(&config)?;
         let layers = (0..config.num_hidden_layers)
             .into_par_iter()
             .map(|layer| self.layer(&config, layer))
@@ -124,6 +130,7 @@ impl Reader<'_> {
             embeddings_layer_norm,
             embeddings_projection: projection,
             relative_bias,
+            relative_embeddings,
             layers,
             final_layer_norm,
             pooler,
@@ -131,6 +138,19 @@ impl Reader<'_> {
             stored_as: self.weights.types(),
             precision: self.precision,
         })
+    }
+
+    /// What DeBERTa's attention reads by distance.
+    fn relative_embeddings(
+        &self,
+        config: &EncoderConfig,
+    ) -> Result<Option<RelativeEmbeddings>, CheckpointError> {
+        let names = (self.names.relative_embeddings, self.names.relative_layer_norm);
+        let (Some(relative), (Some(table), Some(norm))) = (&config.relative, names) else { return Ok(None) };
+        let table = self.tensor(table, &[2 * relative.rows().span, config.hidden_size])?;
+        let norm = relative.has_layer_norm().then_some(norm);
+        let norm = norm.map(|name| self.layer_norm(name, config.hidden_size, true)).transpose()?;
+        Ok(Some(RelativeEmbeddings::new(config, relative, table, norm)))
     }
 
     fn layer(&self, config: &EncoderConfig, layer: usize) -> Result<EncoderLayer, CheckpointError> {

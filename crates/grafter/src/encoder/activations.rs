@@ -7,9 +7,10 @@ use grafter_nn::attention;
 use grafter_nn::rotary::{self, Rotary};
 
 use super::forward::ForwardPass;
+use super::relative::RelativeActivations;
 use crate::adapter::{Method, Projection, TaskParameters};
 use crate::batch::Chunk;
-use crate::encoder::EncoderConfig;
+use crate::encoder::{Encoder, EncoderConfig};
 
 /// What one adapter site keeps for the backward pass.
 #[derive(Debug, Default)]
@@ -51,6 +52,9 @@ pub(super) struct LayerActivations {
     /// ([`attention::probability_count`]); where nothing is kept, those of one head of one sequence. At least as long as the
     /// layer needs.
     pub probabilities: Vec<f32>,
+    /// Queries and keys of relative positions, `[rows, 3 · hidden]`; empty where they are a constant of the base, and in a family
+    /// without.
+    pub positions: Vec<f32>,
     /// The feed-forward network before its activation, `[tokens, intermediate]`, of a gated one `[tokens, 2 · intermediate]`.
     pub intermediate: Vec<f32>,
     /// The input of each [`Projection`] whose weight is trained, `[tokens, inputs]`; empty otherwise.
@@ -109,7 +113,7 @@ pub struct Activations {
     pub(super) scratch: Vec<f32>,
     /// `[tokens, intermediate]`
     pub(super) intermediate: Vec<f32>,
-    /// `2 · longest²`; empty where nothing is kept and nothing is dropped.
+    /// `2 · longest²`, nothing where nothing is kept and nothing is dropped; and what relative positions need beside.
     pub(super) attention_scratch: Vec<f32>,
     /// Cosines and sines by position of the layers that see the whole text and of the others, `[longest, head_dim]` each; empty
     /// in a family without.
@@ -124,6 +128,8 @@ pub struct Activations {
     pub(super) bias_by_distance: Vec<f32>,
     /// Its gradient, where it is trained.
     pub(super) d_bias_by_distance: Vec<f32>,
+    /// What the relative embeddings need; empty in a family without.
+    pub(super) relative: RelativeActivations,
     /// Gradient of the current layer's output, then of its input, `[tokens, hidden]`.
     pub(super) d_hidden: Vec<f32>,
     /// `[tokens, hidden]`
@@ -230,7 +236,8 @@ impl Activations {
     }
 
     /// Gives every buffer its length for this chunk, whose tasks leave the first `frozen` layers bare.
-    pub(super) fn resize(&mut self, config: &EncoderConfig, pass: &ForwardPass<'_>, frozen: usize) {
+    pub(super) fn resize(&mut self, encoder: &Encoder, pass: &ForwardPass<'_>, frozen: usize) {
+        let config = &encoder.config;
         let ForwardPass { chunk, segments, keep, .. } = *pass;
         let tasks = || segments.iter().filter_map(|segment| segment.task.map(|task| task.layout().config()));
         let bottlenecks =
@@ -263,7 +270,8 @@ impl Activations {
         }
         self.intermediate.resize(tokens * config.intermediate_size, 0.0);
         let unused = keep == Keep::Nothing && pass.dropout.attention.is_none();
-        self.attention_scratch.resize(if unused { 0 } else { 2 * longest * longest }, 0.0);
+        let beside = encoder.relative_embeddings.as_ref().map_or(0, |relative| relative.scratch(longest));
+        self.attention_scratch.resize(if unused { 0 } else { 2 * longest * longest } + beside, 0.0);
         self.lay_out_positions(config, longest);
         let (after_all, gated) = match config.pre_norm {
             Some(_) => (tokens, tokens * config.intermediate_outputs()),

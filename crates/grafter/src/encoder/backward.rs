@@ -41,6 +41,7 @@ impl Encoder {
         if layout.relative_bias_gradients(gradients).is_some() {
             activations.d_bias_by_distance.resize(heads * (2 * longest - 1), 0.0);
         }
+        self.begin_relative_gradients(pass, &mut activations.relative);
         for layer in (frozen..self.layers.len()).rev() {
             let slot = Keep::ForBackward.slot(layer, frozen);
             let kept = std::mem::take(&mut activations.layers[slot]);
@@ -58,6 +59,7 @@ impl Encoder {
             let (d, scale) = (&activations.d_bias_by_distance, self.relative_bias_scale());
             relative_position::backward_table(d, heads, scale, longest, d_table);
         }
+        self.backward_relative_embeddings(pass, &mut activations.relative, gradients);
         if layout.lowest_trained() == Lowest::Embeddings {
             self.backward_embeddings(pass, activations, gradients);
         }
@@ -171,7 +173,9 @@ impl Encoder {
         self.backward_projection(place, task, kept, (d_branch, d_x), gradients);
         let goes_on = layout.trains_below(layer, Projection::AttentionOutput);
         if goes_on {
+            self.begin_relative_layer(layer, pass, &mut activations.relative);
             self.backward_attention(layer, pass, activations, kept);
+            self.backward_relative_layer(layer, pass, &mut activations.relative, gradients);
         }
         goes_on
     }
@@ -185,7 +189,9 @@ impl Encoder {
         kept: &LayerActivations,
     ) {
         let hidden = self.config.hidden_size;
-        let (shape, longest) = (self.attention_shape(layer, pass.dropout, None), pass.chunk.longest());
+        let longest = pass.chunk.longest();
+        let positions = self.relative_positions_again(layer, longest, &kept.positions);
+        let shape = self.attention_shape(layer, pass.dropout, None, positions);
         let rotary = Activations::rotary_of(&activations.rotary, &self.config, layer);
         let mut from = 0;
         for (index, range) in pass.chunk.ranges().enumerate() {
@@ -193,9 +199,11 @@ impl Encoder {
             let wide = range.start * 3 * hidden..range.end * 3 * hidden;
             let sequence = pass.chunk.first_sequence + index;
             let by_distance = &mut activations.d_bias_by_distance[..];
+            let d_positions = &mut activations.relative.d_projected[..];
             let gradients = AttentionGradients {
                 qkv: &mut activations.d_query_key_value[wide.clone()],
                 bias: (!by_distance.is_empty()).then_some(RelativeBiasGradients { by_distance, longest }),
+                positions: (!d_positions.is_empty()).then_some(d_positions),
             };
             attention::backward_sequence(
                 &shape,

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use grafter_nn::activation::Activation;
+use grafter_nn::disentangled::DistanceRows;
 use serde::{Deserialize, Serialize};
 
 use super::family::{ConfigProblem, Family};
@@ -37,6 +38,9 @@ pub struct EncoderConfig {
     /// Dropout within the feed-forward network, before its second projection; absent in a family without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mlp_dropout: Option<f32>,
+    /// Dropout before the dense layer of a head in training; that of the pooled vector if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooler_dropout: Option<f32>,
     /// Dropout of the pooled vector in training; `hidden_dropout_prob` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier_dropout: Option<f32>,
@@ -54,6 +58,9 @@ pub struct EncoderConfig {
     /// What a family with ModernBERT's layers has beside; absent in one with BERT's.
     #[serde(flatten)]
     pub pre_norm: Option<PreNormConfig>,
+    /// What a family with DeBERTa's attention has beside; absent in one with BERT's.
+    #[serde(flatten)]
+    pub relative: Option<RelativeConfig>,
 }
 
 /// What ModernBERT's layers are told beside the sizes, by the names of its `config.json`.
@@ -91,6 +98,53 @@ impl PreNormConfig {
             ("`local_rope_theta`", self.local_rope_theta.to_string()),
             ("`global_attn_every_n_layers`", self.global_attn_every_n_layers.to_string()),
             ("`local_attention`", self.local_attention.to_string()),
+        ]
+    }
+}
+
+/// What DeBERTa's attention is told beside the sizes, by the names of its `config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelativeConfig {
+    /// Buckets of distances on each side; 0 where distances share none.
+    pub position_buckets: usize,
+    /// Distances on each side that the relative embeddings tell apart, or where they share buckets, one more than the last that is
+    /// told apart.
+    pub max_relative_positions: usize,
+    /// What counts beside content and content: `c2p`, `p2c` or `c2p|p2c`.
+    pub pos_att_type: String,
+    /// `layer_norm` where the relative embeddings pass through one, `none` where they do not.
+    pub norm_rel_ebd: String,
+    /// Whether a table of positions is added to the embeddings.
+    pub position_biased_input: bool,
+}
+
+impl RelativeConfig {
+    /// How distances share rows of the relative embeddings, of which there are twice the span.
+    pub fn rows(&self) -> DistanceRows {
+        match self.position_buckets {
+            0 => DistanceRows { span: self.max_relative_positions, farthest: None },
+            span => DistanceRows { span, farthest: Some(self.max_relative_positions) },
+        }
+    }
+
+    /// Whether a query's product with the key of a distance counts, and a key's product with the query of a distance.
+    pub fn counts(&self) -> [bool; 2] {
+        ["c2p", "p2c"].map(|kind| self.pos_att_type.split('|').any(|part| part == kind))
+    }
+
+    /// Whether the relative embeddings have a layer normalisation.
+    pub fn has_layer_norm(&self) -> bool {
+        self.norm_rel_ebd == "layer_norm"
+    }
+
+    /// Names and values, for messages.
+    fn shown(&self) -> [(&'static str, String); 5] {
+        [
+            ("`position_buckets`", self.position_buckets.to_string()),
+            ("`max_relative_positions`", self.max_relative_positions.to_string()),
+            ("`pos_att_type`", self.pos_att_type.clone()),
+            ("`norm_rel_ebd`", self.norm_rel_ebd.clone()),
+            ("`position_biased_input`", self.position_biased_input.to_string()),
         ]
     }
 }
@@ -137,6 +191,9 @@ pub struct DecidingConfig {
     /// What ModernBERT's layers are told beside; absent in a family with BERT's.
     #[serde(flatten)]
     pub pre_norm: Option<PreNormConfig>,
+    /// What DeBERTa's attention is told beside; absent in a family with BERT's.
+    #[serde(flatten)]
+    pub relative: Option<RelativeConfig>,
 }
 
 impl DecidingConfig {
@@ -153,25 +210,40 @@ impl DecidingConfig {
             ("`hidden_act`", self.hidden_act.clone(), other.hidden_act.clone()),
             ("`layer_norm_eps`", format!("{:e}", self.layer_norm_eps), format!("{:e}", other.layer_norm_eps)),
         ];
-        fields.into_iter().find(|(_, here, there)| here != there).or_else(|| self.pre_norm_difference(other))
-    }
-
-    fn pre_norm_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let shown = |config: &Self| config.pre_norm.as_ref().map(PreNormConfig::shown);
-        match (shown(self), shown(other)) {
-            (Some(here), Some(there)) => here
-                .into_iter()
-                .zip(there)
-                .find(|((_, here), (_, there))| here != there)
-                .map(|((field, here), (_, there))| (field, here, there)),
-            (None, None) => None,
-            (here, there) => {
-                // Where one is absent or broken as a whole, any of its fields tells.
-                let value = |shown: Option<[(&'static str, String); 7]>| {
-                    shown.map_or("none".to_owned(), |[(_, value), ..]| value)
-                };
-                Some(("`attention_bias`", value(here), value(there)))
-            }
+        let relative = |config: &Self| config.relative.as_ref().map(RelativeConfig::shown);
+        let differ = |(_, here, there): &(_, String, String)| here != there;
+        fields
+            .into_iter()
+            .find(differ)
+            .or_else(|| difference_of_parts(shown(self), shown(other)))
+            .or_else(|| difference_of_parts(relative(self), relative(other)))
+    }
+}
+
+/// Names and values of what a family has beside.
+type Shown<const FIELDS: usize> = Option<[(&'static str, String); FIELDS]>;
+
+/// The first difference in it.
+fn difference_of_parts<const FIELDS: usize>(
+    here: Shown<FIELDS>,
+    there: Shown<FIELDS>,
+) -> Option<(&'static str, String, String)> {
+    match (here, there) {
+        (Some(here), Some(there)) => here
+            .into_iter()
+            .zip(there)
+            .find(|((_, here), (_, there))| here != there)
+            .map(|((field, here), (_, there))| (field, here, there)),
+        (None, None) => None,
+        (here, there) => {
+            // Where one is absent or broken as a whole, any of its fields tells.
+            let first = |shown: Shown<FIELDS>| shown.and_then(|shown| shown.into_iter().next());
+            let (here, there) = (first(here), first(there));
+            let field = here.as_ref().or(there.as_ref()).map_or("", |(field, _)| field);
+            let value =
+                |shown: Option<(&'static str, String)>| shown.map_or("none".to_owned(), |(_, value)| value);
+            Some((field, value(here), value(there)))
         }
     }
 }
@@ -222,6 +294,7 @@ impl EncoderConfig {
             hidden_act: self.hidden_act.clone(),
             layer_norm_eps: self.layer_norm_eps,
             pre_norm: self.pre_norm.clone(),
+            relative: self.relative.clone(),
         }
     }
 
@@ -237,7 +310,8 @@ impl EncoderConfig {
 
     /// Rows of the table of positions; 0 in a family without one.
     pub fn position_rows(&self) -> usize {
-        if self.family.tensors().positions.is_some() { self.max_position_embeddings } else { 0 }
+        let biased = self.relative.as_ref().is_none_or(|config| config.position_biased_input);
+        if biased && self.family.tensors().positions.is_some() { self.max_position_embeddings } else { 0 }
     }
 
     /// Which modules have biases.
@@ -295,7 +369,7 @@ impl EncoderConfig {
         for (field, value, largest) in sizes {
             let least = match field {
                 "max_position_embeddings" => self.first_position + 1,
-                "type_vocab_size" if self.family.tensors().types.is_none() => 0,
+                "type_vocab_size" if self.family.tensors().types.is_none() || self.relative.is_some() => 0,
                 _ => 1,
             };
             if value < least || value > largest {
@@ -311,6 +385,7 @@ impl EncoderConfig {
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("mlp_dropout", self.mlp_dropout.unwrap_or(0.0)),
+            ("pooler_dropout", self.pooler_dropout.unwrap_or(0.0)),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ];
         for (field, rate) in rates {
@@ -324,6 +399,16 @@ impl EncoderConfig {
                 self.layer_norm_eps.to_string(),
                 "0 or more and less than 1".to_owned(),
             );
+        }
+        if let Some(config) = &self.relative {
+            for (field, value) in [
+                ("position_buckets", config.position_buckets),
+                ("max_relative_positions", config.max_relative_positions),
+            ] {
+                if value > MAX_SIZE {
+                    return wrong(field, value.to_string(), format!("at most {MAX_SIZE}"));
+                }
+            }
         }
         let Some(config) = &self.pre_norm else { return Ok(()) };
         if !self.head_dim().is_multiple_of(2) {

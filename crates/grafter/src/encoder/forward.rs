@@ -9,6 +9,7 @@ use grafter_nn::residual;
 use grafter_nn::rotary;
 
 use super::activations::{Activations, Keep, LayerActivations, Segment, SiteActivations};
+use super::relative::RelativePass;
 use super::{DropoutPlace, Encoder, EncoderDropout, projection};
 use crate::adapter::{Method, Projection, Site, TaskParameters, Tuned};
 use crate::batch::Chunk;
@@ -46,7 +47,7 @@ impl Encoder {
     pub fn forward_below(&self, layer: usize, chunk: &Chunk<'_>, activations: &mut Activations) {
         let (segments, none) = ([Segment::whole(chunk, None)], EncoderDropout::none());
         let pass = ForwardPass { chunk, segments: &segments, dropout: &none, keep: Keep::Nothing };
-        activations.resize(&self.config, &pass, self.layers.len());
+        activations.resize(self, &pass, self.layers.len());
         self.embed(pass, activations);
         for below in 0..layer {
             self.layer(below, pass, 0, activations);
@@ -63,7 +64,7 @@ impl Encoder {
         let ForwardPass { chunk, segments, dropout, keep } = pass;
         let layers = self.layers.len();
         let frozen = segments.iter().map(|segment| segment.frozen_layers(layers)).min().unwrap_or(layers);
-        activations.resize(&self.config, &pass, frozen);
+        activations.resize(self, &pass, frozen);
         let none = EncoderDropout::none();
         let first = match chunk.states {
             Some((layer, states)) => {
@@ -183,7 +184,10 @@ impl Encoder {
         let mut from = 0;
         for segment in segments {
             let bias = self.relative_bias_of(segment.task, chunk, &mut activations.bias_by_distance);
-            let shape = self.attention_shape(layer, dropout, bias);
+            let of = RelativePass { task: segment.task, longest: chunk.longest(), dropout };
+            let positions =
+                self.relative_positions(layer, of, &mut activations.relative, &mut kept.positions);
+            let shape = self.attention_shape(layer, dropout, bias, positions);
             for sequence in segment.sequences.clone() {
                 let range = chunk.range(sequence);
                 let heads = if pass.keep == Keep::ForBackward { shape.heads } else { 1 };

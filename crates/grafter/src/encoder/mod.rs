@@ -7,7 +7,8 @@
 //!    └─────────────────────── skip ──────────────────────────────┘
 //! ```
 //!
-//! ModernBERT's layers normalise before each sub-layer and not after it: `pre_norm`.
+//! ModernBERT's layers normalise before each sub-layer and not after it: `pre_norm`. DeBERTa's attention has relative embeddings:
+//! `relative`.
 //!
 //! The encoder's own numbers never change: nothing here can write to them. What a task brings, adapters and numbers that
 //! stand in for the encoder's, is an argument of every pass ([`crate::adapter::TaskParameters`]), never state.
@@ -22,14 +23,17 @@ mod forward;
 mod pre_norm;
 mod precision;
 pub(crate) mod projection;
+mod relative;
 
 pub use backward::BackwardPass;
-pub use config::{Biases, DecidingConfig, EncoderConfig, PreNormConfig, base_activation};
+pub use config::{Biases, DecidingConfig, EncoderConfig, PreNormConfig, RelativeConfig, base_activation};
 pub use family::Family;
 pub use forward::ForwardPass;
 pub use precision::BasePrecision;
+pub use relative::RelativeEmbeddings;
 
 use grafter_nn::attention::AttentionShape;
+use grafter_nn::disentangled::RelativePositions;
 use grafter_nn::dropout::{Dropout, DropoutKey};
 use grafter_nn::embedding::FrozenEmbedding;
 use grafter_nn::layer_norm::LayerNormWeights;
@@ -82,6 +86,8 @@ pub struct Encoder {
     pub(crate) embeddings_projection: Option<FrozenLinear>,
     /// What is added to attention scores by distance, the same in all layers: `[buckets, heads]`; empty in a family without.
     pub(crate) relative_bias: Vec<f32>,
+    /// What the attention of all layers reads by distance; none in a family without.
+    pub(crate) relative_embeddings: Option<RelativeEmbeddings>,
     pub(crate) layers: Vec<EncoderLayer>,
     /// After all layers; part of the last one.
     pub(crate) final_layer_norm: Option<FrozenLayerNorm>,
@@ -139,6 +145,7 @@ impl Encoder {
         embedding
             + norm(&self.embeddings_layer_norm)
             + self.relative_bias.len()
+            + self.relative_embeddings.as_ref().map_or(0, RelativeEmbeddings::parameter_count)
             + layers
             + self.final_layer_norm.as_ref().map_or(0, norm)
             + beside.map(|layer| linear(layer, true)).sum::<usize>()
@@ -166,6 +173,7 @@ impl Encoder {
         if let Some(norm) = &self.final_layer_norm {
             numbers.extend([&norm.weight[..], &norm.bias]);
         }
+        numbers.extend(self.relative_numbers());
         for linear in [&self.embeddings_projection, &self.pooler].into_iter().flatten() {
             numbers.extend(linear.numbers());
         }
@@ -178,6 +186,7 @@ impl Encoder {
         layer: usize,
         dropout: &EncoderDropout,
         bias: Option<RelativeBias<'a>>,
+        positions: Option<RelativePositions<'a>>,
     ) -> AttentionShape<'a> {
         AttentionShape {
             heads: self.config.num_attention_heads,
@@ -185,6 +194,7 @@ impl Encoder {
             window: self.config.attention_window(layer),
             dropout: dropout.attention,
             bias,
+            positions,
         }
     }
 
@@ -203,7 +213,9 @@ pub struct EncoderDropout {
     pub attention_output: Dropout,
     /// Dropout within the feed-forward network, before its second projection; none in a family without.
     pub feed_forward: Dropout,
-    /// Dropout of the pooled vector that the head reads, and within a dense head.
+    /// Dropout of what the dense layer of a head reads.
+    pub before_dense: Dropout,
+    /// Dropout of what the last layer of the head reads.
     pub pooled: Dropout,
     /// Dropout of the attention probabilities.
     pub attention: Dropout,
@@ -221,6 +233,7 @@ pub(crate) enum DropoutPlace {
     Pooled = 4,
     HeadDense = 5,
     FeedForward = 6,
+    RelativeEmbeddings = 7,
 }
 
 impl EncoderDropout {
@@ -230,6 +243,7 @@ impl EncoderDropout {
             hidden: Dropout::NONE,
             attention_output: Dropout::NONE,
             feed_forward: Dropout::NONE,
+            before_dense: Dropout::NONE,
             pooled: Dropout::NONE,
             attention: Dropout::NONE,
             key: DropoutKey::new(0),
@@ -245,11 +259,13 @@ impl EncoderDropout {
             Family::ModernBert => attention,
             _ => hidden,
         };
+        let pooled = config.classifier_dropout.unwrap_or(config.hidden_dropout_prob);
         Self {
             hidden,
             attention_output,
             feed_forward: Dropout::new(config.mlp_dropout.unwrap_or(0.0)),
-            pooled: Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)),
+            before_dense: Dropout::new(config.pooler_dropout.unwrap_or(pooled)),
+            pooled: Dropout::new(pooled),
             attention,
             key: DropoutKey::new(seed).derive(step),
         }

@@ -65,8 +65,10 @@ impl Reads {
             Family::Roberta | Family::XlmRoberta | Family::MpNet => {
                 Positions::AfterPadding(config.first_position - 1)
             }
-            // Its layers are of another form.
-            Family::ModernBert => return Err(OnnxError::Family { family: config.family.to_string() }),
+            // Layers, or attention, of another form.
+            Family::ModernBert | Family::DebertaV2 => {
+                return Err(OnnxError::Family { family: config.family.to_string() });
+            }
         };
         Ok(Self { positions, types })
     }

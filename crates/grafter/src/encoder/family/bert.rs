@@ -26,6 +26,8 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     pooler: Some("pooler.dense"),
     embeddings_projection: None,
     relative_bias: None,
+    relative_embeddings: None,
+    relative_layer_norm: None,
     adapterhub: AdapterHubNames::of_class("BertAdapterModel"),
 };
 
@@ -104,6 +106,7 @@ impl Fields {
             hidden_dropout_prob: self.hidden_dropout_prob,
             attention_probs_dropout_prob: self.attention_probs_dropout_prob,
             mlp_dropout: None,
+            pooler_dropout: None,
             classifier_dropout: self.classifier_dropout,
             max_position_embeddings: self.max_position_embeddings,
             first_position: 0,
@@ -111,6 +114,7 @@ impl Fields {
             relative_attention_num_buckets: 0,
             layer_norm_eps: self.layer_norm_eps,
             pre_norm: None,
+            relative: None,
         }
     }
 }

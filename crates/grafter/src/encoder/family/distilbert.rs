@@ -23,6 +23,8 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     pooler: None,
     embeddings_projection: None,
     relative_bias: None,
+    relative_embeddings: None,
+    relative_layer_norm: None,
     adapterhub: Some(AdapterHubNames {
         attention: "attention_adapters.adapters",
         output: "output_adapters.adapters",
@@ -96,6 +98,7 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         hidden_dropout_prob: fields.dropout,
         attention_probs_dropout_prob: fields.attention_dropout,
         mlp_dropout: None,
+        pooler_dropout: None,
         classifier_dropout: Some(fields.seq_classif_dropout),
         max_position_embeddings: fields.max_position_embeddings,
         first_position: 0,
@@ -103,5 +106,6 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         relative_attention_num_buckets: 0,
         layer_norm_eps: LAYER_NORM_EPS,
         pre_norm: None,
+        relative: None,
     })
 }

@@ -2,9 +2,11 @@
 //! begin, and what there is beside the layers.
 //!
 //! The layers themselves are shared. All families but ModernBERT have BERT's: attention, feed-forward network, and after each a
-//! residual connection and a layer normalisation. ModernBERT's are in `encoder/pre_norm.rs`.
+//! residual connection and a layer normalisation. ModernBERT's are in `encoder/pre_norm.rs`, what DeBERTa's attention has beside in
+//! `encoder/relative.rs`.
 
 mod bert;
+mod deberta;
 mod distilbert;
 mod electra;
 mod modernbert;
@@ -41,6 +43,9 @@ pub enum Family {
     /// ModernBERT (Warner et al. 2024).
     #[serde(rename = "modernbert")]
     ModernBert,
+    /// DeBERTa in its second form and its third (He et al. 2020, 2021).
+    #[serde(rename = "deberta-v2")]
+    DebertaV2,
 }
 
 /// Why a `config.json` cannot be used.
@@ -85,6 +90,10 @@ pub(crate) struct TensorNames {
     pub embeddings_projection: Option<&'static str>,
     /// None in a family without relative position bias.
     pub relative_bias: Option<&'static str>,
+    /// None in a family whose attention has no relative embeddings.
+    pub relative_embeddings: Option<&'static str>,
+    /// Their layer normalisation, which is there if the configuration says so.
+    pub relative_layer_norm: Option<&'static str>,
     /// None in a family that AdapterHub does not know.
     pub adapterhub: Option<AdapterHubNames>,
 }
@@ -118,7 +127,7 @@ impl AdapterHubNames {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bert,
         Self::Roberta,
         Self::XlmRoberta,
@@ -126,10 +135,11 @@ impl Family {
         Self::Electra,
         Self::MpNet,
         Self::ModernBert,
+        Self::DebertaV2,
     ];
     /// Their names, for messages.
     pub(super) const NAMES: &'static str =
-        "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`";
+        "`bert`, `roberta`, `xlm-roberta`, `distilbert`, `electra`, `mpnet`, `modernbert`, `deberta-v2`";
 
     /// Its `model_type`.
     pub fn name(self) -> &'static str {
@@ -141,6 +151,7 @@ impl Family {
             Self::Electra => "electra",
             Self::MpNet => "mpnet",
             Self::ModernBert => "modernbert",
+            Self::DebertaV2 => "deberta-v2",
         }
     }
 
@@ -159,6 +170,7 @@ impl Family {
         match self {
             Self::DistilBert => distilbert::field(name),
             Self::ModernBert => modernbert::field(name),
+            Self::DebertaV2 => deberta::field(name),
             _ => name,
         }
     }
@@ -173,6 +185,7 @@ impl Family {
             Self::Electra => &electra::TENSORS,
             Self::MpNet => &mpnet::TENSORS,
             Self::ModernBert => &modernbert::TENSORS,
+            Self::DebertaV2 => &deberta::TENSORS,
         }
     }
 
@@ -185,6 +198,7 @@ impl Family {
             Self::Electra => electra::config(text),
             Self::MpNet => mpnet::config(text),
             Self::ModernBert => modernbert::config(text),
+            Self::DebertaV2 => deberta::config(text),
         }
     }
 }

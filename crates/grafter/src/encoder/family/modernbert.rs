@@ -23,6 +23,8 @@ pub(super) const TENSORS: TensorNames = TensorNames {
     pooler: None,
     embeddings_projection: None,
     relative_bias: None,
+    relative_embeddings: None,
+    relative_layer_norm: None,
     adapterhub: None,
 };
 
@@ -157,6 +159,7 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         hidden_dropout_prob: fields.embedding_dropout,
         attention_probs_dropout_prob: fields.attention_dropout,
         mlp_dropout: Some(fields.mlp_dropout),
+        pooler_dropout: None,
         classifier_dropout: Some(fields.classifier_dropout),
         max_position_embeddings: fields.max_position_embeddings,
         first_position: 0,
@@ -164,6 +167,7 @@ pub(super) fn config(text: &str) -> Result<EncoderConfig, ConfigProblem> {
         relative_attention_num_buckets: 0,
         layer_norm_eps: fields.norm_eps,
         pre_norm: Some(pre_norm),
+        relative: None,
     })
 }
 
