@@ -91,14 +91,6 @@ pub enum DataError {
         /// The format.
         format: Format,
     },
-    /// A table in columns, for a kind of task that is not read of it.
-    #[error("{file}: the format `parquet` is not read for {kind}")]
-    NotOfTables {
-        /// The file.
-        file: Arc<str>,
-        /// The kind of task.
-        kind: TaskKind,
-    },
     /// The document is not one of questions.
     #[error("{}: not a document of questions as SQuAD has it: {source}", path.display())]
     Squad {
@@ -232,8 +224,7 @@ impl DataError {
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
-            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), or JSON Lines".to_owned()),
-            Self::NotOfTables { .. } => Some("pass JSON Lines".to_owned()),
+            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), JSON Lines or Parquet".to_owned()),
             Self::OnlyQuestions { .. } => {
                 Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
             }
