@@ -264,6 +264,14 @@ impl RowEncoding {
         Self { form, max_length }
     }
 
+    /// Tokens that two windows of a context share, where there are windows.
+    pub fn stride(self) -> Option<usize> {
+        match self.form {
+            RowForm::Windows { stride } => Some(stride),
+            RowForm::Whole | RowForm::Words | RowForm::Choices => None,
+        }
+    }
+
     /// That of an adapter.
     pub fn of(manifest: &Manifest) -> Self {
         Self::new(manifest.task.kind, manifest.max_length, manifest.stride)

@@ -66,8 +66,11 @@ impl SpanAnswer {
         answer
     }
 
-    /// How much more no answer is worth than this one.
+    /// How much more no answer is worth than this one; the most that a number can tell where there is none.
     pub fn difference(&self) -> f64 {
+        if self.range.is_empty() {
+            return f64::MAX;
+        }
         f64::from(self.null_score) - f64::from(self.score)
     }
 

@@ -19,7 +19,7 @@ fn options(labels: LabelUse, label: Option<&str>) -> ReadOptions {
 }
 
 fn read(name: &str, options: &ReadOptions) -> Result<Vec<Result<Row, RowError>>, DataError> {
-    Ok(ParquetRows::new(&File::open(fixture(name)).unwrap(), "f", options)?.collect())
+    Ok(ParquetRows::new(&File::open(fixture(name)).expect("a fixture"), "f", options)?.collect())
 }
 
 /// What rows are, and the errors of those that cannot be used.
