@@ -81,7 +81,7 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
 
 /// The first rows of a file.
 fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
-    let rows = arguments.rows.source(file).open(LabelUse::Optional)?;
+    let rows = arguments.rows.source(&[file])?.open(LabelUse::Optional)?;
     let rows: Vec<Row> = rows.take(PROBES).collect::<Result<_, _>>()?;
     if rows.is_empty() {
         let message = format!("`{}` has no texts", file.display());

@@ -7,6 +7,7 @@
 mod text;
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use grafter::data::{CheckFiles, CheckOptions, CheckReport, LabelUse, Row, check_data};
 use grafter::encoder::EncoderConfig;
@@ -34,16 +35,17 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
-    let source = |path: &std::path::PathBuf| arguments.rows.source(path);
+    let source = |names: &[PathBuf]| arguments.rows.source(names);
+    let if_named = |names: &[PathBuf]| (!names.is_empty()).then(|| source(names)).transpose();
     let files = CheckFiles {
-        train: source(&arguments.train),
-        dev: arguments.dev.as_ref().map(source),
-        test: arguments.test.as_ref().map(source),
+        train: source(&arguments.train)?,
+        dev: if_named(&arguments.dev)?,
+        test: if_named(&arguments.test)?,
     };
     // Before a model is fetched: a wrong path or header is told at once.
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
         // A pipe can be read once only.
-        if !source.path.exists() || source.path.is_file() {
+        if source.paths().all(|path| !path.exists() || path.is_file()) {
             let words = LabelUse::Tags { scheme: None, needed: false };
             source.open(if arguments.kind.of_words() { words } else { LabelUse::Optional })?;
         }

@@ -22,7 +22,7 @@ struct Report<'a> {
 pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     // What needs no model first, so that a wrong path is told at once.
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
-    let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
+    let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data)?, &manifest.task.spec()?)?;
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     let scores = evaluate(&model, &adapter, &data)?;

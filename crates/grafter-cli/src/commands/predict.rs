@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
-    temporary_copy,
+    Bytes, Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
+    Source, SourceFile, find_files, temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
@@ -36,11 +36,12 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let rows = open_rows(arguments)?;
+    let files = find_files(&arguments.input)?;
+    let rows = open_rows(arguments, &files)?;
     let answering = Answering::open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
-        super::refuse_output(output, "--output", &[&arguments.input])?;
+        super::refuse_output(output, "--output", files.iter().map(|file| file.path.as_path()))?;
     }
     let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
@@ -72,7 +73,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = FileRows<Box<dyn Read + Send>>;
+type Rows = FileRows<Bytes>;
 
 /// The tasks that answer.
 struct Answering {
@@ -159,33 +160,45 @@ fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> 
     } else {
         ("single texts", "pairs of texts", "choose the column with `--text-column <NAME>`")
     };
-    let message = format!("{}: {who} {expected}, found {found}", rows.file());
+    let message = format!("{}: {who} {expected}, found {found}", rows.name());
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
 }
 
-fn open_rows(arguments: &Predict) -> Result<Rows, Failure> {
+fn open_rows(arguments: &Predict, files: &[SourceFile]) -> Result<Rows, Failure> {
+    let [file] = files else {
+        if files.iter().any(|file| file.path == Path::new("-")) {
+            let message = "`--input -` is standard input, which is read alone".to_owned();
+            return Err(Failure::Usage { message, hint: None });
+        }
+        let source = Source {
+            format: arguments.rows.format,
+            columns: arguments.rows.columns(),
+            ..Source::of(files.to_vec())
+        };
+        return Ok(source.open(LabelUse::Optional)?);
+    };
     let options = ReadOptions {
         columns: arguments.rows.columns(),
         labels: LabelUse::Optional,
         max_row_bytes: MAX_ROW_BYTES,
         ..ReadOptions::default()
     };
-    let standard_input = arguments.input == Path::new("-");
+    let standard_input = file.path == Path::new("-");
     let format = match arguments.rows.format {
         Some(format) => format,
         None if standard_input => Format::Lines,
-        None => Format::for_path(&arguments.input)?,
+        None => Format::for_path(&file.path)?,
     };
-    let failed = |source| Failure::Read { path: arguments.input.clone(), source };
+    let failed = |source| Failure::Read { path: file.path.clone(), source };
     let (input, name) = if standard_input {
         (Input::Standard, "standard input".to_owned())
     } else {
-        let file = File::open(&arguments.input).map_err(failed)?;
-        let input = match Compression::for_path(&arguments.input) {
-            Some(compression) => Input::Compressed(compression, file),
-            None => Input::File(file),
+        let opened = File::open(&file.path).map_err(failed)?;
+        let input = match Compression::for_path(&file.path) {
+            Some(compression) => Input::Compressed(compression, opened),
+            None => Input::File(opened),
         };
-        (input, arguments.input.display().to_string())
+        (input, file.name())
     };
     if format != Format::Parquet {
         return Ok(FileRows::text(input.stream(), name, format, &options)?);

@@ -44,7 +44,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
         Err(error @ AdapterError::Exists { .. }) if trials.exists() => Some(error),
         checked => checked.map(|()| None)?,
     };
-    let open = job(arguments, &trials).open()?;
+    let open = job(arguments, &trials)?.open()?;
     if let Some(error) = exists {
         let sealed = adapter::read_manifest(&arguments.out)?.weights_sha256;
         let mut ours = false;
@@ -72,7 +72,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
+fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     let sweep = &arguments.sweep;
     let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
     let own = arguments.method.default_learning_rate();
@@ -80,12 +80,15 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
         name: ONLY_TASK.to_owned(),
         kind: arguments.kind,
         metric: arguments.metric,
-        train: arguments.rows.source(&arguments.train),
-        dev: arguments.rows.source(&arguments.dev),
-        test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+        train: arguments.rows.source(&arguments.train)?,
+        dev: arguments.rows.source(&arguments.dev)?,
+        test: match &arguments.test[..] {
+            [] => None,
+            test => Some(arguments.rows.source(test)?),
+        },
     };
     let std = GraftOptions::default().train.init_std;
-    Job {
+    Ok(Job {
         sources: vec![source],
         grid: Grid {
             tasks: Vec::new(),
@@ -103,7 +106,7 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
         running: &arguments.running,
         out: trials,
         keep: true,
-    }
+    })
 }
 
 /// A multiple with two digits, so that it is `3e-4` and not `3.0000000000000003e-4`.

@@ -20,7 +20,9 @@ mod labelled;
 mod labels;
 mod lines;
 mod parquet;
+pub(crate) mod pattern;
 mod reader;
+pub(crate) mod splits;
 mod tags;
 
 pub use check::{
@@ -31,13 +33,15 @@ pub use columns::Columns;
 pub use compressed::Compression;
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
-pub use file::temporary_copy;
+pub use file::{Bytes, temporary_copy};
 pub use file_rows::FileRows;
-pub use format::{Format, Source};
+pub use format::{Format, Source, SourceFile};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
 pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
+pub use pattern::{find_files, refuse_twice};
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
+pub use splits::SplitError;
 pub use tags::{OUTSIDE, TagProblem, TagScheme};
 
 use std::ops::Range;

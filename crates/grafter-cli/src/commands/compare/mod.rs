@@ -221,14 +221,17 @@ fn sources(arguments: &Compare) -> Result<Vec<TaskSource>, Failure> {
         }
         sources.push(source);
     }
-    if let (Some(train), Some(dev)) = (&arguments.train, &arguments.dev) {
+    if !arguments.train.is_empty() {
         sources.push(TaskSource {
             name: ONLY_TASK.to_owned(),
             kind: TaskKind::Classification,
             metric: None,
-            train: arguments.rows.source(train),
-            dev: arguments.rows.source(dev),
-            test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+            train: arguments.rows.source(&arguments.train)?,
+            dev: arguments.rows.source(&arguments.dev)?,
+            test: match &arguments.test[..] {
+                [] => None,
+                test => Some(arguments.rows.source(test)?),
+            },
         });
     }
     let known = |flag: &str, names: Vec<&Option<String>>| {
