@@ -10,12 +10,12 @@ pub use compare::{Assigned, Compare, Glue, Reproduce, Sweep, TrialArgs, Tune};
 pub use exchange::{Export, Import};
 pub use serve::{HostName, LogForm, Serve};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::{TaskName, TaskRef};
-use grafter::data::{Columns, DataError, Format, Source, TagScheme, TaskKind, find_files};
+use grafter::data::{Columns, Format, TagScheme, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
@@ -181,19 +181,12 @@ impl RowArgs {
             tag_scheme: self.tag_scheme,
         }
     }
-
-    /// The files that a flag names, to be read in this way.
-    /// # Errors
-    /// See [`find_files`].
-    pub fn source<P: AsRef<Path>>(&self, names: &[P]) -> Result<Source, DataError> {
-        Ok(Source { format: self.format, columns: self.columns(), ..Source::of(find_files(names)?) })
-    }
 }
 
 #[derive(Debug, Args)]
 pub struct Train {
     /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll, with .gz or .zst after it if compressed; several
-    /// files, and patterns such as 'part-*.csv', are read as one
+    /// files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "sequence", requires = "dev")]
     pub train: Vec<PathBuf>,
 
@@ -454,7 +447,8 @@ pub struct Eval {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
 
-    /// Labelled rows; several files, and patterns such as 'part-*.csv', are read as one
+    /// Labelled rows; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
 
@@ -478,7 +472,8 @@ pub struct Ablate {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
 
-    /// Labelled rows; several files, and patterns such as 'part-*.csv', are read as one
+    /// Labelled rows; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
 
@@ -520,7 +515,7 @@ pub struct Predict {
     pub tasks: Vec<TaskRef>,
 
     /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise; several
-    /// files, and patterns such as 'part-*.csv', are read as one
+    /// files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., default_value = "-")]
     pub input: Vec<PathBuf>,
 
@@ -555,7 +550,8 @@ pub struct Inspect {
                         problem), 2 a file cannot be read at all"
 )]
 pub struct CheckData {
-    /// Rows to learn from; several files, and patterns such as 'part-*.csv', are read as one
+    /// Rows to learn from; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub train: Vec<PathBuf>,
 

@@ -11,6 +11,8 @@ mod compare;
 mod exchange;
 #[path = "cli/files.rs"]
 mod files;
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/onnx.rs"]
 mod onnx;
 

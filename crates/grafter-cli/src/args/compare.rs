@@ -20,11 +20,13 @@ use super::{ModelArg, RowArgs, SharedTrainingArgs};
 )]
 pub struct Compare {
     /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet or
-    /// .conll, or in parts such as train-00000-of-00002.parquet; may be named again for each task
+    /// .conll, or in parts such as train-00000-of-00002.parquet; or hf://datasets/OWNER/NAME, perhaps with /CONFIG
+    /// after it, of the Hugging Face hub; may be named again for each task
     #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
     pub task: Vec<Named>,
 
-    /// Labelled rows to learn from, of a single task; several files, and patterns such as 'part-*.csv', are read as one
+    /// Labelled rows to learn from, of a single task; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "dev")]
     pub train: Vec<PathBuf>,
 
@@ -73,8 +75,8 @@ pub struct Compare {
                   where it ended."
 )]
 pub struct Tune {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll; several files, and patterns such as 'part-*.csv',
-    /// are read as one
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll; several files, patterns such as 'part-*.csv'
+    /// and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub train: Vec<PathBuf>,
 

@@ -16,6 +16,7 @@ use crate::args::Ablate;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::style;
+use crate::sources::Sources;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -38,7 +39,7 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
             hint: None,
         });
     }
-    let source = arguments.rows.source(&arguments.data)?;
+    let source = Sources::new(&arguments.rows).source(&arguments.data)?;
     if let Some(page) = &arguments.report {
         refuse_output(page, "--report", source.paths())?;
     }

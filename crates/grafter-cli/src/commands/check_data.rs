@@ -7,7 +7,6 @@
 mod text;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 
 use grafter::data::{CheckFiles, CheckOptions, CheckReport, LabelUse, Row, check_data};
 use grafter::encoder::EncoderConfig;
@@ -22,6 +21,7 @@ use crate::Outcome;
 use crate::args::{CheckData, max_length};
 use crate::failure::Failure;
 use crate::progress::PullBar;
+use crate::sources::Sources;
 
 /// Rejected rows, and repeated texts, that are listed for each file; all are counted.
 const MAX_LISTED: usize = 20;
@@ -35,12 +35,11 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
-    let source = |names: &[PathBuf]| arguments.rows.source(names);
-    let if_named = |names: &[PathBuf]| (!names.is_empty()).then(|| source(names)).transpose();
+    let mut sources = Sources::new(&arguments.rows);
     let files = CheckFiles {
-        train: source(&arguments.train)?,
-        dev: if_named(&arguments.dev)?,
-        test: if_named(&arguments.test)?,
+        train: sources.source(&arguments.train)?,
+        dev: sources.if_named(&arguments.dev)?,
+        test: sources.if_named(&arguments.test)?,
     };
     // Before a model is fetched: a wrong path or header is told at once.
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {

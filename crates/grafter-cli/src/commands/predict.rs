@@ -13,7 +13,7 @@ use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
     Bytes, Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
-    Source, SourceFile, find_files, temporary_copy,
+    Source, SourceFile, temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
@@ -24,6 +24,7 @@ use super::{DEFAULT_MODEL, open_adapter, open_bank_model, printable};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
 /// Rows that are read ahead and answered together; with [`MAX_ROW_BYTES`] it bounds the text in memory.
@@ -36,7 +37,7 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let files = find_files(&arguments.input)?;
+    let files = Sources::new(&arguments.rows).files(&arguments.input)?;
     let rows = open_rows(arguments, &files)?;
     let answering = Answering::open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;

@@ -14,6 +14,7 @@ use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Tune;
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{bytes, counted, tell};
 
 const BOTTLENECKS: [usize; 2] = [16, 64];
@@ -76,16 +77,14 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     let sweep = &arguments.sweep;
     let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
     let own = arguments.method.default_learning_rate();
+    let mut sources = Sources::new(&arguments.rows);
     let source = TaskSource {
         name: ONLY_TASK.to_owned(),
         kind: arguments.kind,
         metric: arguments.metric,
-        train: arguments.rows.source(&arguments.train)?,
-        dev: arguments.rows.source(&arguments.dev)?,
-        test: match &arguments.test[..] {
-            [] => None,
-            test => Some(arguments.rows.source(test)?),
-        },
+        train: sources.source(&arguments.train)?,
+        dev: sources.source(&arguments.dev)?,
+        test: sources.if_named(&arguments.test)?,
     };
     let std = GraftOptions::default().train.init_std;
     Ok(Job {

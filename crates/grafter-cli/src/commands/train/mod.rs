@@ -23,6 +23,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::{LOG_BEGINNING, TrainProgress};
+use crate::sources::Sources;
 use crate::tensorboard::EventFiles;
 use crate::terminal::{bytes, counted, grouped, tell};
 
@@ -60,7 +61,8 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
 
 /// The rows to learn from and those to choose by.
 fn sources(arguments: &Train) -> Result<[Source; 2], Failure> {
-    Ok([arguments.rows.source(&arguments.train)?, arguments.rows.source(&arguments.dev)?])
+    let mut sources = Sources::new(&arguments.rows);
+    Ok([sources.source(&arguments.train)?, sources.source(&arguments.dev)?])
 }
 
 fn run_one(arguments: &Train) -> Result<Outcome, Failure> {

@@ -7,12 +7,14 @@ use grafter::data::{LabelSet, LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::digest::sha256_hex;
 use grafter::eval::EvalError;
 use grafter::forgetting::SequenceTask;
+use grafter::hub::is_address;
 use grafter::metrics::{Metric, check_targets};
 use serde::Deserialize;
 
 use super::super::tell_warnings;
 use crate::args::Train;
 use crate::failure::Failure;
+use crate::sources::Sources;
 
 /// The file of `--sequence`.
 #[derive(Debug, Deserialize)]
@@ -98,12 +100,14 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
         return Err(wrong("no task".to_owned()));
     }
     let folder = list.parent().unwrap_or(Path::new("."));
-    let source = |files: &Files| {
+    let in_folder = |name: &PathBuf| if is_address(name) { name.clone() } else { folder.join(name) };
+    let mut sources = Sources::new(&arguments.rows);
+    let mut source = |files: &Files| {
         if files.names().is_empty() {
             return Err(wrong("a task without files".to_owned()));
         }
-        let names: Vec<PathBuf> = files.names().iter().map(|name| folder.join(name)).collect();
-        Ok(arguments.rows.source(&names)?)
+        let names: Vec<PathBuf> = files.names().iter().map(in_folder).collect();
+        sources.source(&names)
     };
     parsed
         .task
@@ -114,7 +118,7 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
             tell_warnings(&train_file, "say `kind = \"regression\"`");
             let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
             let dev_file = of_task(&dev)?;
-            let scored_source = entry.test.as_ref().map_or(Ok(dev.clone()), source)?;
+            let scored_source = entry.test.as_ref().map_or(Ok(dev.clone()), &mut source)?;
             let scored = of_task(&scored_source)?;
             let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
             let classes = train_file.task().scheme.labels().map_or(0, LabelSet::len);
