@@ -9,6 +9,10 @@ mod bank;
 mod compare;
 #[path = "cli/exchange.rs"]
 mod exchange;
+#[path = "cli/files.rs"]
+mod files;
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/onnx.rs"]
 mod onnx;
 
@@ -1117,7 +1121,7 @@ fn an_unknown_flag() {
 
       tip: a similar argument exists: '--adapter'
 
-    Usage: grafter eval --adapter <DIR> --data <FILE>
+    Usage: grafter eval --adapter <DIR> --data <FILE>...
 
     For more information, try '--help'.
     "#);

@@ -17,6 +17,7 @@ use super::{open_bank_model, open_model, percent, print, print_json, printable};
 use crate::Outcome;
 use crate::args::{self, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{aligned, bytes, counted, grouped, tell};
 
 pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
@@ -82,7 +83,7 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
 
 /// The first rows of a file.
 fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
-    let rows = arguments.rows.source(file).open(LabelUse::Optional)?;
+    let rows = Sources::new(&arguments.rows).source(&[file])?.open(LabelUse::Optional)?;
     let rows: Vec<Row> = rows.take(PROBES).collect::<Result<_, _>>()?;
     if rows.is_empty() {
         let message = format!("`{}` has no texts", file.display());

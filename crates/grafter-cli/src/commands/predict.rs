@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    Compression, DataError, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError,
-    RowErrorKind, TaskKind, question_lines, temporary_copy,
+    Bytes, Compression, DataError, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError,
+    RowErrorKind, Source, SourceFile, TaskKind, question_lines, temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::{Answer, Panel};
@@ -24,6 +24,7 @@ use super::{DEFAULT_MODEL, open_adapter, open_bank_model, printable};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
 /// Rows that are read ahead and answered together; with [`MAX_ROW_BYTES`] it bounds the text in memory.
@@ -36,11 +37,12 @@ struct Rejected {
 }
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let rows = open_rows(arguments, &kinds_of(arguments)?)?;
+    let files = Sources::new(&arguments.rows).files(&arguments.input)?;
+    let rows = open_rows(arguments, &files, &kinds_of(arguments)?)?;
     let answering = Answering::open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
-        super::refuse_output(output, "--output", &[&arguments.input])?;
+        super::refuse_output(output, "--output", files.iter().map(|file| file.path.as_path()))?;
     }
     let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
@@ -72,7 +74,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = FileRows<Box<dyn Read + Send>>;
+type Rows = FileRows<Bytes>;
 
 /// The tasks that answer.
 struct Answering {
@@ -159,7 +161,7 @@ fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> 
     } else {
         ("single texts", "pairs of texts", "choose the column with `--text-column <NAME>`")
     };
-    let message = format!("{}: {who} {expected}, found {found}", rows.file());
+    let message = format!("{}: {who} {expected}, found {found}", rows.name());
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
 }
 
@@ -180,37 +182,50 @@ fn kinds_of(arguments: &Predict) -> Result<Vec<TaskKind>, Failure> {
     Ok(asked.iter().filter_map(kind).collect())
 }
 
-fn open_rows(arguments: &Predict, kinds: &[TaskKind]) -> Result<Rows, Failure> {
+fn open_rows(arguments: &Predict, files: &[SourceFile], kinds: &[TaskKind]) -> Result<Rows, Failure> {
+    // Words may come as plain text, too.
+    let labels = match super::unlabelled(kinds) {
+        LabelUse::Tags { .. } => LabelUse::Optional,
+        labels => labels,
+    };
+    let [file] = files else {
+        if files.iter().any(|file| file.path == Path::new("-")) {
+            let message = "`--input -` is standard input, which is read alone".to_owned();
+            return Err(Failure::Usage { message, hint: None });
+        }
+        let source = Source {
+            format: arguments.rows.format,
+            columns: arguments.rows.columns(),
+            ..Source::of(files.to_vec())
+        };
+        return Ok(source.open(labels)?);
+    };
     let options = ReadOptions {
         columns: arguments.rows.columns(),
-        // Words may come as plain text, too.
-        labels: match super::unlabelled(kinds) {
-            LabelUse::Tags { .. } => LabelUse::Optional,
-            labels => labels,
-        },
+        labels,
         max_row_bytes: MAX_ROW_BYTES,
         ..ReadOptions::default()
     };
-    let standard_input = arguments.input == Path::new("-");
+    let standard_input = file.path == Path::new("-");
     let format = match arguments.rows.format {
         Some(format) => format,
         None if standard_input => Format::Lines,
-        None => Format::for_path(&arguments.input)?,
+        None => Format::for_path(&file.path)?,
     };
-    let failed = |source| Failure::Read { path: arguments.input.clone(), source };
+    let failed = |source| Failure::Read { path: file.path.clone(), source };
     let (input, name) = if standard_input {
         (Input::Standard, "standard input".to_owned())
     } else {
-        let file = File::open(&arguments.input).map_err(failed)?;
-        let input = match Compression::for_path(&arguments.input) {
-            Some(compression) => Input::Compressed(compression, file),
-            None => Input::File(file),
+        let opened = File::open(&file.path).map_err(failed)?;
+        let input = match Compression::for_path(&file.path) {
+            Some(compression) => Input::Compressed(compression, opened),
+            None => Input::File(opened),
         };
-        (input, arguments.input.display().to_string())
+        (input, file.name())
     };
     if format == Format::Squad {
         let lines = question_lines(input.stream())
-            .map_err(|source| DataError::Squad { path: arguments.input.clone(), source })?;
+            .map_err(|source| DataError::Squad { path: file.path.clone(), source })?;
         let lines: Box<dyn Read + Send> = Box::new(lines);
         return Ok(FileRows::text(lines, name, format, &options)?);
     }

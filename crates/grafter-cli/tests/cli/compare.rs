@@ -467,7 +467,7 @@ fn tasks_that_cannot_be_compared() {
     place.write("opinions/dev.tsv", OPINIONS);
     assert_snapshot!(refused(&["--task=a=opinions", "--method=head"]), @r#"
     exit code 2
-    error: task `a`: `opinions` has both `dev.tsv` and `dev.csv`
+    error: task `a`: `opinions` has both `dev.csv` and `dev.tsv`
 
     hint: remove one of them
     "#);

@@ -51,6 +51,62 @@ pub enum DataError {
         /// What the decompressor says.
         source: io::Error,
     },
+    /// A pattern that no file matches.
+    #[error("no file matches `{pattern}`")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("`{pattern}` is no pattern of file names: {reason}")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The same file twice among those that are read one after another.
+    #[error("{file}: the same file is named twice")]
+    FileTwice {
+        /// The file.
+        file: String,
+    },
+    /// Files that are read one after another have different formats.
+    #[error("{file}: expected the format `{expected}`, as of {first}, found `{found}`")]
+    OtherFormat {
+        /// The file.
+        file: String,
+        /// The format of the first file.
+        expected: Format,
+        /// The first file.
+        first: String,
+        /// The format of this file.
+        found: Format,
+    },
+    /// Files that are read one after another have their texts or labels under different names.
+    #[error("{file}: expected the columns {}, as in {first}, found {}", list(expected), list(found))]
+    OtherColumns {
+        /// The file.
+        file: Arc<str>,
+        /// The columns that are read of the first file.
+        expected: Vec<String>,
+        /// The first file.
+        first: Arc<str>,
+        /// Those of this file.
+        found: Vec<String>,
+    },
+    /// Files that are read one after another name their classes differently.
+    #[error("{file}: expected the classes {}, as in {first}, found {}", list(expected), list(found))]
+    OtherClasses {
+        /// The file.
+        file: Arc<str>,
+        /// The names in the first file.
+        expected: Vec<String>,
+        /// The first file.
+        first: Arc<str>,
+        /// The names in this file.
+        found: Vec<String>,
+    },
     /// No row of a training file has a label.
     #[error("{file}: no row has a label")]
     NoLabels {
@@ -239,6 +295,12 @@ impl DataError {
                 "pipes and compressed files are read twice: pass a plain file, or set `TMPDIR` to a folder with room for a copy"
                     .to_owned(),
             ),
+            Self::NoMatch { .. } => Some(
+                "`*` stands for any part of a name and `**` for any folders; keep a pattern in quotes from the shell".to_owned(),
+            ),
+            Self::OtherColumns { .. } => Some(
+                "choose the columns with `--text-column`, `--text-b-column` and `--label-column`; all files need them under the same names".to_owned(),
+            ),
             Self::Scores { .. } => {
                 Some("subtract a constant from the labels, or change their unit".to_owned())
             }
@@ -246,6 +308,10 @@ impl DataError {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
             }
             Self::Open { .. }
+            | Self::BadPattern { .. }
+            | Self::FileTwice { .. }
+            | Self::OtherFormat { .. }
+            | Self::OtherClasses { .. }
             | Self::Compressed { .. }
             | Self::NoLabels { .. }
             | Self::Separator { .. }

@@ -197,6 +197,24 @@ impl<R: BufRead> RowReader<R> {
         }
     }
 
+    /// The names of the columns of the texts and of the labels; none where rows tell them.
+    pub(super) fn columns(&self) -> (Vec<String>, Option<String>) {
+        match &self.header {
+            Header::Delimited { names, text, text_b, choices, label } => {
+                let texts = [text].into_iter().chain(text_b).chain(choices);
+                (texts.map(|place| names[*place].clone()).collect(), label.map(|place| names[place].clone()))
+            }
+            Header::Json(_) | Header::Lines => (Vec::new(), None),
+        }
+    }
+
+    /// Holds the rows to the fields of the rows of `earlier`, where these told them.
+    pub(super) fn follow(&mut self, earlier: &Self) {
+        if let (Header::Json(fields), Header::Json(known @ Some(_))) = (&mut self.header, &earlier.header) {
+            fields.clone_from(known);
+        }
+    }
+
     /// The header of a format without one; no column can be asked of it.
     fn without_columns(&self, named: &Columns) -> Result<Header, DataError> {
         let no_columns = |flag| super::ColumnError::NoColumns { flag, format: self.format };

@@ -4,7 +4,8 @@
 //! It is read as it comes, so that one paragraph is in memory at a time.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -34,12 +35,26 @@ struct Line<'a> {
     answers: Option<&'a Value>,
 }
 
+/// The questions of SQuAD's one document, each as an object of JSON Lines, in a temporary file at its beginning.
+///
+/// # Errors
+/// If the document is not one, with line and column, or the file cannot be written.
+pub fn question_lines(document: impl Read) -> serde_json::Result<File> {
+    let mut lines = tempfile::tempfile_in(tempfile::env::temp_dir()).map_err(serde_json::Error::io)?;
+    let mut output = BufWriter::new(&lines);
+    to_lines(document, &mut output)?;
+    output.flush().map_err(serde_json::Error::io)?;
+    drop(output);
+    lines.rewind().map_err(serde_json::Error::io)?;
+    Ok(lines)
+}
+
 /// Writes each question as an object of its own on a line.
 ///
 /// # Errors
 /// If the document is no JSON, or not of this form, with line and column; what `output` says is an error of the kind
 /// [`serde_json::error::Category::Io`].
-pub(super) fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
+fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_reader(std::io::BufReader::new(input));
     Part::Document(output).deserialize(&mut deserializer)?;
     deserializer.end()

@@ -91,7 +91,8 @@ fn rejected(split: &SplitReport) -> String {
     text += &line("rejected", &rows(split.rejected, "row"));
     let mut last_hint = None;
     for row in &split.rejected_rows {
-        let _ = writeln!(text, "    {}:{}: {}", split.file, row.line, row.reason);
+        let _ =
+            writeln!(text, "    {}:{}: {}", row.file.as_ref().unwrap_or(&split.file), row.line, row.reason);
         if row.hint.is_some() && row.hint != last_hint {
             let _ = writeln!(text, "      hint: {}", row.hint.as_deref().unwrap_or_default());
         }
@@ -187,7 +188,15 @@ fn repeats(repeats: &Repeats, what: &str) -> String {
         .into_iter()
         .chain(alike)
         .take(LISTED_LINES)
-        .map(|repeat| format!("{} = {}", repeat.line, repeat.first_line))
+        .map(|repeat| {
+            let place = |file: &Option<String>, line: u64| match file {
+                Some(file) => format!("{file}:{line}"),
+                None => line.to_string(),
+            };
+            let (here, first) =
+                (place(&repeat.file, repeat.line), place(&repeat.first_file, repeat.first_line));
+            format!("{here} = {first}")
+        })
         .collect();
     let more = if repeats.rows > shown.len() as u64 { ", …" } else { "" };
     let _ = write!(text, " (lines {}{more})", shown.join(", "));

@@ -135,6 +135,12 @@ impl ParquetRows {
         }
     }
 
+    /// The names of the columns of the texts and of the labels.
+    pub(super) fn columns(&self) -> (Vec<String>, Option<String>) {
+        let name = |asked: &Asked| asked.name.clone();
+        (self.texts.iter().map(name).collect(), self.label.as_ref().map(name))
+    }
+
     /// The names of the classes in their order, where the file tells them.
     pub fn class_names(&self) -> Option<&[String]> {
         self.class_names.as_deref()

@@ -6,7 +6,6 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::facts::file_name;
 use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
 use crate::graft::{GraftOptions, Grafted};
@@ -24,11 +23,12 @@ struct Flag {
 }
 
 impl Flags {
-    /// Those of a run on two files.
+    /// Those of a run, each file by its own name.
     pub(super) fn of(grafted: &Grafted, train: &Source, dev: &Source) -> Self {
         let mut flags = Self(Vec::new());
-        flags.always("train", file_name(&train.path));
-        flags.always("dev", file_name(&dev.path));
+        for (name, source) in [("train", train), ("dev", dev)] {
+            source.files.iter().for_each(|file| flags.always(name, file.own_name()));
+        }
         flags.always("out", "adapter");
         flags.data(grafted, train, dev);
         flags.form(grafted);
