@@ -30,7 +30,7 @@ pub use check::{
     RepeatedText, Repeats, ScoreStats, Split, SplitReport, Truncation, check_data,
 };
 pub use columns::Columns;
-pub use compressed::Compression;
+pub use compressed::{Compression, Compressor};
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use file::{Bytes, temporary_copy};
