@@ -59,7 +59,7 @@ pub enum Command {
     Eval(Eval),
     /// Score an adapter without the adapters of some layers, every span of them, to see what each is worth
     Ablate(Ablate),
-    /// Answer each text of a file or of standard input, one JSON line per row
+    /// Answer each text of a file or of standard input, one JSON line per row, or in a Parquet file
     Predict(Predict),
     /// Answer requests over HTTP, by all tasks of a bank from one process
     Serve(Serve),
@@ -536,7 +536,8 @@ pub struct Predict {
     #[arg(long, value_name = "FILE", num_args = 1.., default_value = "-")]
     pub input: Vec<PathBuf>,
 
-    /// File for the answers; standard output if absent
+    /// File for the answers; standard output if absent. Its name says what it is: Parquet (.parquet), and otherwise JSON lines,
+    /// compressed with .gz or .zst at the end
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -15,6 +15,8 @@ mod files;
 mod hub;
 #[path = "cli/onnx.rs"]
 mod onnx;
+#[path = "cli/outputs.rs"]
+mod outputs;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -1,13 +1,16 @@
-//! `grafter predict`: a Unix filter from texts to answers, one JSON line per row in the order of the rows.
+//! `grafter predict`: a Unix filter from texts to answers, one JSON line per row in the order of the rows, or a Parquet file.
 //!
 //! A thread reads rows into a bounded queue; the command answers what has arrived, so a slow writer gets its answers
 //! at once and a fast one full batches, in bounded memory, on input without an end. A row that cannot be used gets a
 //! line with its error, in its place.
 
+mod output;
+
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write, stdin, stdout};
+use std::io::{self, Read, stdin};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
@@ -16,25 +19,23 @@ use grafter::data::{
     RowErrorKind, Source, SourceFile, TaskKind, question_lines, temporary_copy,
 };
 use grafter::model::Model;
-use grafter::panel::{Answer, Panel};
+use grafter::panel::Panel;
 use grafter::predict::PredictError;
-use serde::Serialize;
 
+use self::output::Output;
 use super::{DEFAULT_MODEL, open_adapter, open_bank_model, printable};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
 /// Rows that are read ahead and answered together; with [`MAX_ROW_BYTES`] it bounds the text in memory.
 const ROWS_AHEAD: usize = 128;
 
-/// The line of a row that could not be used.
-#[derive(Serialize)]
-struct Rejected {
-    error: String,
-}
+/// How often it is looked whether Ctrl-C was pressed while nothing comes in.
+const WAIT: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     let files = Sources::new(&arguments.rows).files(&arguments.input)?;
@@ -44,11 +45,14 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     if let Some(output) = &arguments.output {
         super::refuse_output(output, "--output", files.iter().map(|file| file.path.as_path()))?;
     }
-    let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
         Some(path) => Failure::Write { path: path.clone(), source },
         None => Failure::Output(source),
     };
+    let mut output = Output::open(arguments.output.as_deref(), &answering).map_err(failed)?;
+    if output.is_whole() {
+        interrupt::listen_with("ending; nothing is written");
+    }
     let (sender, receiver) = sync_channel(ROWS_AHEAD);
     std::thread::spawn(move || {
         for row in rows {
@@ -65,8 +69,11 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
             Stopped::Output(source) => failed(source),
             Stopped::Input(error) => error.into(),
         })?;
-        output.flush().map_err(failed)?;
     }
+    if interrupt::requested() {
+        return Ok(Outcome::Interrupted);
+    }
+    output.finish().map_err(failed)?;
     if rejected > 0 {
         tell(format_args!("warning: {} could not be used", counted(rejected, "row")));
         return Ok(Outcome::RowsRejected);
@@ -260,20 +267,17 @@ impl Input {
     }
 }
 
-fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
-    Ok(match path {
-        Some(path) => {
-            let file =
-                File::create(path).map_err(|source| Failure::Write { path: path.to_owned(), source })?;
-            Box::new(BufWriter::new(file))
-        }
-        None => Box::new(BufWriter::new(stdout())),
-    })
-}
-
-/// Waits for one row, then takes what else has arrived; `None` at the end of the input.
+/// Waits for one row, then takes what else has arrived; `None` at the end of the input, or after Ctrl-C where it is listened to.
 fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, RowError>>> {
-    let mut batch = vec![rows.recv().ok()?];
+    let first = loop {
+        match rows.recv_timeout(WAIT) {
+            _ if interrupt::requested() => return None,
+            Ok(row) => break row,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    };
+    let mut batch = vec![first];
     while batch.len() < ROWS_AHEAD {
         match rows.try_recv() {
             Ok(row) => batch.push(row),
@@ -283,12 +287,12 @@ fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, 
     Some(batch)
 }
 
-/// Writes the answers of a batch; returns how many rows were rejected. With names an answer is an object with each task's.
+/// Writes the answers of a batch; returns how many rows were rejected.
 fn answer(
     panel: &Panel<'_>,
     names: &[String],
     mut batch: Vec<Result<Row, RowError>>,
-    output: &mut dyn Write,
+    output: &mut Output,
 ) -> Result<usize, Stopped> {
     // Where the input itself broke, what follows is unknown: the rows before it are answered, and then it is an error.
     let broken = batch.iter().position(|row| {
@@ -302,42 +306,29 @@ fn answer(
     let mut answers = panel.answer(&rows).into_iter();
     let mut rejected = 0;
     for row in &batch {
-        let line = match row {
+        let written = match row {
             Ok(row) => {
                 let answers = answers.next().expect("one answer for each row");
                 rejected += usize::from(answers.iter().any(Result::is_err));
-                let lines = answers.iter().map(|answer| answer_json(row, answer));
-                match names {
-                    [] => lines.collect(),
-                    names => {
-                        let named = names.iter().zip(lines).map(|(name, line)| format!("\"{name}\":{line}"));
-                        format!("{{{}}}", named.collect::<Vec<_>>().join(","))
-                    }
-                }
+                let told = |answer| match answer {
+                    Ok(prediction) => Ok(prediction),
+                    Err(error @ PredictError::NotANumber) => Err(error.to_string()),
+                    Err(error) => Err(format!("line {}: {error}", row.line)),
+                };
+                output.row(names, &answers.into_iter().map(told).collect::<Vec<_>>())
             }
             Err(error) => {
                 rejected += 1;
-                json(&Rejected { error: error.to_string() })
+                output.rejected(names, error)
             }
         };
-        writeln!(output, "{line}").map_err(Stopped::Output)?;
+        written.map_err(Stopped::Output)?;
     }
+    output.flush().map_err(Stopped::Output)?;
     match broken {
-        Some(Err(error)) => output.flush().map_err(Stopped::Output).and(Err(Stopped::Input(error))),
+        Some(Err(error)) => Err(Stopped::Input(error)),
         _ => Ok(rejected),
     }
-}
-
-fn answer_json(row: &Row, answer: &Answer) -> String {
-    match answer {
-        Ok(prediction) => json(prediction),
-        Err(error @ PredictError::NotANumber) => json(&Rejected { error: error.to_string() }),
-        Err(error) => json(&Rejected { error: format!("line {}: {error}", row.line) }),
-    }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("answers are plain data")
 }
 
 /// Why the answers ended before the input did.

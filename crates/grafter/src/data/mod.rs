@@ -34,7 +34,7 @@ pub use check::{
 };
 pub use choices::MAX_CHOICES;
 pub use columns::Columns;
-pub use compressed::Compression;
+pub use compressed::{Compression, Compressor};
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
 pub use file::{Bytes, temporary_copy};
