@@ -196,7 +196,8 @@ impl RowArgs {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll, with .gz or .zst after it if compressed
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD), with .gz or .zst after
+    /// it if compressed
     #[arg(long, value_name = "FILE", required_unless_present = "sequence", requires = "dev")]
     pub train: Option<PathBuf>,
 

@@ -220,6 +220,7 @@ pub fn graft_after(
     };
     let task = TaskRecord::new(train_data.task(), scale);
     options.check_task(task.kind, &task.labels)?;
+    options.check_questions(&task, model.tokenizer())?;
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
@@ -431,6 +432,30 @@ impl GraftOptions {
             });
         }
         Ok(())
+    }
+
+    /// Checks what depends on the questions of a task, and nothing of another.
+    fn check_questions(&self, task: &TaskRecord, tokenizer: &Tokenizer) -> Result<(), GraftError> {
+        if task.kind != TaskKind::QuestionAnswering {
+            return Ok(());
+        }
+        if self.fit_thresholds && !task.no_answer {
+            return Err(GraftError::Option {
+                option: "--fit-thresholds",
+                found: "given for questions that all have an answer".to_owned(),
+                expected: "some without".to_owned(),
+            });
+        }
+        // A question takes up to half of the room: in what is left each window must go on beyond the one before.
+        let most = (self.max_length.saturating_sub(tokenizer.special_tokens(true)) / 2).saturating_sub(1);
+        match self.stride {
+            Some(stride) if stride > most => Err(GraftError::Option {
+                option: "--stride",
+                found: stride.to_string(),
+                expected: format!("at most {most} with windows of {} tokens", self.max_length),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The settings of a run on so many rows, nothing left open.

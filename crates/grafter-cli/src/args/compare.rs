@@ -19,8 +19,8 @@ use super::{ModelArg, RowArgs, SharedTrainingArgs};
                   it ended; with more methods, sizes, seeds or tasks it adds theirs."
 )]
 pub struct Compare {
-    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet or
-    /// .conll; may be named again for each task
+    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet,
+    /// .conll or .json (SQuAD); may be named again for each task
     #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
     pub task: Vec<Named>,
 
@@ -36,12 +36,14 @@ pub struct Compare {
     #[arg(long, value_name = "FILE", requires = "train")]
     pub test: Option<PathBuf>,
 
-    /// Kind of the tasks, or of one of them: classification, multi-label, regression, entities or tags; classification if absent
+    /// Kind of the tasks, or of one of them: classification, multi-label, regression, entities, tags, multiple-choice or
+    /// question-answering; classification if absent
     #[arg(long, value_name = "[TASK=]KIND", value_delimiter = ',')]
     pub kind: Vec<Assigned<TaskKind>>,
 
-    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, micro-f1, matthews, pearson or
-    /// spearman; accuracy, or micro-f1 of several labels and of entities, or pearson for regression, if absent
+    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, micro-f1, matthews, pearson,
+    /// spearman, exact-match or token-f1; accuracy, or micro-f1 of several labels and of entities, pearson for regression, or
+    /// token-f1 of answers to questions, if absent
     #[arg(long, value_name = "[TASK=]NAME", value_delimiter = ',')]
     pub metric: Vec<Assigned<Metric>>,
 
@@ -73,7 +75,7 @@ pub struct Compare {
                   where it ended."
 )]
 pub struct Tune {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD)
     #[arg(long, value_name = "FILE")]
     pub train: PathBuf,
 

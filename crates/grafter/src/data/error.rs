@@ -83,19 +83,13 @@ pub enum DataError {
         /// The kind of task.
         kind: TaskKind,
     },
-    /// Questions with answers are needed, or choices, and the format has none.
-    #[error("{file}: the format `{format}` is not read for {}", TaskKind::QuestionAnswering)]
-    NoAnswers {
+    /// Questions or choices are needed, and the format has none.
+    #[error("{file}: the format `{format}` is not read for {kind}")]
+    NotOfKind {
         /// The file.
         file: Arc<str>,
         /// The format.
         format: Format,
-    },
-    /// A table in columns, for a kind of task that is not read of it.
-    #[error("{file}: the format `parquet` is not read for {kind}")]
-    NotOfTables {
-        /// The file.
-        file: Arc<str>,
         /// The kind of task.
         kind: TaskKind,
     },
@@ -232,8 +226,13 @@ impl DataError {
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
-            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), or JSON Lines".to_owned()),
-            Self::NotOfTables { .. } => Some("pass JSON Lines".to_owned()),
+            Self::NotOfKind { kind: TaskKind::QuestionAnswering, .. } => Some(
+                "pass a document as SQuAD has it (`.json` or `--format squad`), or JSON Lines (`.jsonl` or `--format jsonl`)"
+                    .to_owned(),
+            ),
+            Self::NotOfKind { .. } => Some(
+                "pass JSON Lines (`.jsonl` or `--format jsonl`), or CSV or TSV with a column for each choice".to_owned(),
+            ),
             Self::OnlyQuestions { .. } => {
                 Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
             }

@@ -14,7 +14,7 @@ use super::json::{self, Content, TextFields};
 use super::labels::join;
 use super::lines::{LineRead, Lines};
 use super::tags::join_tags;
-use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme};
+use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme, TaskKind};
 use super::{choices, questions};
 
 /// The default limit on the bytes of one row, far above what any text takes that an encoder reads whole. Tokenizing takes
@@ -151,11 +151,7 @@ impl<R: BufRead> RowReader<R> {
         if matches!(options.labels, LabelUse::Tags { .. }) {
             check_words(format, &reader.file)?;
         }
-        if options.labels == (LabelUse::Answers { needed: true })
-            && !matches!(format, Format::Jsonl | Format::Squad)
-        {
-            return Err(DataError::NoAnswers { file: reader.file, format });
-        }
+        check_kind(format, options.labels, &reader.file)?;
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Squad if !matches!(options.labels, LabelUse::Answers { .. }) => {
@@ -506,6 +502,19 @@ pub(super) fn words_row(
         _ => None,
     };
     Ok(Row { label, line, ..Row::of_words(words.iter().map(|word| word.as_ref().trim())) })
+}
+
+/// That the format can have choices, or questions with their contexts; and answers, where these must be known.
+fn check_kind(format: Format, labels: LabelUse, file: &Arc<str>) -> Result<(), DataError> {
+    let (kind, read) = match labels {
+        LabelUse::Answers { needed: true } => {
+            (TaskKind::QuestionAnswering, matches!(format, Format::Jsonl | Format::Squad))
+        }
+        LabelUse::Answers { needed: false } => (TaskKind::QuestionAnswering, format != Format::Lines),
+        LabelUse::Choices { .. } => (TaskKind::MultipleChoice, format != Format::Lines),
+        _ => return Ok(()),
+    };
+    if read { Ok(()) } else { Err(DataError::NotOfKind { file: file.clone(), format, kind }) }
 }
 
 /// That a format can hold words with tags.

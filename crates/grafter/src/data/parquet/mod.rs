@@ -23,7 +23,7 @@ use table::{Column, Stored, Table, Value};
 use super::columns::{find_label, find_tags, find_text_or_words};
 use super::labels::join;
 use super::reader::words_row;
-use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind, TaskKind};
+use super::{DataError, Format, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind, TaskKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
@@ -67,7 +67,7 @@ impl ParquetRows {
             _ => None,
         };
         if let Some(kind) = kind {
-            return Err(DataError::NotOfTables { file, kind });
+            return Err(DataError::NotOfKind { file, format: Format::Parquet, kind });
         }
         let failed = |error| DataError::Parquet { file: file.clone(), error };
         let table = Table::open(input).map_err(failed)?;
