@@ -148,10 +148,7 @@ async fn compute(
     let mut logits = vec![Vec::new(); asked.len()];
     let mut ticket = server.queue.submit(asked, deadline).map_err(|refused| match refused {
         Refused::Full => overloaded(server),
-        Refused::TooMany => {
-            let most = server.limits.max_request_tokens;
-            HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
-        }
+        Refused::TooMany => too_many(server),
     })?;
     let all = async {
         while let Some((place, computed)) = ticket.next().await {
@@ -167,6 +164,11 @@ async fn compute(
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) => Ok(logits),
     }
+}
+
+fn too_many(server: &Server) -> HttpError {
+    let most = server.limits.max_request_tokens;
+    HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
 }
 
 fn overloaded(server: &Server) -> HttpError {
@@ -202,7 +204,7 @@ async fn prepare(
             server.metrics.panics.fetch_add(1, Ordering::Relaxed);
             Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared"))
         }
-        Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Ok(prepared)) => prepared,
     }
 }
 
@@ -211,12 +213,14 @@ fn prepare_now(
     questions: Vec<Question>,
     deadline: Instant,
     wanted: &Weak<()>,
-) -> Vec<Prepared> {
+) -> Result<Vec<Prepared>, HttpError> {
     // By version: tasks that share one share its place in memory.
     let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
     // Of a row that several tasks are asked for, by how they read it.
     let mut encoded: HashMap<(*const Row, RowEncoding), Arc<Vec<TokenIds>>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
+    // A row may be many sequences: what would be refused as a whole is not first held as a whole.
+    let mut tokens = 0;
     for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
             // Nobody reads this.
@@ -248,12 +252,16 @@ fn prepare_now(
             }
             Ok(Asked { sequences, adapter, task: task.task.clone() })
         });
-        if asked.is_err() {
-            server.metrics.row_error(&task.task);
+        match &asked {
+            Ok(asked) => tokens += asked.tokens(),
+            Err(_) => server.metrics.row_error(&task.task),
+        }
+        if tokens > server.limits.max_request_tokens {
+            return Err(too_many(server));
         }
         prepared.push(asked);
     }
-    prepared
+    Ok(prepared)
 }
 
 /// The adapter of a version, read if it is not in memory.
