@@ -13,6 +13,7 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
     Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
+use crate::batch::TokenIds;
 use crate::data::{DataError, LabelScheme, LabelledRows, Targets, TaskKind, blocks};
 use crate::encoded::EncodedRows;
 use crate::encoder::EncoderConfig;
@@ -107,6 +108,9 @@ pub fn default_max_length(kind: TaskKind) -> usize {
     }
 }
 
+/// The choices of a row pass the encoder together in training: more tokens than these take too much memory.
+pub const MAX_CHOICE_TOKENS: usize = 8192;
+
 /// A wider bottleneck is none.
 pub(crate) const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
 /// Far above what trains (Houlsby et al. 2019, section 3.6, see quality fall above 1e-2).
@@ -124,6 +128,18 @@ pub enum GraftError {
         line: u64,
         /// What the tokenizer said.
         source: TokenizerError,
+    },
+    /// The choices of a row are too long together.
+    #[error(
+        "{file}:{line}: the choices have {tokens} tokens together, at most {MAX_CHOICE_TOKENS} can be trained on"
+    )]
+    Choices {
+        /// Name of the data.
+        file: Arc<str>,
+        /// Where the row begins.
+        line: u64,
+        /// Tokens of all choices, each with the text.
+        tokens: usize,
     },
     /// A file could not be read again.
     #[error(transparent)]
@@ -278,10 +294,7 @@ fn seal(
     (training, fitted): (TrainingRecord, Fitted),
     parameters: TaskParameters,
 ) -> Adapter {
-    let stride = match options.encoding(task.kind).form {
-        RowForm::Windows { stride } => Some(stride),
-        RowForm::Whole | RowForm::Words | RowForm::Choices => None,
-    };
+    let stride = options.encoding(task.kind).stride();
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
@@ -319,7 +332,9 @@ impl Encoding<'_> {
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
         let encoding = self.options.encoding(data.task().scheme.kind());
         for block in blocks(data.read()?) {
-            let block = encoding.encode_each(self.model, &block?);
+            let block = block?;
+            let lines: Vec<u64> = block.iter().map(|row| row.line).collect();
+            let block = encoding.encode_each(self.model, &block);
             let block = block.map_err(|(line, source)| GraftError::Row {
                 file: data.file().clone(),
                 line,
@@ -328,6 +343,11 @@ impl Encoding<'_> {
             if rows.len() + block.len() > data.targets().len() {
                 return Err(changed().into());
             }
+            if let Some((line, tokens)) =
+                too_long(&block, &lines).filter(|_| encoding.form == RowForm::Choices)
+            {
+                return Err(GraftError::Choices { file: data.file().clone(), line, tokens });
+            }
             rows.append(&block)?;
             if follow(rows.len()).is_break() {
                 return Err(TrainError::Interrupted { step: 0 }.into());
@@ -335,6 +355,13 @@ impl Encoding<'_> {
         }
         if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
     }
+}
+
+/// The line of the first row of more tokens than can be trained on together, and how many these are.
+fn too_long(rows: &[Vec<TokenIds>], lines: &[u64]) -> Option<(u64, usize)> {
+    let tokens = |row: &Vec<TokenIds>| row.iter().map(|sequence| sequence.ids.len()).sum::<usize>();
+    let mut counted = lines.iter().copied().zip(rows.iter().map(tokens));
+    counted.find(|(_, tokens)| *tokens > MAX_CHOICE_TOKENS)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.
@@ -443,7 +470,7 @@ impl GraftOptions {
             return Err(GraftError::Option {
                 option: "--fit-thresholds",
                 found: "given for questions that all have an answer".to_owned(),
-                expected: "some without".to_owned(),
+                expected: "some without one".to_owned(),
             });
         }
         // A question takes up to half of the room: in what is left each window must go on beyond the one before.
@@ -478,7 +505,7 @@ impl GraftOptions {
             && manifest.calibration.is_some() == self.calibrate
             && manifest.thresholds.is_some() == self.fit_thresholds
             && manifest.max_length == self.max_length
-            && self.stride.is_none_or(|stride| manifest.stride == Some(stride))
+            && manifest.stride == self.encoding(manifest.task.kind).stride()
             && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }
 

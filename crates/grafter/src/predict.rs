@@ -264,6 +264,14 @@ impl RowEncoding {
         Self { form, max_length }
     }
 
+    /// Tokens that two windows of a context share, where there are windows.
+    pub fn stride(self) -> Option<usize> {
+        match self.form {
+            RowForm::Windows { stride } => Some(stride),
+            RowForm::Whole | RowForm::Words | RowForm::Choices => None,
+        }
+    }
+
     /// That of an adapter.
     pub fn of(manifest: &Manifest) -> Self {
         Self::new(manifest.task.kind, manifest.max_length, manifest.stride)
@@ -343,12 +351,15 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
     Ok(answered(model, adapter, rows)?.into_iter().map(|(_, logits)| logits).collect())
 }
 
+/// A row as tokens, sequence by sequence, and the logits of all of them.
+type Answered = (Vec<TokenIds>, Vec<f32>);
+
 /// Tokens and logits of rows by one adapter, the sequences of a row together.
 pub(crate) fn answered<R: Borrow<Row> + Sync>(
     model: &Model,
     adapter: &Adapter,
     rows: &[R],
-) -> Result<Vec<(Vec<TokenIds>, Vec<f32>)>, PredictError> {
+) -> Result<Vec<Answered>, PredictError> {
     adapter.check_model(model)?;
     let at = |line, error| PredictError::Row { line, error: Box::new(error) };
     let tokens =

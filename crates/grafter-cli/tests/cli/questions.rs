@@ -582,13 +582,13 @@ fn wrong_files_are_named() {
         assert!(told.contains(expected), "{expected}: {told}");
         assert!(!place.path("adapter").exists());
     }
-    for (kind, of) in [(choose, "multiple-choice"), (answer, "question-answering")] {
-        let place = Place::of("parquet", parquet("snappy.parquet"));
+    for (kind, expected) in [
+        (choose, "train.parquet: cannot tell the columns of choices, found "),
+        (answer, "train.parquet: `--text-column`: no column `question`, found "),
+    ] {
+        let place = Place::of("parquet", parquet("glue-cola.parquet"));
         let told = refused(&place, "parquet", &[kind]);
-        assert!(
-            told.contains(&format!("train.parquet: the format `parquet` is not read for {of}\n")),
-            "{told}"
-        );
+        assert!(told.contains(expected), "{expected}: {told}");
     }
     let broken = gzipped(squad(true).as_bytes());
     let place = Place::of("json.gz", &broken[..broken.len() - 20]);

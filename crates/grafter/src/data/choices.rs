@@ -1,4 +1,4 @@
-//! Texts of which one answers another text: one JSON object to one row, and which of them a label says.
+//! Texts of which one answers another text: one JSON object, or what a table holds of one, to one row, and which of them a label says.
 //!
 //! The texts are a list of strings; those of an object, `{"label": [..], "text": [..]}`, have names of their own (CommonsenseQA,
 //! Talmor et al. 2019); or each has a field, such as `ending0` to `ending3` (SWAG, Zellers et al. 2018).
@@ -13,13 +13,17 @@ use super::{ColumnError, Columns, LabelUse, Row, RowErrorKind};
 /// More texts to choose from than these are not read of a row.
 pub const MAX_CHOICES: usize = 256;
 
-/// Reads the object on `line`.
-pub(super) fn parse(
-    line: &str,
+/// Reads the object on a line.
+pub(super) fn parse(line: &str, how: (&Columns, bool), number: u64) -> Result<Row, RowErrorKind> {
+    row(object(line)?, how, number)
+}
+
+/// The row of an object, with its line or place.
+pub(super) fn row(
+    mut object: Map<String, Value>,
     (columns, needed): (&Columns, bool),
     number: u64,
 ) -> Result<Row, RowErrorKind> {
-    let mut object = object(line)?;
     let names: Vec<String> = object.keys().cloned().collect();
     let found: Vec<&str> = names.iter().map(String::as_str).collect();
     let places =

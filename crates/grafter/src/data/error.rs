@@ -227,11 +227,12 @@ impl DataError {
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
             Self::NotOfKind { kind: TaskKind::QuestionAnswering, .. } => Some(
-                "pass a document as SQuAD has it (`.json` or `--format squad`), or JSON Lines (`.jsonl` or `--format jsonl`)"
+                "pass a document as SQuAD has it (`.json` or `--format squad`), JSON Lines (`.jsonl` or `--format jsonl`) or \
+                 Parquet"
                     .to_owned(),
             ),
             Self::NotOfKind { .. } => Some(
-                "pass JSON Lines (`.jsonl` or `--format jsonl`), or CSV or TSV with a column for each choice".to_owned(),
+                "pass JSON Lines (`.jsonl` or `--format jsonl`), Parquet, or CSV or TSV with a column for each choice".to_owned(),
             ),
             Self::OnlyQuestions { .. } => {
                 Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())

@@ -1,4 +1,4 @@
-//! Questions on a context that are answered with a part of it: one JSON object to one row.
+//! Questions on a context that are answered with a part of it: one JSON object, or what a table holds of one, to one row.
 //!
 //! The answers of an object are lists, `{"text": [..], "answer_start": [..]}`, or a list of objects with these two, as in SQuAD
 //! (Rajpurkar et al. 2016). A start counts characters. An answer that does not stand where it should is refused: where
@@ -46,13 +46,17 @@ struct Answer {
     answer_start: u64,
 }
 
-/// Reads the object on `line`.
-pub(super) fn parse(
-    line: &str,
+/// Reads the object on a line.
+pub(super) fn parse(line: &str, how: (&Columns, bool), number: u64) -> Result<Row, RowErrorKind> {
+    row(object(line)?, how, number)
+}
+
+/// The row of an object, with its line or place.
+pub(super) fn row(
+    mut object: Map<String, Value>,
     (columns, needed): (&Columns, bool),
     number: u64,
 ) -> Result<Row, RowErrorKind> {
-    let mut object = object(line)?;
     let found: Vec<&str> = object.keys().map(String::as_str).collect();
     let labels = LabelUse::Answers { needed };
     let places = find_texts_for(&found, columns, labels).map_err(RowErrorKind::Columns)?;
