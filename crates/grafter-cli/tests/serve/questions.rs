@@ -37,7 +37,8 @@ fn asked(task: &str, inputs: &[Value]) -> Value {
 fn choices_and_questions_are_answered_as_predict_answers_them() {
     let server = server(&[]);
     let choices = json!({ "text": "it was", "choices": ["awful", "lovely", "dull"] });
-    let answers = server.post("/v1/predict", &asked("tone", &[choices.clone()])).json()["answers"].clone();
+    let answers =
+        server.post("/v1/predict", &asked("tone", std::slice::from_ref(&choices))).json()["answers"].clone();
     assert_eq!(bare(&answers[0]), predicted(&server, "tone", &choices));
     assert_eq!((&answers[0]["choice"], &answers[0]["text"]), (&1.into(), &"lovely".into()));
     assert_eq!(answers[0]["probabilities"].as_array().unwrap().len(), 3);
@@ -73,7 +74,8 @@ fn choices_and_questions_are_answered_as_predict_answers_them() {
 fn a_long_context_is_read_to_its_end() {
     let server = server(&[]);
     let row = json!({ "question": "who", "context": format!("{}the cat was red", "one ".repeat(300)) });
-    let answer = server.post("/v1/predict", &asked("facts", &[row.clone()])).json()["answers"][0].clone();
+    let answer =
+        server.post("/v1/predict", &asked("facts", std::slice::from_ref(&row))).json()["answers"][0].clone();
     assert_eq!(bare(&answer), predicted(&server, "facts", &row));
 }
 
@@ -172,7 +174,7 @@ fn rows_of_another_form_are_refused() {
             "expected no choices, found some",
         ),
     ] {
-        let refused = server.post("/v1/predict", &asked(task, &[input.clone()]));
+        let refused = server.post("/v1/predict", &asked(task, std::slice::from_ref(&input)));
         assert_eq!(refused.status, status, "{input}: {}", refused.text());
         assert!(refused.json()["error"].as_str().unwrap().contains(error), "{error}: {}", refused.text());
     }
