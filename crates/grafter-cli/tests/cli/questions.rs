@@ -30,8 +30,11 @@ fn choice_table(header: &str) -> String {
     format!("{header}\n{}", choices().into_iter().map(line).collect::<String>())
 }
 
+/// A question, and its answer with the character where that begins, if there is one.
+type Asked = (&'static str, Option<(&'static str, usize)>);
+
 /// Contexts with their questions: the answer and its first character, or none. The last is read in two windows.
-fn contexts() -> Vec<(String, Vec<(&'static str, Option<(&'static str, usize)>)>)> {
+fn contexts() -> Vec<(String, Vec<Asked>)> {
     let one = |animal: &'static str, colour: &'static str| {
         let context = format!("the {animal} was {colour}");
         (
@@ -46,9 +49,9 @@ fn contexts() -> Vec<(String, Vec<(&'static str, Option<(&'static str, usize)>)>
 
 /// A document as SQuAD has it; of answers alone where each question has one.
 fn squad(with_none: bool) -> String {
-    let paragraph = |(context, asked): (String, Vec<(&str, Option<(&str, usize)>)>)| {
+    let paragraph = |(context, asked): (String, Vec<Asked>)| {
         let asked = asked.into_iter().filter(|(_, answer)| with_none || answer.is_some());
-        let question = |(question, answer): (&str, Option<(&str, usize)>)| {
+        let question = |(question, answer): Asked| {
             let answers: Vec<Value> =
                 answer.iter().map(|(text, start)| json!({ "text": text, "answer_start": start })).collect();
             json!({ "id": question, "question": question, "answers": answers, "is_impossible": answer.is_none() })
