@@ -192,8 +192,9 @@ impl RowArgs {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll, with .gz or .zst after it if compressed; several
-    /// files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD), with .gz or .zst after it if
+    /// compressed; several files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub
+    /// are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "sequence", requires = "dev")]
     pub train: Vec<PathBuf>,
 

@@ -182,6 +182,18 @@ fn fields_of(manifest: &Manifest) -> Vec<(String, Node)> {
             ("scores", list(Node::Double)),
             (TRUNCATED, Node::Boolean),
         ],
+        TaskKind::MultipleChoice => vec![
+            ("choice", Node::Integer),
+            ("text", Node::Text),
+            ("score", Node::Double),
+            ("probabilities", list(Node::Double)),
+        ],
+        TaskKind::QuestionAnswering => vec![
+            ("answer", Node::Text),
+            ("start", Node::Integer),
+            ("end", Node::Integer),
+            ("score", Node::Double),
+        ],
     };
     fields.push((ERROR, Node::Text));
     fields.into_iter().map(|(name, node)| (name.to_owned(), node)).collect()

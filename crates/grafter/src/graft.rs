@@ -236,25 +236,18 @@ pub fn graft_after(
     };
     let task = TaskRecord::new(train_data.task(), scale);
     options.check_task(task.kind, &task.labels)?;
-    if options.fit_thresholds && task.kind == TaskKind::QuestionAnswering && !task.no_answer {
-        let (found, expected) = ("given for questions that all have an answer", "some without one");
-        return Err(GraftError::Option {
-            option: "--fit-thresholds",
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-        });
-    }
+    options.check_questions(&task, model.tokenizer())?;
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
     let encoding = Encoding { model, options, scale };
     let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
     let mut follow = |done| observer.encoding(done, train_count + dev_count);
-    let mut train_rows = encoding.rows(train_data, &mut follow)?;
+    let mut train_rows = encoding.rows(train_data, true, &mut follow)?;
     if let (Some(weights), Targets::Classes(classes)) = (&options.train.class_weights, train_data.targets()) {
         train_rows.weigh(weights.resolve(&task.labels, classes));
     }
-    let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
+    let dev_rows = encoding.rows(dev_data, false, |done| follow(train_count + done))?;
     let config = options.config_for(&task);
     let score = |answers: &Answers| {
         let scores = answers.scores(&task, dev_rows.targets());
@@ -328,11 +321,12 @@ struct Encoding<'a> {
 }
 
 impl Encoding<'_> {
-    /// Reads rows and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
+    /// Reads rows, to be trained on or not, and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
     /// and may end the work.
     fn rows(
         &self,
         data: &dyn LabelledRows,
+        trained: bool,
         mut follow: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<EncodedRows, GraftError> {
         let changed = || DataError::Changed { file: data.file().clone() };
@@ -351,7 +345,7 @@ impl Encoding<'_> {
                 return Err(changed().into());
             }
             if let Some((line, tokens)) =
-                too_long(&block, &lines).filter(|_| encoding.form == RowForm::Choices)
+                too_long(&block, &lines).filter(|_| trained && encoding.form == RowForm::Choices)
             {
                 return Err(GraftError::Choices { file: data.file().clone(), line, tokens });
             }
@@ -468,6 +462,30 @@ impl GraftOptions {
         Ok(())
     }
 
+    /// Checks what depends on the questions of a task, and nothing of another.
+    fn check_questions(&self, task: &TaskRecord, tokenizer: &Tokenizer) -> Result<(), GraftError> {
+        if task.kind != TaskKind::QuestionAnswering {
+            return Ok(());
+        }
+        if self.fit_thresholds && !task.no_answer {
+            return Err(GraftError::Option {
+                option: "--fit-thresholds",
+                found: "given for questions that all have an answer".to_owned(),
+                expected: "some without one".to_owned(),
+            });
+        }
+        // A question takes up to half of the room: in what is left each window must go on beyond the one before.
+        let most = (self.max_length.saturating_sub(tokenizer.special_tokens(true)) / 2).saturating_sub(1);
+        match self.stride {
+            Some(stride) if stride > most => Err(GraftError::Option {
+                option: "--stride",
+                found: stride.to_string(),
+                expected: format!("at most {most} with windows of {} tokens", self.max_length),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The settings of a run on so many rows, nothing left open.
     fn recorded(&self, train_rows: usize) -> TrainOptions {
         TrainOptions {
@@ -549,6 +567,10 @@ impl GraftOptions {
         }
         if self.train.init_std > MAX_INIT_STD {
             return wrong("--init-std", self.train.init_std.to_string(), format!("at most {MAX_INIT_STD}"));
+        }
+        if let Some(stride) = self.stride.filter(|stride| *stride >= self.max_length / 2) {
+            let expected = format!("less than {}, half of the longest length", self.max_length / 2);
+            return wrong("--stride", stride.to_string(), expected);
         }
         let not_negative = [
             ("--weight-decay", self.train.optimizer.weight_decay),

@@ -61,7 +61,7 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
         None if row.choices.is_empty() => {
             whole(&row.text, row.text_b.as_deref()).map(|tokens| tokens.ids.len())
         }
-        None => encode_choices(&tokenizer, row, usize::MAX)
+        None => encode_choices(&tokenizer, row, (usize::MAX, usize::MAX))
             .map(|sequences| sequences.iter().map(|tokens| tokens.ids.len()).max().unwrap_or(0)),
     };
     let count_tokens = |row: &Row| match encode(row) {

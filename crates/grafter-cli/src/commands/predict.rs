@@ -115,26 +115,31 @@ impl Answering {
         let mut versions = Vec::with_capacity(asked.len());
         for asked in &asked {
             let version = bank.task(&asked.name)?.find(asked)?.version.clone();
-            let pair = bank.manifest(&asked.name, &version)?.task.pair;
-            versions.push((asked.name.clone(), version, pair));
+            let task = bank.manifest(&asked.name, &version)?.task;
+            versions.push((asked.name.clone(), version, task.pair, task.kind));
         }
-        let Some((_, _, first)) = versions.first() else {
+        let chooses = |kind: TaskKind| kind == TaskKind::MultipleChoice;
+        if arguments.tasks.is_empty() && !versions.iter().all(|version| chooses(version.3)) {
+            // Rows for tasks of several kinds are read without choices, and nobody asked for those that need some.
+            versions.retain(|version| !chooses(version.3));
+        }
+        let Some((_, _, first, _)) = versions.first() else {
             return Err(Failure::Usage {
                 message: format!("the bank `{}` has no task yet", bank.path().display()),
                 hint: Some("`grafter train --bank <BANK> --task <NAME>` trains one into it".to_owned()),
             });
         };
-        if versions.iter().all(|(_, _, pair)| pair == first) {
+        if versions.iter().all(|(_, _, pair, _)| pair == first) {
             refuse_other_kind(rows, *first, "the tasks answer")?;
         } else if let (Some(found), true) = (rows.is_pair(), arguments.tasks.is_empty()) {
             // Nobody asked for those that cannot answer.
-            versions.retain(|(_, _, pair)| *pair == found);
-            asked.retain(|asked| versions.iter().any(|(name, _, _)| *name == asked.name));
+            versions.retain(|(_, _, pair, _)| *pair == found);
         }
+        asked.retain(|asked| versions.iter().any(|(name, ..)| *name == asked.name));
         let model = open_bank_model(&bank, model)?;
         let adapters = versions
             .iter()
-            .map(|(name, version, _)| Ok(bank.load(name, version, &model)?))
+            .map(|(name, version, ..)| Ok(bank.load(name, version, &model)?))
             .collect::<Result<_, Failure>>()?;
         Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
     }
@@ -231,8 +236,7 @@ fn open_rows(arguments: &Predict, files: &[SourceFile], kinds: &[TaskKind]) -> R
         (input, file.name())
     };
     if format == Format::Squad {
-        let lines = question_lines(input.stream())
-            .map_err(|source| DataError::Squad { path: file.path.clone(), source })?;
+        let lines = question_lines(&file.path, input.stream())?;
         let lines: Box<dyn Read + Send> = Box::new(lines);
         return Ok(FileRows::text(lines, name, format, &options)?);
     }

@@ -23,7 +23,7 @@ pub enum CompareError {
         name: String,
     },
     /// A task's folder lacks a file.
-    #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet` or `.conll`, compressed or not", folder.display())]
+    #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not", folder.display())]
     NoSplit {
         /// The task.
         task: String,

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::columns::{find_choices, find_label, find_texts_for};
+use super::columns::{find_choices, find_label, find_texts_for, not_twice};
 use super::questions::{kind, object, text};
 use super::reader::not_empty;
 use super::{ColumnError, Columns, LabelUse, Row, RowErrorKind};
@@ -29,6 +29,8 @@ pub(super) fn row(
     let places =
         find_texts_for(&found, columns, LabelUse::Choices { needed }).map_err(RowErrorKind::Columns)?;
     let of_choices = find_choices(&found, columns).map_err(RowErrorKind::Columns)?;
+    let texts = [Some(places.text), places.text_b];
+    not_twice(&found, columns, (&texts, &of_choices)).map_err(RowErrorKind::Columns)?;
     let label = match find_label(&found, columns, LabelUse::Choices { needed }) {
         Err(ColumnError::NoLabel { .. }) => None,
         place => place.map_err(RowErrorKind::Columns)?,
@@ -47,25 +49,29 @@ pub(super) fn row(
         return Err(RowErrorKind::MissingLabel { column: columns.label_name().to_owned() });
     }
     let (choices, label) = match of_choices[..] {
-        [place] => list(object.remove(found[place]), found[place], label)?,
+        [place] => list(object.remove(found[place]), found[place], (label, needed))?,
         _ => {
             let texts = of_choices.iter().map(|place| text(&mut object, found[*place]));
             (texts.collect::<Result<Vec<String>, _>>()?, label)
         }
     };
-    if !(2..=MAX_CHOICES).contains(&choices.len()) {
-        return Err(RowErrorKind::ChoiceCount { found: choices.len(), limit: MAX_CHOICES });
-    }
+    check_count(choices.len())?;
     let first = text(&mut object, found[places.text])?;
     let text_b = places.text_b.map(|place| text(&mut object, found[place])).transpose()?;
     Ok(Row { text_b, choices, label, line: number, ..Row::single(first) })
+}
+
+/// That there are so many texts to choose from as can be.
+pub(super) fn check_count(found: usize) -> Result<(), RowErrorKind> {
+    let fits = (2..=MAX_CHOICES).contains(&found);
+    if fits { Ok(()) } else { Err(RowErrorKind::ChoiceCount { found, limit: MAX_CHOICES }) }
 }
 
 /// The texts of a field, and the place of the one that a label names where they have names.
 fn list(
     value: Option<Value>,
     name: &str,
-    label: Option<String>,
+    (label, needed): (Option<String>, bool),
 ) -> Result<(Vec<String>, Option<String>), RowErrorKind> {
     let wrong =
         |found| RowErrorKind::JsonType { field: name.to_owned(), expected: "a list of strings", found };
@@ -80,8 +86,10 @@ fn list(
         value => Err(wrong(value.as_ref().map_or("nothing", kind))),
     };
     let Some(Value::Object(mut named)) = value else { return Ok((strings(value)?, label)) };
-    let (texts, names) = (strings(take(&mut named, "text"))?, strings(take(&mut named, "label"))?);
-    let Some(label) = label else { return Ok((texts, None)) };
+    let texts = strings(take(&mut named, "text"))?;
+    // Names say nothing but which text a label is.
+    let Some(label) = label.filter(|_| needed) else { return Ok((texts, None)) };
+    let names = strings(take(&mut named, "label"))?;
     match names.iter().position(|name| *name == label) {
         Some(place) if names.len() == texts.len() => Ok((texts, Some(place.to_string()))),
         _ => Err(RowErrorKind::UnknownLabel { label, known: names.into() }),

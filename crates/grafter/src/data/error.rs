@@ -139,13 +139,15 @@ pub enum DataError {
         /// The kind of task.
         kind: TaskKind,
     },
-    /// Questions with answers are needed, or choices, and the format has none.
-    #[error("{file}: the format `{format}` is not read for {}", TaskKind::QuestionAnswering)]
-    NoAnswers {
+    /// Questions or choices are needed, and the format has none.
+    #[error("{file}: the format `{format}` is not read for {kind}")]
+    NotOfKind {
         /// The file.
         file: Arc<str>,
         /// The format.
         format: Format,
+        /// The kind of task.
+        kind: TaskKind,
     },
     /// The document is not one of questions.
     #[error("{}: not a document of questions as SQuAD has it: {source}", path.display())]
@@ -280,7 +282,14 @@ impl DataError {
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
-            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), JSON Lines or Parquet".to_owned()),
+            Self::NotOfKind { kind: TaskKind::QuestionAnswering, .. } => Some(
+                "pass a document as SQuAD has it (`.json` or `--format squad`), JSON Lines (`.jsonl` or `--format jsonl`) or \
+                 Parquet"
+                    .to_owned(),
+            ),
+            Self::NotOfKind { .. } => Some(
+                "pass JSON Lines (`.jsonl` or `--format jsonl`), Parquet, or CSV or TSV with a column for each choice".to_owned(),
+            ),
             Self::OnlyQuestions { .. } => {
                 Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
             }

@@ -33,10 +33,7 @@ impl Input {
         let opened = open(file)?;
         let failed = |source| DataError::Open { path: file.path.clone(), source };
         let plain = opened.metadata().map_err(failed)?.is_file();
-        let lines = |document: &mut dyn Read| {
-            let lines = question_lines(document);
-            lines.map_err(|source| DataError::Squad { path: file.path.clone(), source })
-        };
+        let lines = |document: &mut dyn Read| question_lines(&file.path, document);
         let open = match Compression::for_path(&file.path) {
             Some(compression) if format == Format::Squad => Some(lines(&mut compression.read(opened))?),
             None if format == Format::Squad => Some(lines(&mut { opened })?),

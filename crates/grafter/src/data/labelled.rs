@@ -56,7 +56,7 @@ impl LabelledRows for Dataset {
 
 /// Rows that are in memory as text together, and their bytes: a block ends with the row that reaches either.
 const BLOCK_ROWS: usize = 1024;
-const BLOCK_BYTES: usize = 16 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// Reads rows in blocks of at most 1,024, fewer where they are long: as much text as is in memory together.
 ///

@@ -132,15 +132,18 @@ fn said(value: Value, name: &str) -> Result<Vec<Answer>, RowErrorKind> {
 /// The bytes of each answer in the context, each once.
 fn ranges(answers: &[Answer], context: &str) -> Result<Vec<Range<usize>>, RowErrorKind> {
     let mut ranges = Vec::with_capacity(answers.len());
+    // Of several the characters are counted once.
+    let places: Vec<usize> = context.char_indices().map(|(place, _)| place).collect();
     for Answer { text, answer_start } in answers {
-        let mut places = context.char_indices().map(|(place, _)| place);
-        let start = usize::try_from(*answer_start).ok().and_then(|start| places.nth(start));
+        let start = usize::try_from(*answer_start).ok().and_then(|start| places.get(start).copied());
         let start =
             start.filter(|start| !text.trim().is_empty() && context[*start..].starts_with(text.as_str()));
         let Some(start) = start else {
             return Err(RowErrorKind::NotInContext { answer: text.clone(), start: *answer_start });
         };
-        let range = start..start + text.len();
+        // White space around it is none of the answer.
+        let begin = start + (text.len() - text.trim_start().len());
+        let range = begin..begin + text.trim().len();
         if !ranges.contains(&range) {
             ranges.push(range);
         }

@@ -5,11 +5,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::DataError;
 
 /// A context and its questions.
 #[derive(Deserialize)]
@@ -38,22 +41,54 @@ struct Line<'a> {
 /// The questions of SQuAD's one document, each as an object of JSON Lines, in a temporary file at its beginning.
 ///
 /// # Errors
-/// If the document is not one, with line and column, or the file cannot be written.
-pub fn question_lines(document: impl Read) -> serde_json::Result<File> {
-    let mut lines = tempfile::tempfile_in(tempfile::env::temp_dir()).map_err(serde_json::Error::io)?;
-    let mut output = BufWriter::new(&lines);
-    to_lines(document, &mut output)?;
-    output.flush().map_err(serde_json::Error::io)?;
-    drop(output);
-    lines.rewind().map_err(serde_json::Error::io)?;
+/// [`DataError::Squad`] if the document is not one, with line and column; [`DataError::Open`] and [`DataError::Copy`] if it
+/// cannot be read, or its lines not be written.
+pub fn question_lines(path: &Path, document: impl Read) -> Result<File, DataError> {
+    let (path, folder) = (path.to_owned(), tempfile::env::temp_dir());
+    let copy = |source| DataError::Copy { path: path.clone(), folder: folder.clone(), source };
+    let lines = tempfile::tempfile_in(&folder).map_err(copy)?;
+    let mut output = Output { to: BufWriter::new(lines), failed: None };
+    let read = to_lines(document, &mut output);
+    let Output { to, failed } = output;
+    if let Some(source) = failed {
+        return Err(copy(source));
+    }
+    match read {
+        Err(source) if source.is_io() => return Err(DataError::Open { path, source: source.into() }),
+        read => read.map_err(|source| DataError::Squad { path: path.clone(), source })?,
+    }
+    let mut lines = to.into_inner().map_err(|error| copy(error.into_error()))?;
+    lines.rewind().map_err(copy)?;
     Ok(lines)
+}
+
+/// Where lines go, and why no more do.
+struct Output<W> {
+    to: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        written.map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.failed.get_or_insert(error);
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Writes each question as an object of its own on a line.
 ///
 /// # Errors
-/// If the document is no JSON, or not of this form, with line and column; what `output` says is an error of the kind
-/// [`serde_json::error::Category::Io`].
+/// If the document is no JSON, or not of this form, with line and column; if `output` takes no more.
 fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_reader(std::io::BufReader::new(input));
     Part::Document(output).deserialize(&mut deserializer)?;

@@ -72,15 +72,19 @@ fn split_text(split: &SplitReport, report: &CheckReport) -> String {
         grouped(tokens.max)
     );
     text += &line("tokens", &quantiles);
-    let cut = match split.truncated.rows {
-        0 => format!("none is longer than {max_length} tokens"),
-        count => format!(
-            "{}, {}, longer than {max_length} tokens",
-            rows(count, "row"),
-            percent(split.truncated.share)
-        ),
+    // A long context is not cut, but read in several windows.
+    let (name, with, with_all) = match report.kind {
+        TaskKind::QuestionAnswering => ("windows", " with its context", " with their contexts"),
+        _ => ("cut", "", ""),
     };
-    text + &line("cut", &cut)
+    let cut = match split.truncated.rows {
+        0 => format!("none is longer than {max_length} tokens{with}"),
+        count => {
+            let share = percent(split.truncated.share);
+            format!("{}, {share}, longer than {max_length} tokens{with_all}", rows(count, "row"))
+        }
+    };
+    text + &line(name, &cut)
 }
 
 fn rejected(split: &SplitReport) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows, Source};
+use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{History, Texts, TrainReport};
@@ -239,8 +239,13 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         report.tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s in training"));
     text += &format!("time     {:.1} s{speed}\n", report.seconds);
     if report.truncated_train + report.truncated_dev > 0 {
+        // A context is read to its end, a question only where it leaves room.
+        let what = match manifest.task.kind {
+            TaskKind::QuestionAnswering => "had questions of more than half of",
+            _ => "were longer than",
+        };
         text += &format!(
-            "cut      {} and {} were longer than {} tokens\n",
+            "cut      {} and {} {what} {} tokens\n",
             counted(report.truncated_train, "training row"),
             counted(report.truncated_dev, "dev row"),
             manifest.max_length

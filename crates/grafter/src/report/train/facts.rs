@@ -22,8 +22,7 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
     };
     let rows =
         |count: usize, source: &Source| format!("{} of {}", grouped(count), escape(&source.own_name(), 120));
-    let texts = if manifest.task.pair { "pairs of texts" } else { "single texts" };
-    let mut facts = vec![("Task", format!("{} of {texts}", manifest.task.kind))];
+    let mut facts = vec![("Task", format!("{} of {}", manifest.task.kind, manifest.task.rows()))];
     if !manifest.task.labels.is_empty() {
         facts.push(("Labels", labels(&manifest.task.labels)));
     }
