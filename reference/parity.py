@@ -25,7 +25,7 @@ from transformers import BertConfig, BertTokenizerFast
 
 import parity_check
 from parity_family import FAMILIES
-from parity_model import Optimizer, ReferenceModel, make_batch, run, trained_names
+from parity_model import Choice, Optimizer, ReferenceModel, make_batch, run, trained_names
 
 OUT = Path(__file__).resolve().parent.parent / "crates/grafter/tests/fixtures/parity"
 STEPS = 10
@@ -56,7 +56,7 @@ class Case:
     family: str = "bert"
     head: str = "linear"
     freeze_layernorm: bool = False
-    # Of a task on words: where the first token of each is, for each sequence.
+    # Of a task on words: where the first token of each is, for each sequence; of questions where the candidates are.
     words: list = field(default_factory=list)
 
 
@@ -377,6 +377,39 @@ CASES = [
         optimizer=optimizer(eps=1e-3, weight_decay=0.05),
         config=ROBERTA_SIZES,
     ),
+    # Choices: rows of two to four sequences. What is added to the logits of all choices changes nothing, so nothing depends on the
+    # head's bias nor, below a linear head, on the last LayerNorm's.
+    Case(
+        name="choices_houlsby", seed=1910, bottleneck=4, adapter_activation="gelu", task="choices", pooling="mean",
+        lengths=[9, 16, 12, 14, 7, 16, 15, 3, 13, 16, 11, 16, 8], targets=[Choice(4, 2), Choice(2, 0), Choice(3, 2), Choice(4, 1)],
+        optimizer=optimizer(eps=1e-2, max_grad_norm=0.4),
+        config=BERT_SIZES,
+    ),
+    Case(
+        name="choices_dense_full", seed=2011, family="roberta", method="full", head="dense-tanh", bottleneck=1,
+        adapter_activation="relu", task="choices", pooling="first",
+        lengths=[5, 9, 7, 4, 12], targets=[Choice(2, 1), Choice(3, 0)],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.05),
+        config=ROBERTA_SIZES,
+    ),
+    # Questions, of which the same holds: windows whose candidates are the first token and those of the context, with an answer of one token, of several, none,
+    # and a window with one candidate alone.
+    Case(
+        name="questions_houlsby", seed=2111, bottleneck=3, adapter_activation="gelu", task="questions", pooling="words", num_labels=2,
+        lengths=[16, 11, 15, 6, 13],
+        words=[[0, *range(5, 15)], [0, *range(5, 10)], [0, 4, 5, 7, 8, 9, 12, 13], [0], [0, *range(3, 12)]],
+        targets=[[0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0], [0, 0, 0, 3, 0, 0, 0, 0], [3], [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]],
+        optimizer=optimizer(eps=1e-3, max_grad_norm=0.5),
+        config=BERT_SIZES,
+    ),
+    Case(
+        name="questions_full", seed=2212, family="roberta", method="full", bottleneck=1, adapter_activation="relu", task="questions",
+        pooling="words", num_labels=2, lengths=[9, 14, 7],
+        words=[[0, 4, 5, 6, 7], [0, *range(6, 13)], [0, 5]],
+        targets=[[0, 0, 1, 2, 0], [3, 0, 0, 0, 0, 0, 0, 0], [0, 3]],
+        optimizer=optimizer(eps=1e-3, weight_decay=0.05),
+        config=ROBERTA_SIZES,
+    ),
     Case(
         name="minilm", seed=505, bottleneck=4, adapter_activation="relu", task="classification", pooling="cls",
         num_labels=2, targets=[1, 0, 1, 0], adapter_std=0.05,
@@ -524,6 +557,10 @@ def pack(case: Case, batch, result: dict) -> dict:
     return packed
 
 
+# What the targets of each task are called in `case.json`.
+TARGETS = {"classification": "classes", "regression": "scores", "tags": "tags", "choices": "choices", "questions": "ends"}
+
+
 def describe(case: Case, sequences, base_file: Path) -> dict:
     return {
         "bottleneck": case.bottleneck,
@@ -532,7 +569,7 @@ def describe(case: Case, sequences, base_file: Path) -> dict:
         "num_labels": case.num_labels,
         "pooling": case.pooling,
         "sequences": sequences,
-        {"classification": "classes", "regression": "scores", "tags": "tags"}[case.task]: case.targets,
+        TARGETS[case.task]: [asdict(target) if isinstance(target, Choice) else target for target in case.targets],
         "optimizer": asdict(case.optimizer),
         "steps": STEPS,
         "versions": {name: version(name) for name in ("torch", "transformers", "adapters")},

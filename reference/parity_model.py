@@ -44,12 +44,23 @@ NON_LINEARITY = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu"
 @dataclass
 class Batch:
     """Padded ids, types and mask `[batch, longest]`, and the targets: classes as int64, scores as float, or `[batch, longest]` of tags,
-    which stand at the first token of each word; -100 elsewhere, as `BertForTokenClassification` takes them."""
+    which stand at the first token of each word; -100 elsewhere, as `BertForTokenClassification` takes them.
+
+    Of choices: for each sequence the number of its row, counted from 1, below 0 for the right choice. Of questions: `[batch, longest]`
+    with -100 where no candidate is, and of each candidate 1 if the answer begins there plus 2 if it ends there."""
 
     ids: torch.Tensor
     types: torch.Tensor
     mask: torch.Tensor
     targets: torch.Tensor
+
+
+@dataclass
+class Choice:
+    """A row of so many sequences, one after another in the batch, of which the one at this place is right."""
+
+    choices: int
+    right: int
 
 
 @dataclass
@@ -77,7 +88,9 @@ def make_batch(sequences, targets, padding: int) -> Batch:
     """Pads on the right, as Hugging Face does; the mask is 1 on real tokens."""
     longest = max(len(s["ids"]) for s in sequences)
     pad = lambda row, value=0: row + [value] * (longest - len(row))
-    if any("words" in s for s in sequences):
+    if targets and isinstance(targets[0], Choice):
+        targets = [-row if place == of.right else row for row, of in enumerate(targets, 1) for place in range(of.choices)]
+    elif any("words" in s for s in sequences):
         targets = [[row[s["words"].index(place)] if place in s["words"] else -100 for place in range(longest)]
                    for s, row in zip(sequences, targets)]  # fmt: skip
     return Batch(
@@ -212,10 +225,41 @@ class ReferenceModel(nn.Module):
         elif self.task == "tags":
             # The mean over all words of the batch, as of `BertForTokenClassification`.
             loss = nn.functional.cross_entropy(logits, batch.targets[batch.targets != -100])
+        elif self.task == "choices":
+            loss = choice_loss(logits[:, 0], batch.targets)
+        elif self.task == "questions":
+            loss = span_loss(logits, batch.targets)
         else:
             loss = nn.functional.mse_loss(logits[:, 0], batch.targets.to(logits.dtype))
         # What the head reads is the last; `transformers` lists what ModernBERT's last layer gives without the norm after it.
         return Output((*out.hidden_states[:-1], out.last_hidden_state), pooled, logits, loss)
+
+
+def choice_loss(logits, targets):
+    """As of `BertForMultipleChoice`: the logits of a row's choices side by side, and the mean over rows. It has as many choices in every
+    row; here shorter rows are filled up with logits of minus infinity."""
+    rows = targets.abs()
+    table = logits.new_full((int(rows.max()), len(logits)), -math.inf)
+    right = []
+    for row in rows.unique().tolist():
+        table[row - 1, : int((rows == row).sum())] = logits[rows == row]
+        right.append(int((targets[rows == row] < 0).int().argmax()))
+    table = table[[row - 1 for row in rows.unique().tolist()]]
+    return nn.functional.cross_entropy(table, torch.tensor(right))
+
+
+def span_loss(logits, targets):
+    """As of `BertForQuestionAnswering`: the mean over windows of the cross entropy of beginnings, with that of ends, halved. There every
+    token has logits; here those that are no candidates have minus infinity."""
+    candidates = targets != -100
+    losses = []
+    for end, of_end in enumerate(logits.unbind(1)):
+        table = logits.new_full(targets.shape, -math.inf)
+        table[candidates] = of_end
+        right = (candidates & (targets >> end & 1 == 1)).int()
+        assert (right.sum(1) == 1).all()
+        losses.append(nn.functional.cross_entropy(table, right.argmax(1)))
+    return (losses[0] + losses[1]) / 2
 
 
 def trained_names(family: Family, method: str, layers: int, pooling: str, *, head="linear", freeze_layernorm=False) -> dict:

@@ -239,7 +239,15 @@ impl Tokenizer {
         first.truncate(at_once, stride, TruncationDirection::Right);
         let later = first.take_overflowing();
         let windows = std::iter::once(first).chain(later);
-        windows.map(|window| self.window((&question, cut), window, context)).collect()
+        windows
+            .map(|window| {
+                let tokens = self.window((&question, cut), window, context)?;
+                match tokens.ids.len() {
+                    tokens if tokens > max_length => Err(TokenizerError::TooLong { tokens, max_length }),
+                    _ => Ok(tokens),
+                }
+            })
+            .collect()
     }
 
     /// One window of a context behind its question.
@@ -249,15 +257,18 @@ impl Tokenizer {
         window: Encoding,
         context: &str,
     ) -> Result<TokenIds, TokenizerError> {
+        // The post-processor has seen the context already; some take white space off what a token is made of every time.
+        let offsets = window.get_offsets().to_vec();
         let encoding = self.inner.post_process(question.clone(), Some(window), true);
         let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
         let mut words = vec![Word::default()];
-        let places = encoding.get_sequence_ids().into_iter().zip(encoding.get_offsets()).enumerate();
-        for (place, (sequence, (begin, end))) in places {
+        let sequences = encoding.get_sequence_ids().into_iter().enumerate();
+        let places = sequences.filter(|(_, sequence)| *sequence == Some(1)).map(|(place, _)| place);
+        for (place, (begin, end)) in places.zip(offsets) {
             // White space that a tokenizer counts to a word is none of an answer.
-            let text = context.get(*begin..*end).filter(|_| sequence == Some(1)).map_or("", str::trim);
+            let text = context.get(begin..end).map_or("", str::trim);
             if !text.is_empty() {
-                let begin = begin + context[*begin..*end].find(text).unwrap_or_default();
+                let begin = begin + context[begin..end].find(text).unwrap_or_default();
                 let token = u32::try_from(place).expect("a sequence has at most as many tokens as positions");
                 words.push(Word { token, range: begin..begin + text.len() });
             }

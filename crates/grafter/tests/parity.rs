@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling, TaskLayout, TaskParameters};
 use grafter::batch::{PackedBatch, TokenIds, Word};
 use grafter::checkpoint::read_encoder;
+use grafter::data::Targets;
+use grafter::encoded::EncodedRows;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::gradient::{GradientEngine, Target};
 use grafter::graft::GraftOptions;
 use grafter::head::{self, HeadActivations, HeadInput};
 use grafter::optim::{AdamW, LinearSchedule, Moments, clipping, norm};
+use grafter::store::Budget;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
@@ -38,6 +41,13 @@ struct Sequence {
     /// Where the first token of each word is.
     #[serde(default)]
     words: Vec<u32>,
+}
+
+/// So many sequences, of which the one at this place is right.
+#[derive(Deserialize)]
+struct Choice {
+    choices: usize,
+    right: usize,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +83,11 @@ struct Case {
     scores: Vec<f32>,
     #[serde(default)]
     tags: Vec<Vec<usize>>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    /// Of each candidate of a window 1 if the answer begins there, plus 2 if it ends there.
+    #[serde(default)]
+    ends: Vec<Vec<u8>>,
     optimizer: Optimizer,
     steps: u64,
     base_sha256: String,
@@ -99,6 +114,23 @@ fn fixtures() -> PathBuf {
 fn floats(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let tensor = tensors.tensor(name).unwrap_or_else(|_| panic!("the fixture has no `{name}`"));
     tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// The sequences of the rows as a batch that keeps those of a row together.
+fn choices(rows: &[Choice], sequences: Vec<TokenIds>) -> PackedBatch {
+    let targets = Targets::Choices(rows.iter().map(|row| row.right).collect());
+    let mut encoded = EncodedRows::new(targets, None, &Budget::default());
+    let mut sequences = sequences.into_iter();
+    let rows: Vec<Vec<TokenIds>> =
+        rows.iter().map(|row| sequences.by_ref().take(row.choices).collect()).collect();
+    encoded.append(&rows).unwrap();
+    assert_eq!(sequences.next(), None);
+    encoded.batch(0..rows.len()).unwrap()
+}
+
+fn span(ends: &[u8]) -> Target<'_> {
+    let at = |end: u8| ends.iter().position(|of| of & end != 0).unwrap();
+    Target::Span { words: ends.len(), first: at(1), last: at(2) }
 }
 
 impl Fixture {
@@ -134,13 +166,24 @@ impl Fixture {
             })
             .collect();
         let expected = std::fs::read(folder.join("expected.safetensors")).unwrap();
-        Self { name, batch: PackedBatch::new(&sequences), case, encoder, task, expected }
+        let batch = match case.task.as_str() {
+            "choices" => choices(&case.choices, sequences),
+            _ => PackedBatch::new(&sequences),
+        };
+        Self { name, batch, case, encoder, task, expected }
     }
 
     fn targets(&self) -> Vec<Target<'_>> {
         match self.case.task.as_str() {
             "regression" => self.case.scores.iter().map(|score| Target::Score(*score)).collect(),
             "tags" => self.case.tags.iter().map(|tags| Target::Tags(tags)).collect(),
+            "choices" => {
+                let choices = self.case.choices.iter();
+                choices
+                    .map(|Choice { choices, right }| Target::Choice { choices: *choices, right: *right })
+                    .collect()
+            }
+            "questions" => self.case.ends.iter().map(|ends| span(ends)).collect(),
             _ => self.case.classes.iter().map(|class| Target::Class(*class)).collect(),
         }
     }
@@ -160,6 +203,7 @@ impl Fixture {
         // Nothing depends on a key's bias, since a softmax is the same when a constant is added to what it reads: its
         // gradient is rounding and nothing else, and has no scale but that of its neighbour.
         let of_scale = match name.starts_with("grad.") {
+            true if self.shifts_all_logits(name) => self.expected(&name.replace(".bias", ".weight")),
             true => self.expected(&name.replace(".key.bias", ".query.bias")),
             false => expected.clone(),
         };
@@ -173,6 +217,14 @@ impl Fixture {
                 difference / (tolerance * largest)
             );
         }
+    }
+
+    /// Whether a parameter is added to the logits of all choices or all candidates alike, which changes no loss.
+    fn shifts_all_logits(&self, gradient: &str) -> bool {
+        let last =
+            format!("grad.layer.{}.feed_forward.layer_norm.bias", self.encoder.config.num_hidden_layers - 1);
+        matches!(self.case.task.as_str(), "choices" | "questions")
+            && (gradient == "grad.head.bias" || gradient == last && self.case.head == HeadForm::Linear)
     }
 
     fn check_forward(&self, only_cls: bool) {
@@ -444,6 +496,28 @@ fn words_houlsby() {
 #[test]
 fn words_dense_full() {
     Fixture::tiny("words_dense_full").check();
+}
+
+#[test]
+fn choices_houlsby() {
+    let fixture = Fixture::tiny("choices_houlsby");
+    assert_eq!((fixture.batch.units(), fixture.batch.chunks().len()), (4, 2), "rows on two threads");
+    fixture.check();
+}
+
+#[test]
+fn choices_dense_full() {
+    Fixture::tiny("choices_dense_full").check();
+}
+
+#[test]
+fn questions_houlsby() {
+    Fixture::tiny("questions_houlsby").check();
+}
+
+#[test]
+fn questions_full() {
+    Fixture::tiny("questions_full").check();
 }
 
 #[test]
