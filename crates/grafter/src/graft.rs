@@ -568,10 +568,6 @@ impl GraftOptions {
         if self.train.init_std > MAX_INIT_STD {
             return wrong("--init-std", self.train.init_std.to_string(), format!("at most {MAX_INIT_STD}"));
         }
-        if let Some(stride) = self.stride.filter(|stride| *stride >= self.max_length / 2) {
-            let expected = format!("less than {}, half of the longest length", self.max_length / 2);
-            return wrong("--stride", stride.to_string(), expected);
-        }
         let not_negative = [
             ("--weight-decay", self.train.optimizer.weight_decay),
             ("--init-std", f64::from(self.train.init_std)),

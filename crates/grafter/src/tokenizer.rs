@@ -230,8 +230,8 @@ impl Tokenizer {
         question.take_overflowing();
         let mut first = self.inner.encode(context, false).map_err(failed)?;
         let at_once = room - question.len();
-        // Each window goes on by an eighth of itself or more, however long the question is.
-        let stride = stride.min(at_once - at_once.div_ceil(8));
+        // Each window goes on by a token or more, however long the question is.
+        let stride = stride.min(at_once - 1);
         let windows = 1 + first.len().saturating_sub(at_once).div_ceil(at_once - stride);
         if windows.saturating_mul(max_length) > most_tokens {
             return Err(TokenizerError::TooMany { most: most_tokens });

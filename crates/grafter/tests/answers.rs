@@ -24,8 +24,17 @@ fn adapter(kind: TaskKind) -> Adapter {
         TaskKind::Regression => "text\tlabel\ngood\t4.5\nbad\t1.25\n",
         TaskKind::Entities => "good B-x\nbad I-x\n\nbad O\n",
         TaskKind::Tags => "good yes\nbad no\n\nbad no\n",
+        TaskKind::MultipleChoice => "text\tchoice1\tchoice2\tlabel\ngood\ta\tb\t0\nbad\ta\tb\t1\n",
+        TaskKind::QuestionAnswering => {
+            "{\"question\":\"good\",\"context\":\"a bad day\",\"answers\":[{\"text\":\"day\",\"answer_start\":6}]}\n"
+        }
     };
-    let path = folder.path().join(if kind.of_words() { "rows.conll" } else { "rows.tsv" });
+    let name = match kind {
+        TaskKind::Entities | TaskKind::Tags => "rows.conll",
+        TaskKind::QuestionAnswering => "rows.jsonl",
+        _ => "rows.tsv",
+    };
+    let path = folder.path().join(name);
     std::fs::write(&path, rows).unwrap();
     let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
     let mut options = GraftOptions { method: Method::Head, max_length: 16, ..GraftOptions::default() };
@@ -67,6 +76,28 @@ fn read(bytes: &[u8]) -> (Vec<Value>, usize, String) {
     let mut schema = Vec::new();
     parquet::schema::printer::print_schema(&mut schema, reader.metadata().file_metadata().schema());
     (rows, reader.num_row_groups(), String::from_utf8(schema).unwrap())
+}
+
+#[test]
+fn choices_and_answers_have_columns_of_their_own() {
+    let (choice, question) = (adapter(TaskKind::MultipleChoice), adapter(TaskKind::QuestionAnswering));
+    let chosen =
+        Prediction::Choice { choice: 1, text: "b".to_owned(), score: 0.75, probabilities: vec![0.25, 0.75] };
+    let found = Prediction::Answer { answer: "day".to_owned(), start: Some(6), end: Some(9), score: 0.5 };
+    let none = Prediction::Answer { answer: String::new(), start: None, end: None, score: 0.9 };
+    let rows = [vec![Ok(&chosen), Ok(&found)], vec![Err("no".to_owned()), Ok(&none)]];
+    let (read, ..) = read(&written(&[("c", &choice), ("q", &question)], &rows));
+    let expected = [
+        json!({
+            "c": {"choice": 1, "text": "b", "score": 0.75, "probabilities": [0.25, 0.75], "error": null},
+            "q": {"answer": "day", "start": 6, "end": 9, "score": 0.5, "error": null},
+        }),
+        json!({
+            "c": {"choice": null, "text": null, "score": null, "probabilities": null, "error": "no"},
+            "q": {"answer": "", "start": null, "end": null, "score": 0.9, "error": null},
+        }),
+    ];
+    assert_eq!(read, expected);
 }
 
 /// What JSON leaves out is a null here, and what was not cut says so.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    Bytes, Compression, DataError, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError,
-    RowErrorKind, Source, SourceFile, TaskKind, question_lines, temporary_copy,
+    Bytes, Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
+    Source, SourceFile, TaskKind, question_lines, temporary_copy,
 };
 use grafter::model::Model;
 use grafter::panel::Panel;
