@@ -51,57 +51,63 @@ impl Compression {
 }
 
 /// Compresses what is written; the same bytes, in pieces of any size, become the same bytes.
-pub struct Compressor<W: Write>(Encoder<W>);
+pub struct Compressor<W: Write> {
+    encoder: Encoder<W>,
+    /// What was not compressed yet: what comes out depends on where what goes in is cut.
+    piece: Vec<u8>,
+}
 
 enum Encoder<W: Write> {
     Gzip(Box<GzEncoder<W>>),
-    Zstd { output: W, piece: Vec<u8> },
+    Zstd(W),
 }
 
-/// A frame of a zstd file holds this much.
-const FRAME_BYTES: usize = 1 << 20;
+/// So much is compressed at once; of zstd it is a frame.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl<W: Write> Compressor<W> {
     /// Compresses into `output`.
     pub fn new(compression: Compression, output: W) -> Self {
-        Self(match compression {
+        let encoder = match compression {
             // No name and no time are written beside the bytes.
             Compression::Gzip => {
                 Encoder::Gzip(Box::new(GzEncoder::new(output, flate2::Compression::default())))
             }
-            Compression::Zstd => Encoder::Zstd { output, piece: Vec::new() },
-        })
+            Compression::Zstd => Encoder::Zstd(output),
+        };
+        Self { encoder, piece: Vec::new() }
     }
 
     /// Writes what is left; gives back the output.
     ///
     /// # Errors
     /// What the output says.
-    pub fn finish(self) -> io::Result<W> {
-        match self.0 {
+    pub fn finish(mut self) -> io::Result<W> {
+        self.compress()?;
+        match self.encoder {
             Encoder::Gzip(encoder) => encoder.finish(),
-            Encoder::Zstd { mut output, piece } => {
-                output.write_all(&frame(&piece))?;
-                Ok(output)
-            }
+            Encoder::Zstd(output) => Ok(output),
         }
+    }
+
+    fn compress(&mut self) -> io::Result<()> {
+        match &mut self.encoder {
+            Encoder::Gzip(encoder) => encoder.write_all(&self.piece)?,
+            Encoder::Zstd(output) => output.write_all(&frame(&self.piece))?,
+        }
+        self.piece.clear();
+        Ok(())
     }
 }
 
 impl<W: Write> Write for Compressor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Encoder::Gzip(encoder) => encoder.write(bytes),
-            Encoder::Zstd { output, piece } => {
-                let taken = bytes.len().min(FRAME_BYTES - piece.len());
-                piece.extend(&bytes[..taken]);
-                if piece.len() == FRAME_BYTES {
-                    output.write_all(&frame(piece))?;
-                    piece.clear();
-                }
-                Ok(taken)
-            }
+        if self.piece.len() == PIECE_BYTES {
+            self.compress()?;
         }
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend(&bytes[..taken]);
+        Ok(taken)
     }
 
     /// Does nothing: a flush would become a part of the bytes.
@@ -223,30 +229,6 @@ fn invalid(reason: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    /// In pieces of any size, the same bytes, which read as what was written.
-    #[test]
-    fn what_is_compressed_is_read_again() {
-        let content: Vec<u8> =
-            (0..FRAME_BYTES * 5 / 2).flat_map(|number| (number as u32 / 7).to_le_bytes()).collect();
-        for compression in [Compression::Gzip, Compression::Zstd] {
-            for content in [&content[..], &content[..FRAME_BYTES], b""] {
-                let compressed = |piece: usize| {
-                    let mut compressor = Compressor::new(compression, Vec::new());
-                    for piece in content.chunks(piece) {
-                        compressor.write_all(piece).unwrap();
-                        compressor.flush().unwrap();
-                    }
-                    compressor.finish().unwrap()
-                };
-                let whole = compressed(content.len().max(1));
-                assert!(compressed(77_777) == whole);
-                let mut read = Vec::new();
-                compression.read(io::Cursor::new(whole)).read_to_end(&mut read).unwrap();
-                assert!(read == content, "{compression:?} {}", content.len());
-            }
-        }
-    }
-
     use super::*;
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -323,6 +305,30 @@ mod tests {
             assert_eq!(result.is_err(), grows, "{compression:?}");
             if let Err(error) = result {
                 assert_eq!(error.to_string(), "it grows to more than 1000 times its size");
+            }
+        }
+    }
+
+    /// In pieces of any size, the same bytes, which read as what was written.
+    #[test]
+    fn what_is_compressed_is_read_again() {
+        let content: Vec<u8> =
+            (0..PIECE_BYTES * 5 / 2).flat_map(|number| (number as u32 / 7).to_le_bytes()).collect();
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            for content in [&content[..], &content[..PIECE_BYTES], b""] {
+                let compressed = |piece: usize| {
+                    let mut compressor = Compressor::new(compression, Vec::new());
+                    for piece in content.chunks(piece) {
+                        compressor.write_all(piece).unwrap();
+                        compressor.flush().unwrap();
+                    }
+                    compressor.finish().unwrap()
+                };
+                let whole = compressed(content.len().max(1));
+                assert!(compressed(77_777) == whole);
+                let mut read = Vec::new();
+                compression.read(io::Cursor::new(whole)).read_to_end(&mut read).unwrap();
+                assert!(read == content, "{compression:?} {}", content.len());
             }
         }
     }
