@@ -72,6 +72,29 @@ def lists():
     yield "topics", pa.table({"text": ["good film", "bad", "worse", "good"], "label": topics})
 
 
+def objects():
+    """Questions and choices as the hub has them: answers are an object of lists, choices a list, or one of names and texts."""
+    answers = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
+    said = [
+        {"text": ["London"], "answer_start": [16]},
+        {"text": [], "answer_start": []},
+        {"text": ["Zoë", "Zoë"], "answer_start": [0, 0]},
+        None,
+        {"text": ["Rome"], "answer_start": [3]},
+    ]
+    context = ["Ada was born in London.", "Ada was born in London.", "Zoë met Ada.", "Nobody asks.", "Rome"]
+    asked = ["Where was Ada born?", "When was Ada born?", "Who met Ada?", "Who asks?", "Which city?"]
+    columns = {"id": [str(i) for i in range(5)], "context": context, "question": asked, "answers": pa.array(said, answers)}
+    yield "questions", pa.table(columns)
+    choices = [["a coat", "a hat"], ["red", "blue", "green"], None]
+    columns = {"text": ["It is cold.", "The sky is", "Nothing"], "choices": pa.array(choices, pa.list_(pa.string())), "label": [0, 1, 0]}
+    yield "choices", pa.table(columns)
+    named = pa.struct([("label", pa.list_(pa.string())), ("text", pa.list_(pa.string()))])
+    choices = [{"label": ["A", "B"], "text": ["a coat", "a hat"]}, {"label": ["A", "B", "C"], "text": ["red", "blue", "green"]}]
+    columns = {"question": ["What is worn?", "The sky is"], "choices": pa.array(choices, named), "answer": ["A", "B"]}
+    yield "named_choices", pa.table(columns)
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     whole = table()
@@ -90,6 +113,10 @@ def main(folder):
         pq.write_table(rows, folder / f"glue-{name}.parquet")
     for name, rows in lists():
         pq.write_table(rows, folder / f"{name}.parquet")
+    for name, rows in objects():
+        pq.write_table(rows, folder / f"{name}.parquet", row_group_size=2)
+    name, rows = next(objects())
+    polars.from_arrow(rows).write_parquet(folder / "questions_polars.parquet", compression="snappy")
     # With the names within a list that pyarrow gave them at first.
     name, rows = next(lists())
     pq.write_table(rows, folder / "words_old.parquet", use_compliant_nested_type=False, row_group_size=2, data_page_size=16)

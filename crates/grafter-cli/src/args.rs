@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::{TaskName, TaskRef};
-use grafter::data::{Columns, Format, Source, TagScheme, TaskKind};
+use grafter::data::{Columns, Format, TagScheme, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::graft::{GraftOptions, default_max_length};
 use grafter::metrics::Metric;
@@ -59,7 +59,7 @@ pub enum Command {
     Eval(Eval),
     /// Score an adapter without the adapters of some layers, every span of them, to see what each is worth
     Ablate(Ablate),
-    /// Answer each text of a file or of standard input, one JSON line per row
+    /// Answer each text of a file or of standard input, one JSON line per row, or in a Parquet file
     Predict(Predict),
     /// Answer requests over HTTP, by all tasks of a bank from one process
     Serve(Serve),
@@ -188,21 +188,19 @@ impl RowArgs {
             tag_scheme: self.tag_scheme,
         }
     }
-
-    pub fn source(&self, path: &std::path::Path) -> Source {
-        Source { format: self.format, columns: self.columns(), ..Source::new(path) }
-    }
 }
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll, with .gz or .zst after it if compressed
-    #[arg(long, value_name = "FILE", required_unless_present = "sequence", requires = "dev")]
-    pub train: Option<PathBuf>,
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD), with .gz or .zst after it if
+    /// compressed; several files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub
+    /// are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "sequence", requires = "dev")]
+    pub train: Vec<PathBuf>,
 
     /// Labelled rows to choose the best evaluation by
-    #[arg(long, value_name = "FILE", requires = "train")]
-    pub dev: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "train")]
+    pub dev: Vec<PathBuf>,
 
     /// Folder to write the adapter to
     #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
@@ -467,9 +465,10 @@ pub struct Eval {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
 
-    /// Labelled rows
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
+    /// Labelled rows; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
 
     /// Print the scores as JSON
     #[arg(long)]
@@ -491,9 +490,10 @@ pub struct Ablate {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
 
-    /// Labelled rows
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
+    /// Labelled rows; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
 
     /// What is scored; what chose the adapter's best evaluation if absent
     #[arg(long, value_name = "NAME")]
@@ -532,11 +532,13 @@ pub struct Predict {
     #[arg(long, value_name = "NAME[@VERSION]", value_delimiter = ',', requires = "bank")]
     pub tasks: Vec<TaskRef>,
 
-    /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub input: PathBuf,
+    /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise; several
+    /// files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., default_value = "-")]
+    pub input: Vec<PathBuf>,
 
-    /// File for the answers; standard output if absent
+    /// File for the answers; standard output if absent. Its name says what it is: Parquet (.parquet), and otherwise JSON lines,
+    /// compressed with .gz or .zst at the end
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -567,17 +569,18 @@ pub struct Inspect {
                         problem), 2 a file cannot be read at all"
 )]
 pub struct CheckData {
-    /// Rows to learn from
-    #[arg(long, value_name = "FILE")]
-    pub train: PathBuf,
+    /// Rows to learn from; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub train: Vec<PathBuf>,
 
     /// Rows to choose by
-    #[arg(long, value_name = "FILE")]
-    pub dev: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub dev: Vec<PathBuf>,
 
     /// Rows to test on
-    #[arg(long, value_name = "FILE")]
-    pub test: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub test: Vec<PathBuf>,
 
     /// Kind of task: classification, multi-label, regression, entities, tags, multiple-choice or question-answering
     #[arg(long, value_name = "KIND", default_value = "classification")]

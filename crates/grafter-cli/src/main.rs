@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod progress;
 mod serve;
+mod sources;
 mod tensorboard;
 mod terminal;
 

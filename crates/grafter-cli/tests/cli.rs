@@ -9,8 +9,16 @@ mod bank;
 mod compare;
 #[path = "cli/exchange.rs"]
 mod exchange;
+#[path = "cli/files.rs"]
+mod files;
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/onnx.rs"]
 mod onnx;
+#[path = "cli/outputs.rs"]
+mod outputs;
+#[path = "cli/questions.rs"]
+mod questions;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -901,7 +909,7 @@ fn an_unknown_extension() {
     exit code 2
     error: train.data: cannot tell the format from the file name
 
-    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll` and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll` or `lines`
+    hint: known are `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson`, `.parquet`, `.conll`, `.json` (SQuAD) and `.txt` (plain lines); pass `--format csv`, `tsv`, `jsonl`, `parquet`, `conll`, `squad` or `lines`
     "#);
 }
 
@@ -1078,7 +1086,7 @@ fn a_wrong_metric() {
     "#);
     assert_snapshot!(with("bleu"), @r#"
     exit code 2
-    error: invalid value 'bleu' for '--metric <NAME>': unknown metric `bleu`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman
+    error: invalid value 'bleu' for '--metric <NAME>': unknown metric `bleu`; known: accuracy, f1, macro-f1, micro-f1, matthews, pearson, spearman, exact-match, token-f1
 
     For more information, try '--help'.
     "#);
@@ -1117,7 +1125,7 @@ fn an_unknown_flag() {
 
       tip: a similar argument exists: '--adapter'
 
-    Usage: grafter eval --adapter <DIR> --data <FILE>
+    Usage: grafter eval --adapter <DIR> --data <FILE>...
 
     For more information, try '--help'.
     "#);

@@ -17,6 +17,8 @@ mod client;
 mod hostile;
 #[path = "serve/load.rs"]
 mod load;
+#[path = "serve/questions.rs"]
+mod questions;
 #[path = "serve/routes.rs"]
 mod routes;
 #[allow(dead_code, reason = "the tests read a part of it")]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How the names of temporary files and folders begin.
 pub(crate) const TEMPORARY: &str = ".grafter-";
@@ -33,12 +33,57 @@ pub fn try_beside(path: &Path) -> io::Result<()> {
     written_beside(path, &[]).map(drop)
 }
 
-/// A file under a temporary name beside a place, synced; without being moved into place it goes away.
-fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+/// A file that is written piece by piece and comes into its place whole, by [`finish`](Self::finish), or not at all.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl WholeFile {
+    /// Begins a file, under a temporary name beside its place.
+    /// # Errors
+    /// `AlreadyExists` if what is there is no plain file, which would go, otherwise what the system says.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there and no plain file"));
+        }
+        // By itself, so that the message has no temporary name in it.
+        fs::metadata(parent_of(path))?;
+        Ok(Self { file: beside(path)?, path: path.to_owned() })
+    }
+
+    /// Moves the file into its place.
+    /// # Errors
+    /// What the system says; the file is then as it was.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        sync_folder(parent_of(&self.path))
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// An empty file under a temporary name beside a place.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(TEMPORARY).tempfile_in(parent_of(path))?;
+    builder.prefix(TEMPORARY).tempfile_in(parent_of(path))
+}
+
+/// A file under a temporary name beside a place, synced; without being moved into place it goes away.
+fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = beside(path)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)

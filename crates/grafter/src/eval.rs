@@ -190,12 +190,15 @@ fn answers_of(adapter: &Adapter, targets: &Targets) -> Answers {
     Answers::to(targets, manifest.task.scores).with_thresholds(manifest.thresholds.clone())
 }
 
+/// Is given a row's number, its logits, and the candidates of a question.
+type Visit<'a> = dyn FnMut(usize, &[f32], &[Range<usize>]) + 'a;
+
 /// Gives the logits of each row, with its number and the candidates of a question, in the order of the rows.
 fn each_row(
     model: &Model,
     adapter: &Adapter,
     data: &dyn LabelledRows,
-    visit: &mut dyn FnMut(usize, &[f32], &[Range<usize>]),
+    visit: &mut Visit<'_>,
 ) -> Result<(), EvalError> {
     let task = &adapter.manifest().task;
     if task.spec().ok().as_ref() != Some(data.task()) {

@@ -45,7 +45,7 @@ impl Fitted {
                 fitted.seen = Some(review(&logits, dev, reviewer)?);
                 fitted.thresholds = Some(thresholds);
             }
-            Targets::Answers(questions, _) => {
+            Targets::Answers(questions, true) => {
                 let spans = logits.best_spans(dev, questions)?;
                 if let Ok(best) = best_no_answer_threshold(spans) {
                     let threshold = vec![best.threshold];
@@ -54,7 +54,11 @@ impl Fitted {
                     fitted.thresholds = Some(threshold);
                 }
             }
-            Targets::Scores(_) | Targets::Entities(..) | Targets::Tags(..) | Targets::Choices(_) => {}
+            Targets::Scores(_)
+            | Targets::Entities(..)
+            | Targets::Tags(..)
+            | Targets::Choices(_)
+            | Targets::Answers(_, false) => {}
         }
         Ok(fitted)
     }

@@ -13,6 +13,7 @@ use crate::adapter::{
     Adapter, AdapterActivation, AdapterConfig, BaseRecord, FORMAT_VERSION, HeadForm, Manifest, Method,
     Pooling, ScoreScale, TaskParameters, TaskRecord, TrainingRecord, Unfit, is_false, weights_digest,
 };
+use crate::batch::TokenIds;
 use crate::data::{DataError, LabelScheme, LabelledRows, Targets, TaskKind, blocks};
 use crate::encoded::EncodedRows;
 use crate::encoder::EncoderConfig;
@@ -107,6 +108,9 @@ pub fn default_max_length(kind: TaskKind) -> usize {
     }
 }
 
+/// The choices of a row pass the encoder together in training: more tokens than these take too much memory.
+pub const MAX_CHOICE_TOKENS: usize = 8192;
+
 /// A wider bottleneck is none.
 pub(crate) const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
 /// Far above what trains (Houlsby et al. 2019, section 3.6, see quality fall above 1e-2).
@@ -124,6 +128,18 @@ pub enum GraftError {
         line: u64,
         /// What the tokenizer said.
         source: TokenizerError,
+    },
+    /// The choices of a row are too long together.
+    #[error(
+        "{file}:{line}: the choices have {tokens} tokens together, at most {MAX_CHOICE_TOKENS} can be trained on"
+    )]
+    Choices {
+        /// Name of the data.
+        file: Arc<str>,
+        /// Where the row begins.
+        line: u64,
+        /// Tokens of all choices, each with the text.
+        tokens: usize,
     },
     /// A file could not be read again.
     #[error(transparent)]
@@ -220,17 +236,18 @@ pub fn graft_after(
     };
     let task = TaskRecord::new(train_data.task(), scale);
     options.check_task(task.kind, &task.labels)?;
+    options.check_questions(&task, model.tokenizer())?;
     let metric = options.metric.unwrap_or(Metric::default_for(task.kind));
     metric.check(task.kind, task.labels.len())?;
     check_targets(metric, dev_data.targets())?;
     let encoding = Encoding { model, options, scale };
     let (train_count, dev_count) = (train_data.targets().len(), dev_data.targets().len());
     let mut follow = |done| observer.encoding(done, train_count + dev_count);
-    let mut train_rows = encoding.rows(train_data, &mut follow)?;
+    let mut train_rows = encoding.rows(train_data, true, &mut follow)?;
     if let (Some(weights), Targets::Classes(classes)) = (&options.train.class_weights, train_data.targets()) {
         train_rows.weigh(weights.resolve(&task.labels, classes));
     }
-    let dev_rows = encoding.rows(dev_data, |done| follow(train_count + done))?;
+    let dev_rows = encoding.rows(dev_data, false, |done| follow(train_count + done))?;
     let config = options.config_for(&task);
     let score = |answers: &Answers| {
         let scores = answers.scores(&task, dev_rows.targets());
@@ -277,10 +294,7 @@ fn seal(
     (training, fitted): (TrainingRecord, Fitted),
     parameters: TaskParameters,
 ) -> Adapter {
-    let stride = match options.encoding(task.kind).form {
-        RowForm::Windows { stride } => Some(stride),
-        RowForm::Whole | RowForm::Words | RowForm::Choices => None,
-    };
+    let stride = options.encoding(task.kind).stride();
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
@@ -307,18 +321,21 @@ struct Encoding<'a> {
 }
 
 impl Encoding<'_> {
-    /// Reads rows and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
+    /// Reads rows, to be trained on or not, and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
     /// and may end the work.
     fn rows(
         &self,
         data: &dyn LabelledRows,
+        trained: bool,
         mut follow: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<EncodedRows, GraftError> {
         let changed = || DataError::Changed { file: data.file().clone() };
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
         let encoding = self.options.encoding(data.task().scheme.kind());
         for block in blocks(data.read()?) {
-            let block = encoding.encode_each(self.model, &block?);
+            let block = block?;
+            let lines: Vec<u64> = block.iter().map(|row| row.line).collect();
+            let block = encoding.encode_each(self.model, &block);
             let block = block.map_err(|(line, source)| GraftError::Row {
                 file: data.file().clone(),
                 line,
@@ -327,6 +344,11 @@ impl Encoding<'_> {
             if rows.len() + block.len() > data.targets().len() {
                 return Err(changed().into());
             }
+            if let Some((line, tokens)) =
+                too_long(&block, &lines).filter(|_| trained && encoding.form == RowForm::Choices)
+            {
+                return Err(GraftError::Choices { file: data.file().clone(), line, tokens });
+            }
             rows.append(&block)?;
             if follow(rows.len()).is_break() {
                 return Err(TrainError::Interrupted { step: 0 }.into());
@@ -334,6 +356,13 @@ impl Encoding<'_> {
         }
         if rows.len() < data.targets().len() { Err(changed().into()) } else { Ok(rows) }
     }
+}
+
+/// The line of the first row of more tokens than can be trained on together, and how many these are.
+fn too_long(rows: &[Vec<TokenIds>], lines: &[u64]) -> Option<(u64, usize)> {
+    let tokens = |row: &Vec<TokenIds>| row.iter().map(|sequence| sequence.ids.len()).sum::<usize>();
+    let mut counted = lines.iter().copied().zip(rows.iter().map(tokens));
+    counted.find(|(_, tokens)| *tokens > MAX_CHOICE_TOKENS)
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.
@@ -433,6 +462,30 @@ impl GraftOptions {
         Ok(())
     }
 
+    /// Checks what depends on the questions of a task, and nothing of another.
+    fn check_questions(&self, task: &TaskRecord, tokenizer: &Tokenizer) -> Result<(), GraftError> {
+        if task.kind != TaskKind::QuestionAnswering {
+            return Ok(());
+        }
+        if self.fit_thresholds && !task.no_answer {
+            return Err(GraftError::Option {
+                option: "--fit-thresholds",
+                found: "given for questions that all have an answer".to_owned(),
+                expected: "some without one".to_owned(),
+            });
+        }
+        // A question takes up to half of the room: in what is left each window must go on beyond the one before.
+        let most = (self.max_length.saturating_sub(tokenizer.special_tokens(true)) / 2).saturating_sub(1);
+        match self.stride {
+            Some(stride) if stride > most => Err(GraftError::Option {
+                option: "--stride",
+                found: stride.to_string(),
+                expected: format!("at most {most} with windows of {} tokens", self.max_length),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The settings of a run on so many rows, nothing left open.
     fn recorded(&self, train_rows: usize) -> TrainOptions {
         TrainOptions {
@@ -453,7 +506,7 @@ impl GraftOptions {
             && manifest.calibration.is_some() == self.calibrate
             && manifest.thresholds.is_some() == self.fit_thresholds
             && manifest.max_length == self.max_length
-            && self.stride.is_none_or(|stride| manifest.stride == Some(stride))
+            && manifest.stride == self.encoding(manifest.task.kind).stride()
             && *recorded == TrainOptions { budget, ..self.recorded(*train_rows) }
     }
 

@@ -53,6 +53,7 @@
 pub mod ablation;
 pub mod adapter;
 pub mod adapterhub;
+pub mod answers;
 pub mod bank;
 pub mod batch;
 pub mod calibration;

@@ -200,14 +200,13 @@ pub fn encode_rows<R: Borrow<Row> + Sync>(
 pub fn encode_choices(
     tokenizer: &Tokenizer,
     row: &Row,
-    max_length: usize,
+    (max_length, most_tokens): (usize, usize),
 ) -> Result<Vec<TokenIds>, TokenizerError> {
-    let with = |choice: &String| {
-        let begun = row.text_b.as_ref().map(|begin| format!("{begin} {choice}"));
-        let choice = begun.as_ref().unwrap_or(choice);
-        tokenizer.encode(&row.text, Some(choice), max_length)
+    let with = |choice: &String| match &row.text_b {
+        Some(begin) => format!("{begin} {choice}"),
+        None => choice.clone(),
     };
-    row.choices.iter().map(with).collect()
+    tokenizer.encode_with_each(&row.text, row.choices.iter().map(with), (max_length, most_tokens))
 }
 
 /// Token ids of a question with each window of its context, see [`Tokenizer::encode_windows`].
@@ -219,11 +218,15 @@ pub fn encode_windows(
     model: &Model,
     row: &Row,
     (max_length, stride): (usize, usize),
+    most_tokens: usize,
 ) -> Result<Vec<TokenIds>, TokenizerError> {
     let context = row.text_b.as_deref().unwrap_or_default();
-    let windows = model.tokenizer().encode_windows(&row.text, context, (max_length, stride))?;
+    let windows = model.tokenizer().encode_windows(&row.text, context, (max_length, stride), most_tokens)?;
     windows.into_iter().map(|window| checked(model, window)).collect()
 }
+
+/// The sequences of a row have at most so many tokens together.
+pub const MAX_ROW_TOKENS: usize = 1 << 20;
 
 /// How a task has a row cut into tokens: two tasks that read alike read the same tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,6 +267,14 @@ impl RowEncoding {
         Self { form, max_length }
     }
 
+    /// Tokens that two windows of a context share, where there are windows.
+    pub fn stride(self) -> Option<usize> {
+        match self.form {
+            RowForm::Windows { stride } => Some(stride),
+            RowForm::Whole | RowForm::Words | RowForm::Choices => None,
+        }
+    }
+
     /// That of an adapter.
     pub fn of(manifest: &Manifest) -> Self {
         Self::new(manifest.task.kind, manifest.max_length, manifest.stride)
@@ -271,17 +282,29 @@ impl RowEncoding {
 
     /// Token ids of one row, sequence by sequence.
     /// # Errors
-    /// As of [`encode_row`] or [`encode_words`].
+    /// As of [`encode_row`] or [`encode_words`]; if its sequences have more than [`MAX_ROW_TOKENS`] together.
     pub fn encode(self, model: &Model, row: &Row) -> Result<Vec<TokenIds>, TokenizerError> {
+        self.encode_within(model, row, MAX_ROW_TOKENS)
+    }
+
+    /// The same of a row whose sequences may have so many tokens together.
+    /// # Errors
+    /// As of [`RowEncoding::encode`].
+    pub fn encode_within(
+        self,
+        model: &Model,
+        row: &Row,
+        most_tokens: usize,
+    ) -> Result<Vec<TokenIds>, TokenizerError> {
         let max_length = self.max_length;
         match self.form {
             RowForm::Whole => encode_row(model, row, max_length).map(|tokens| vec![tokens]),
             RowForm::Words => encode_words(model, row, max_length).map(|tokens| vec![tokens]),
             RowForm::Choices => {
-                let sequences = encode_choices(model.tokenizer(), row, max_length)?;
+                let sequences = encode_choices(model.tokenizer(), row, (max_length, most_tokens))?;
                 sequences.into_iter().map(|tokens| checked(model, tokens)).collect()
             }
-            RowForm::Windows { stride } => encode_windows(model, row, (max_length, stride)),
+            RowForm::Windows { stride } => encode_windows(model, row, (max_length, stride), most_tokens),
         }
     }
 
@@ -313,8 +336,20 @@ fn in_order<R: Borrow<Row> + Sync, T: Send, E: Send>(
 /// # Errors
 /// If the row is not of the task's form; see [`encode_row`].
 pub fn encode_for(model: &Model, adapter: &Adapter, row: &Row) -> Result<Vec<TokenIds>, PredictError> {
+    encode_for_within(model, adapter, row, MAX_ROW_TOKENS)
+}
+
+/// The same of a row whose sequences may have so many tokens together.
+/// # Errors
+/// As of [`encode_for`].
+pub fn encode_for_within(
+    model: &Model,
+    adapter: &Adapter,
+    row: &Row,
+    most_tokens: usize,
+) -> Result<Vec<TokenIds>, PredictError> {
     fits(&adapter.manifest().task, row)?;
-    Ok(RowEncoding::of(adapter.manifest()).encode(model, row)?)
+    Ok(RowEncoding::of(adapter.manifest()).encode_within(model, row, most_tokens)?)
 }
 
 /// That a row is of a task's form.
@@ -343,12 +378,15 @@ pub fn row_logits<R: Borrow<Row> + Sync>(
     Ok(answered(model, adapter, rows)?.into_iter().map(|(_, logits)| logits).collect())
 }
 
+/// A row as tokens, sequence by sequence, and the logits of all of them.
+type Answered = (Vec<TokenIds>, Vec<f32>);
+
 /// Tokens and logits of rows by one adapter, the sequences of a row together.
 pub(crate) fn answered<R: Borrow<Row> + Sync>(
     model: &Model,
     adapter: &Adapter,
     rows: &[R],
-) -> Result<Vec<(Vec<TokenIds>, Vec<f32>)>, PredictError> {
+) -> Result<Vec<Answered>, PredictError> {
     adapter.check_model(model)?;
     let at = |line, error| PredictError::Row { line, error: Box::new(error) };
     let tokens =

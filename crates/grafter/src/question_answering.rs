@@ -66,8 +66,11 @@ impl SpanAnswer {
         answer
     }
 
-    /// How much more no answer is worth than this one.
+    /// How much more no answer is worth than this one; the most that a number can tell where there is none.
     pub fn difference(&self) -> f64 {
+        if self.range.is_empty() {
+            return f64::MAX;
+        }
         f64::from(self.null_score) - f64::from(self.score)
     }
 
@@ -107,10 +110,10 @@ fn probability(logits: &[f32], window: Range<usize>, ends: [usize; 2]) -> f64 {
 /// Where the first right answer begins and ends among the candidates of a window, or both times the first candidate where it is
 /// not whole in the window, or there is none.
 pub fn target(question: &Question, candidates: &[Range<usize>]) -> [usize; 2] {
-    let tokens = candidates.iter().enumerate().skip(1);
+    let mut tokens = candidates.iter().enumerate().skip(1);
     let (Some(answer), Some(last)) = (question.answers.first(), candidates.last()) else { return [0; 2] };
-    let first = tokens.clone().filter(|(_, token)| token.start <= answer.start).last();
-    let last = tokens.clone().find(|(_, token)| token.end >= answer.end).filter(|_| !last.is_empty());
+    let first = tokens.clone().rfind(|(_, token)| token.start <= answer.start);
+    let last = tokens.find(|(_, token)| token.end >= answer.end).filter(|_| !last.is_empty());
     match (first, last) {
         (Some((first, _)), Some((last, _))) if first <= last => [first, last],
         _ => [0; 2],
@@ -146,29 +149,30 @@ mod tests {
 
     #[test]
     fn an_answer_is_not_longer_than_its_limit() {
-        let mut candidates = vec![0..0];
-        candidates.extend((0..40).map(|token| token..token + 1));
+        let candidates: Vec<Range<usize>> =
+            std::iter::once(0..0).chain((0..40).map(|token| token..token + 1)).collect();
         let mut logits = vec![0.0; 82];
         (logits[2], logits[81]) = (5.0, 5.0);
         let answer = SpanAnswer::read(&logits, &candidates);
         assert_eq!(answer.range, 0..1, "of equals the first, and not all 40 tokens");
         assert_eq!(SpanAnswer::read(&[], &[]).given(None), None);
-        assert_eq!(SpanAnswer::read(&[1.0, 2.0], &[0..0]).given(None), None);
+        assert_eq!(SpanAnswer::read(&[1.0, 2.0], &CANDIDATES[..1]).given(None), None);
     }
 
     #[test]
     fn a_target_is_whole_in_its_window_or_none() {
-        let target_of = |answers: &[Range<usize>], candidates: &[Range<usize>]| {
-            target(&Question { context: "ab cd ef gh".into(), answers: answers.to_vec() }, candidates)
+        let target_of = |answers: &[[usize; 2]], candidates: &[Range<usize>]| {
+            let answers = answers.iter().map(|[begin, end]| *begin..*end).collect();
+            target(&Question { context: "ab cd ef gh".into(), answers }, candidates)
         };
         let (first, second) = CANDIDATES.split_at(4);
-        assert_eq!(target_of(&[3..8], first), [2, 3]);
-        assert_eq!(target_of(&[3..8], second), [0, 0]);
-        assert_eq!(target_of(&[6..11], second), [1, 2]);
-        assert_eq!(target_of(&[6..11], first), [0, 0]);
-        assert_eq!(target_of(&[6..8, 0..2], first), [3, 3], "the first of several");
-        assert_eq!(target_of(&[7..8], first), [3, 3], "a part of a token");
+        assert_eq!(target_of(&[[3, 8]], first), [2, 3]);
+        assert_eq!(target_of(&[[3, 8]], second), [0, 0]);
+        assert_eq!(target_of(&[[6, 11]], second), [1, 2]);
+        assert_eq!(target_of(&[[6, 11]], first), [0, 0]);
+        assert_eq!(target_of(&[[6, 8], [0, 2]], first), [3, 3], "the first of several");
+        assert_eq!(target_of(&[[7, 8]], first), [3, 3], "a part of a token");
         assert_eq!(target_of(&[], first), [0, 0]);
-        assert_eq!(target_of(&[0..2], &first[..1]), [0, 0]);
+        assert_eq!(target_of(&[[0, 2]], &first[..1]), [0, 0]);
     }
 }

@@ -83,6 +83,12 @@ pub enum TokenizerError {
         /// The longest length.
         max_length: usize,
     },
+    /// The sequences of a row have more tokens than may be answered together.
+    #[error("the row has more than {most} tokens in all of its sequences")]
+    TooMany {
+        /// How many there may be.
+        most: usize,
+    },
     /// There is no room for a text beside the special tokens.
     #[error("a longest length of {max_length} tokens leaves no room beside {special} special tokens")]
     NoRoom {
@@ -165,18 +171,52 @@ impl Tokenizer {
         })
     }
 
+    /// Token ids of a text with each of several others, as [`Tokenizer::encode`] gives them of a pair; the text is tokenized once.
+    /// # Errors
+    /// As of [`Tokenizer::encode`]; if all together have more than `most_tokens`.
+    pub fn encode_with_each(
+        &self,
+        text: &str,
+        others: impl Iterator<Item = impl AsRef<str>>,
+        (max_length, most_tokens): (usize, usize),
+    ) -> Result<Vec<TokenIds>, TokenizerError> {
+        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
+        let special = self.special_tokens(true);
+        if max_length <= special {
+            return Err(TokenizerError::NoRoom { max_length, special });
+        }
+        let (first, first_cut) = self.encode_beginning(text, max_length).map_err(failed)?;
+        let (mut sequences, mut tokens) = (Vec::new(), 0);
+        for other in others {
+            let (second, second_cut) = self.encode_beginning(other.as_ref(), max_length).map_err(failed)?;
+            let (encoding, cut) = self.finish(first.clone(), Some(second), max_length)?;
+            tokens += encoding.len();
+            if tokens > most_tokens {
+                return Err(TokenizerError::TooMany { most: most_tokens });
+            }
+            sequences.push(TokenIds {
+                ids: encoding.get_ids().to_vec(),
+                type_ids: encoding.get_type_ids().to_vec(),
+                truncated: first_cut || second_cut || cut,
+                words: Vec::new(),
+            });
+        }
+        Ok(sequences)
+    }
+
     /// Token ids of a question with each window of its context, special tokens around them, at most `max_length` of them. Two
     /// windows one after another share `stride` tokens. The words of a window are its first token, without bytes, and the
     /// tokens of the context, each with its bytes there.
     ///
     /// A question that would take more than half of the room is cut.
     /// # Errors
-    /// If the special tokens leave no room, or the tokenizer fails.
+    /// If the special tokens leave no room, the windows would have more than `most_tokens`, or the tokenizer fails.
     pub fn encode_windows(
         &self,
         question: &str,
         context: &str,
         (max_length, stride): (usize, usize),
+        most_tokens: usize,
     ) -> Result<Vec<TokenIds>, TokenizerError> {
         let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
         let special = self.special_tokens(true);
@@ -190,7 +230,13 @@ impl Tokenizer {
         question.take_overflowing();
         let mut first = self.inner.encode(context, false).map_err(failed)?;
         let at_once = room - question.len();
-        first.truncate(at_once, stride.min(at_once - 1), TruncationDirection::Right);
+        // Each window goes on by a token or more, however long the question is.
+        let stride = stride.min(at_once - 1);
+        let windows = 1 + first.len().saturating_sub(at_once).div_ceil(at_once - stride);
+        if windows.saturating_mul(max_length) > most_tokens {
+            return Err(TokenizerError::TooMany { most: most_tokens });
+        }
+        first.truncate(at_once, stride, TruncationDirection::Right);
         let later = first.take_overflowing();
         let windows = std::iter::once(first).chain(later);
         windows

@@ -78,7 +78,13 @@ fn repeated_texts_are_found_within_and_across_files() {
     let train = "text\tlabel\na\tyes\nb\tno\na\tyes\na\tno\n";
     let dev = "text\tlabel\nb\tyes\nc\tno\nb\tno\n";
     let report = check(&[train, dev], &OPTIONS).unwrap();
-    let repeated = |line, first_line, conflicting| RepeatedText { line, first_line, conflicting };
+    let repeated = |line, first_line, conflicting| RepeatedText {
+        file: None,
+        line,
+        first_file: None,
+        first_line,
+        conflicting,
+    };
     let within = &report.splits[0].duplicates;
     assert_eq!((within.rows, within.conflicting), (2, 1));
     assert_eq!(within.listed, [repeated(4, 2, false), repeated(5, 2, true)]);

@@ -399,9 +399,9 @@ fn a_file_that_was_cut_has_changed_and_no_bad_row() {
 fn a_pipe_is_read_twice_too() {
     let files = Files::new();
     let source = files.write("train.csv", "");
-    std::fs::remove_file(&source.path).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&source.path).status().unwrap().success());
-    let path = source.path.clone();
+    std::fs::remove_file(&source.files[0].path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&source.files[0].path).status().unwrap().success());
+    let path = source.files[0].path.clone();
     let writer = std::thread::spawn(move || std::fs::write(path, "text,label\na,no\nb,yes\n").unwrap());
     let file = LabelledFile::read_train(&source, CLASSES).unwrap();
     writer.join().unwrap();

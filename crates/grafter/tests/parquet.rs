@@ -341,7 +341,7 @@ fn a_file_that_changes_between_two_readings_is_told() {
     let source = files.write(&table.write(&Settings::default()));
     let train = LabelledFile::read_train(&source, CLASSES).unwrap();
     assert_eq!(train.read().unwrap().count(), 4);
-    std::fs::OpenOptions::new().write(true).open(&source.path).unwrap().set_len(100).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&source.files[0].path).unwrap().set_len(100).unwrap();
     let error = train.read().err().unwrap();
     assert_eq!(files.message(&error), "rows.parquet: the file changed while it was read");
 }

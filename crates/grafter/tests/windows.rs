@@ -80,7 +80,7 @@ fn windows_have_the_tokens_that_hugging_face_gives_them() {
         assert!(cases.len() > 15);
         for case in cases {
             let (context, lengths) = (&contexts[case.text], (case.max_length, case.stride));
-            let windows = tokenizer.encode_windows(&question, context, lengths).unwrap();
+            let windows = tokenizer.encode_windows(&question, context, lengths, usize::MAX).unwrap();
             let place = format!("{name}: {context:?}, {lengths:?}");
             assert_eq!(windows.len(), case.windows.len(), "{place}");
             for (index, (window, expected)) in windows.iter().zip(&case.windows).enumerate() {
@@ -106,19 +106,21 @@ fn a_question_is_cut_to_half_of_the_room() {
         // As long as half of the room, and longer by a token.
         let fits = 2 * asked.len();
         for (room, kept, cut) in [(fits, asked.len(), false), (fits - 1, asked.len() - 1, true)] {
-            for window in tokenizer.encode_windows(question, context, (room + special, 0)).unwrap() {
+            for window in
+                tokenizer.encode_windows(question, context, (room + special, 0), usize::MAX).unwrap()
+            {
                 assert_eq!(window.ids[1..=kept], asked[..kept], "{name}");
                 assert_eq!(window.ids[1 + kept], whole[whole.len() - 1], "{name}: the question ends here");
                 assert_eq!(window.truncated, cut, "{name}");
             }
         }
         // Two tokens are the least room: one of the question, and one of the context in each window.
-        let windows = tokenizer.encode_windows(question, context, (special + 2, 5)).unwrap();
+        let windows = tokenizer.encode_windows(question, context, (special + 2, 5), usize::MAX).unwrap();
         let of_context: Vec<u32> = windows.iter().map(|window| window.ids[special]).collect();
         let context = tokenizer.encode(context, None, 100).unwrap().ids;
         assert_eq!(of_context, context[1..context.len() - 1], "{name}");
         assert!(windows.iter().all(|window| window.ids[1] == asked[0] && window.ids.len() == special + 2));
-        let error = tokenizer.encode_windows(question, "a", (special + 1, 0)).unwrap_err();
+        let error = tokenizer.encode_windows(question, "a", (special + 1, 0), usize::MAX).unwrap_err();
         let TokenizerError::NoRoom { max_length, special: found } = error else { panic!("{error}") };
         assert_eq!((max_length, found), (special + 1, special));
     }
@@ -129,17 +131,27 @@ fn a_question_is_cut_to_half_of_the_room() {
 fn a_huge_question_is_cut_as_a_long_one() {
     let tokenizer = tokenizer("../words/word-piece");
     let of = |times: usize| {
-        tokenizer.encode_windows(&"the old town ".repeat(times), "a new engine", (24, 2)).unwrap()
+        tokenizer.encode_windows(&"the old town ".repeat(times), "a new engine", (24, 2), usize::MAX).unwrap()
     };
     assert_eq!(of(100_000), of(20));
     assert!(of(20).iter().all(|window| window.truncated && window.ids.len() <= 24));
 }
 
 #[test]
+fn windows_of_too_many_tokens_are_refused_before_they_are_made() {
+    let tokenizer = tokenizer("../words/word-piece");
+    let windows = |most| tokenizer.encode_windows("the sea", &"a new engine ".repeat(50), (24, 2), most);
+    let tokens = 24 * windows(usize::MAX).unwrap().len();
+    assert_eq!(windows(tokens).unwrap().len(), tokens / 24);
+    let error = windows(tokens - 1).unwrap_err();
+    assert!(matches!(error, TokenizerError::TooMany { most } if most == tokens - 1), "{error}");
+}
+
+#[test]
 fn a_context_of_no_tokens_has_a_window_without_any() {
     let tokenizer = tokenizer("../words/word-piece");
     for context in ["", " \n", "\u{200b}"] {
-        let windows = tokenizer.encode_windows("the sea", context, (24, 2)).unwrap();
+        let windows = tokenizer.encode_windows("the sea", context, (24, 2), usize::MAX).unwrap();
         assert_eq!((windows.len(), words(&windows[0])), (1, vec![(0, 0..0)]), "{context:?}");
     }
 }

@@ -19,29 +19,33 @@ use super::{ModelArg, RowArgs, SharedTrainingArgs};
                   it ended; with more methods, sizes, seeds or tasks it adds theirs."
 )]
 pub struct Compare {
-    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet or
-    /// .conll; may be named again for each task
+    /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet,
+    /// .conll or .json (SQuAD), or in parts such as train-00000-of-00002.parquet; or hf://datasets/OWNER/NAME, perhaps with
+    /// /CONFIG after it, of the Hugging Face hub; may be named again for each task
     #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
     pub task: Vec<Named>,
 
-    /// Labelled rows to learn from, of a single task
-    #[arg(long, value_name = "FILE", requires = "dev")]
-    pub train: Option<PathBuf>,
+    /// Labelled rows to learn from, of a single task; several files, patterns such as 'part-*.csv' and
+    /// hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "dev")]
+    pub train: Vec<PathBuf>,
 
     /// Labelled rows to choose by
-    #[arg(long, value_name = "FILE", requires = "train")]
-    pub dev: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "train")]
+    pub dev: Vec<PathBuf>,
 
     /// Labelled rows that choose nothing
-    #[arg(long, value_name = "FILE", requires = "train")]
-    pub test: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "train")]
+    pub test: Vec<PathBuf>,
 
-    /// Kind of the tasks, or of one of them: classification, multi-label, regression, entities or tags; classification if absent
+    /// Kind of the tasks, or of one of them: classification, multi-label, regression, entities, tags, multiple-choice or
+    /// question-answering; classification if absent
     #[arg(long, value_name = "[TASK=]KIND", value_delimiter = ',')]
     pub kind: Vec<Assigned<TaskKind>>,
 
-    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, micro-f1, matthews, pearson or
-    /// spearman; accuracy, or micro-f1 of several labels and of entities, or pearson for regression, if absent
+    /// What is compared on the tasks, or on one of them: accuracy, f1, macro-f1, micro-f1, matthews, pearson,
+    /// spearman, exact-match or token-f1; accuracy, or micro-f1 of several labels and of entities, pearson for regression, or
+    /// token-f1 of answers to questions, if absent
     #[arg(long, value_name = "[TASK=]NAME", value_delimiter = ',')]
     pub metric: Vec<Assigned<Metric>>,
 
@@ -73,17 +77,18 @@ pub struct Compare {
                   where it ended."
 )]
 pub struct Tune {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet or .conll
-    #[arg(long, value_name = "FILE")]
-    pub train: PathBuf,
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD); several files, patterns such as
+    /// 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub train: Vec<PathBuf>,
 
     /// Labelled rows to choose the best setting by
-    #[arg(long, value_name = "FILE")]
-    pub dev: PathBuf,
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub dev: Vec<PathBuf>,
 
     /// Labelled rows that choose nothing
-    #[arg(long, value_name = "FILE")]
-    pub test: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub test: Vec<PathBuf>,
 
     /// Folder to write the best adapter to
     #[arg(long, value_name = "DIR")]

@@ -16,6 +16,7 @@ use crate::args::Ablate;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::style;
+use crate::sources::Sources;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -38,12 +39,13 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
             hint: None,
         });
     }
+    let source = Sources::new(&arguments.rows).source(&arguments.data)?;
     if let Some(page) = &arguments.report {
-        refuse_output(page, "--report", &[&arguments.data])?;
+        refuse_output(page, "--report", source.paths())?;
     }
     let metric = arguments.metric.unwrap_or_else(|| manifest.metric());
     metric.check(manifest.task.kind, manifest.task.labels.len()).map_err(EvalError::from)?;
-    let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
+    let data = LabelledFile::read_eval(&source, &manifest.task.spec()?)?;
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     interrupt::listen_with("ending after what is at hand");
@@ -58,7 +60,7 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
     };
     bar.finish_and_clear();
     if let Some(page) = &arguments.report {
-        let data = arguments.data.display().to_string();
+        let data = source.name();
         let html = report::ablation::page(&ablation, &manifest, &data).to_html();
         std::fs::write(page, html).map_err(|source| Failure::Write { path: page.clone(), source })?;
     }

@@ -7,16 +7,17 @@ use grafter::bank::{
     Add, Answered, Bank, BankError, BrokenTask, Incoming, PROBES, Probes, TaskEntry, TaskName, Verdict,
     Verified, Version, generated_rows,
 };
-use grafter::data::{LabelUse, Row};
+use grafter::data::{LabelUse, Row, TaskKind};
 use grafter::metrics::Metric;
 use grafter::text::escape;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{open_bank_model, open_model, percent, print, print_json, printable};
+use super::{open_bank_model, open_model, percent, print, print_json, printable, unlabelled};
 use crate::Outcome;
 use crate::args::{self, BankAdd, BankInit, BankList, BankRemove, BankVerify};
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{aligned, bytes, counted, grouped, tell};
 
 pub fn run(command: &args::Bank) -> Result<Outcome, Failure> {
@@ -57,7 +58,8 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
     let bank = Bank::open(&arguments.bank)?;
     // What needs no model first, so that a wrong path is told at once.
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
-    let texts = arguments.probes.as_deref().map(|file| probe_rows(file, arguments)).transpose()?;
+    let kind = manifest.task.kind;
+    let texts = arguments.probes.as_deref().map(|file| probe_rows(file, kind, arguments)).transpose()?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
     let adapter = Adapter::load(&arguments.adapter, &model)?;
     let (trained, here) = (manifest.base.precision, bank.base().precision);
@@ -66,8 +68,7 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
             "warning: the adapter was trained on a base in {trained}, and the bank's is in {here}"
         ));
     }
-    let texts =
-        texts.unwrap_or_else(|| generated_rows(manifest.task.kind, manifest.task.pair, manifest.max_length));
+    let texts = texts.unwrap_or_else(|| generated_rows(kind, manifest.task.pair, manifest.max_length));
     let probes = Probes::take(&model, &adapter, &texts)?;
     let add = if arguments.new_version { Add::NewVersion } else { Add::New };
     let version =
@@ -80,9 +81,14 @@ fn add(arguments: &BankAdd) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// The first rows of a file.
-fn probe_rows(file: &Path, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
-    let rows = arguments.rows.source(file).open(LabelUse::Optional)?;
+/// The first rows of a file, as a task of the kind reads them.
+fn probe_rows(file: &Path, kind: TaskKind, arguments: &BankAdd) -> Result<Vec<Row>, Failure> {
+    let labels = match unlabelled(&[kind]) {
+        // Words may come as plain text, too.
+        LabelUse::Tags { .. } => LabelUse::Optional,
+        labels => labels,
+    };
+    let rows = Sources::new(&arguments.rows).source(&[file])?.open(labels)?;
     let rows: Vec<Row> = rows.take(PROBES).collect::<Result<_, _>>()?;
     if rows.is_empty() {
         let message = format!("`{}` has no texts", file.display());

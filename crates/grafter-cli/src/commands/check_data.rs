@@ -22,6 +22,7 @@ use crate::Outcome;
 use crate::args::{CheckData, max_length};
 use crate::failure::Failure;
 use crate::progress::PullBar;
+use crate::sources::Sources;
 
 /// Rejected rows, and repeated texts, that are listed for each file; all are counted.
 const MAX_LISTED: usize = 20;
@@ -35,16 +36,16 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
-    let source = |path: &std::path::PathBuf| arguments.rows.source(path);
+    let mut sources = Sources::new(&arguments.rows);
     let files = CheckFiles {
-        train: source(&arguments.train),
-        dev: arguments.dev.as_ref().map(source),
-        test: arguments.test.as_ref().map(source),
+        train: sources.source(&arguments.train)?,
+        dev: sources.if_named(&arguments.dev)?,
+        test: sources.if_named(&arguments.test)?,
     };
     // Before a model is fetched: a wrong path or header is told at once.
     for source in [Some(&files.train), files.dev.as_ref(), files.test.as_ref()].into_iter().flatten() {
         // A pipe can be read once only.
-        if !source.path.exists() || source.path.is_file() {
+        if source.paths().all(|path| !path.exists() || path.is_file()) {
             source.open(super::unlabelled(&[arguments.kind]))?;
         }
     }
@@ -60,7 +61,7 @@ pub fn run(arguments: &CheckData) -> Result<Outcome, Failure> {
         None if row.choices.is_empty() => {
             whole(&row.text, row.text_b.as_deref()).map(|tokens| tokens.ids.len())
         }
-        None => encode_choices(&tokenizer, row, usize::MAX)
+        None => encode_choices(&tokenizer, row, (usize::MAX, usize::MAX))
             .map(|sequences| sequences.iter().map(|tokens| tokens.ids.len()).max().unwrap_or(0)),
     };
     let count_tokens = |row: &Row| match encode(row) {

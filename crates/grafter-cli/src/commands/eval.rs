@@ -9,6 +9,7 @@ use super::{open_adapter, print, print_json, scores_table};
 use crate::Outcome;
 use crate::args::Eval;
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::counted;
 
 /// The scores, as `--json` prints them.
@@ -22,7 +23,10 @@ struct Report<'a> {
 pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     // What needs no model first, so that a wrong path is told at once.
     let manifest = grafter::adapter::read_manifest(&arguments.adapter)?;
-    let data = LabelledFile::read_eval(&arguments.rows.source(&arguments.data), &manifest.task.spec()?)?;
+    let data = LabelledFile::read_eval(
+        &Sources::new(&arguments.rows).source(&arguments.data)?,
+        &manifest.task.spec()?,
+    )?;
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     let scores = evaluate(&model, &adapter, &data)?;

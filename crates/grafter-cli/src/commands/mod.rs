@@ -110,12 +110,16 @@ fn check_pins(name: &str, folder: &Path, model: &Model) -> Result<(), Failure> {
 
 /// Refuses to write over a file that the command reads, whatever its name (`-` is what standard input was redirected
 /// from), and into the folder of an adapter, which holds nothing else.
-pub fn refuse_output(output: &Path, flag: &str, inputs: &[&Path]) -> Result<(), Failure> {
+pub fn refuse_output<'a>(
+    output: &Path,
+    flag: &str,
+    mut inputs: impl Iterator<Item = &'a Path>,
+) -> Result<(), Failure> {
     let refused = |what: &str, hint: Option<&str>| {
         let message = format!("`{flag} {}` {what}", output.display());
         Err(Failure::Usage { message, hint: hint.map(str::to_owned) })
     };
-    if inputs.iter().any(|input| is_same_file(output, input)) {
+    if inputs.any(|input| is_same_file(output, input)) {
         return refused("is a file that is read", None);
     }
     let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,52 +1,58 @@
-//! `grafter predict`: a Unix filter from texts to answers, one JSON line per row in the order of the rows.
+//! `grafter predict`: a Unix filter from texts to answers, one JSON line per row in the order of the rows, or a Parquet file.
 //!
 //! A thread reads rows into a bounded queue; the command answers what has arrived, so a slow writer gets its answers
 //! at once and a fast one full batches, in bounded memory, on input without an end. A row that cannot be used gets a
 //! line with its error, in its place.
 
+mod output;
+
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write, stdin, stdout};
+use std::io::{self, Read, stdin};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use grafter::adapter::Adapter;
 use grafter::bank::{Bank, BrokenTask, TaskRef};
 use grafter::data::{
-    Compression, DataError, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError,
-    RowErrorKind, TaskKind, question_lines, temporary_copy,
+    Bytes, Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
+    Source, SourceFile, TaskKind, question_lines, temporary_copy,
 };
 use grafter::model::Model;
-use grafter::panel::{Answer, Panel};
+use grafter::panel::Panel;
 use grafter::predict::PredictError;
-use serde::Serialize;
 
+use self::output::Output;
 use super::{DEFAULT_MODEL, open_adapter, open_bank_model, printable};
 use crate::Outcome;
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::interrupt;
+use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
 /// Rows that are read ahead and answered together; with [`MAX_ROW_BYTES`] it bounds the text in memory.
 const ROWS_AHEAD: usize = 128;
 
-/// The line of a row that could not be used.
-#[derive(Serialize)]
-struct Rejected {
-    error: String,
-}
+/// How often it is looked whether Ctrl-C was pressed while nothing comes in.
+const WAIT: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
-    let rows = open_rows(arguments, &kinds_of(arguments)?)?;
+    let files = Sources::new(&arguments.rows).files(&arguments.input)?;
+    let rows = open_rows(arguments, &files, &kinds_of(arguments)?)?;
     let answering = Answering::open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
-        super::refuse_output(output, "--output", &[&arguments.input])?;
+        super::refuse_output(output, "--output", files.iter().map(|file| file.path.as_path()))?;
     }
-    let mut output = open_output(arguments.output.as_deref())?;
     let failed = |source: io::Error| match &arguments.output {
         Some(path) => Failure::Write { path: path.clone(), source },
         None => Failure::Output(source),
     };
+    let mut output = Output::open(arguments.output.as_deref(), &answering).map_err(failed)?;
+    if output.is_whole() {
+        interrupt::listen_with("ending; nothing is written");
+    }
     let (sender, receiver) = sync_channel(ROWS_AHEAD);
     std::thread::spawn(move || {
         for row in rows {
@@ -63,8 +69,11 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
             Stopped::Output(source) => failed(source),
             Stopped::Input(error) => error.into(),
         })?;
-        output.flush().map_err(failed)?;
     }
+    if interrupt::requested() {
+        return Ok(Outcome::Interrupted);
+    }
+    output.finish().map_err(failed)?;
     if rejected > 0 {
         tell(format_args!("warning: {} could not be used", counted(rejected, "row")));
         return Ok(Outcome::RowsRejected);
@@ -72,7 +81,7 @@ pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-type Rows = FileRows<Box<dyn Read + Send>>;
+type Rows = FileRows<Bytes>;
 
 /// The tasks that answer.
 struct Answering {
@@ -106,26 +115,31 @@ impl Answering {
         let mut versions = Vec::with_capacity(asked.len());
         for asked in &asked {
             let version = bank.task(&asked.name)?.find(asked)?.version.clone();
-            let pair = bank.manifest(&asked.name, &version)?.task.pair;
-            versions.push((asked.name.clone(), version, pair));
+            let task = bank.manifest(&asked.name, &version)?.task;
+            versions.push((asked.name.clone(), version, task.pair, task.kind));
         }
-        let Some((_, _, first)) = versions.first() else {
+        let chooses = |kind: TaskKind| kind == TaskKind::MultipleChoice;
+        if arguments.tasks.is_empty() && !versions.iter().all(|version| chooses(version.3)) {
+            // Rows for tasks of several kinds are read without choices, and nobody asked for those that need some.
+            versions.retain(|version| !chooses(version.3));
+        }
+        let Some((_, _, first, _)) = versions.first() else {
             return Err(Failure::Usage {
                 message: format!("the bank `{}` has no task yet", bank.path().display()),
                 hint: Some("`grafter train --bank <BANK> --task <NAME>` trains one into it".to_owned()),
             });
         };
-        if versions.iter().all(|(_, _, pair)| pair == first) {
+        if versions.iter().all(|(_, _, pair, _)| pair == first) {
             refuse_other_kind(rows, *first, "the tasks answer")?;
         } else if let (Some(found), true) = (rows.is_pair(), arguments.tasks.is_empty()) {
             // Nobody asked for those that cannot answer.
-            versions.retain(|(_, _, pair)| *pair == found);
-            asked.retain(|asked| versions.iter().any(|(name, _, _)| *name == asked.name));
+            versions.retain(|(_, _, pair, _)| *pair == found);
         }
+        asked.retain(|asked| versions.iter().any(|(name, ..)| *name == asked.name));
         let model = open_bank_model(&bank, model)?;
         let adapters = versions
             .iter()
-            .map(|(name, version, _)| Ok(bank.load(name, version, &model)?))
+            .map(|(name, version, ..)| Ok(bank.load(name, version, &model)?))
             .collect::<Result<_, Failure>>()?;
         Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
     }
@@ -159,7 +173,7 @@ fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> 
     } else {
         ("single texts", "pairs of texts", "choose the column with `--text-column <NAME>`")
     };
-    let message = format!("{}: {who} {expected}, found {found}", rows.file());
+    let message = format!("{}: {who} {expected}, found {found}", rows.name());
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
 }
 
@@ -180,37 +194,49 @@ fn kinds_of(arguments: &Predict) -> Result<Vec<TaskKind>, Failure> {
     Ok(asked.iter().filter_map(kind).collect())
 }
 
-fn open_rows(arguments: &Predict, kinds: &[TaskKind]) -> Result<Rows, Failure> {
+fn open_rows(arguments: &Predict, files: &[SourceFile], kinds: &[TaskKind]) -> Result<Rows, Failure> {
+    // Words may come as plain text, too.
+    let labels = match super::unlabelled(kinds) {
+        LabelUse::Tags { .. } => LabelUse::Optional,
+        labels => labels,
+    };
+    let [file] = files else {
+        if files.iter().any(|file| file.path == Path::new("-")) {
+            let message = "`--input -` is standard input, which is read alone".to_owned();
+            return Err(Failure::Usage { message, hint: None });
+        }
+        let source = Source {
+            format: arguments.rows.format,
+            columns: arguments.rows.columns(),
+            ..Source::of(files.to_vec())
+        };
+        return Ok(source.open(labels)?);
+    };
     let options = ReadOptions {
         columns: arguments.rows.columns(),
-        // Words may come as plain text, too.
-        labels: match super::unlabelled(kinds) {
-            LabelUse::Tags { .. } => LabelUse::Optional,
-            labels => labels,
-        },
+        labels,
         max_row_bytes: MAX_ROW_BYTES,
         ..ReadOptions::default()
     };
-    let standard_input = arguments.input == Path::new("-");
+    let standard_input = file.path == Path::new("-");
     let format = match arguments.rows.format {
         Some(format) => format,
         None if standard_input => Format::Lines,
-        None => Format::for_path(&arguments.input)?,
+        None => Format::for_path(&file.path)?,
     };
-    let failed = |source| Failure::Read { path: arguments.input.clone(), source };
+    let failed = |source| Failure::Read { path: file.path.clone(), source };
     let (input, name) = if standard_input {
         (Input::Standard, "standard input".to_owned())
     } else {
-        let file = File::open(&arguments.input).map_err(failed)?;
-        let input = match Compression::for_path(&arguments.input) {
-            Some(compression) => Input::Compressed(compression, file),
-            None => Input::File(file),
+        let opened = File::open(&file.path).map_err(failed)?;
+        let input = match Compression::for_path(&file.path) {
+            Some(compression) => Input::Compressed(compression, opened),
+            None => Input::File(opened),
         };
-        (input, arguments.input.display().to_string())
+        (input, file.name())
     };
     if format == Format::Squad {
-        let lines = question_lines(input.stream())
-            .map_err(|source| DataError::Squad { path: arguments.input.clone(), source })?;
+        let lines = question_lines(&file.path, input.stream())?;
         let lines: Box<dyn Read + Send> = Box::new(lines);
         return Ok(FileRows::text(lines, name, format, &options)?);
     }
@@ -245,20 +271,17 @@ impl Input {
     }
 }
 
-fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
-    Ok(match path {
-        Some(path) => {
-            let file =
-                File::create(path).map_err(|source| Failure::Write { path: path.to_owned(), source })?;
-            Box::new(BufWriter::new(file))
-        }
-        None => Box::new(BufWriter::new(stdout())),
-    })
-}
-
-/// Waits for one row, then takes what else has arrived; `None` at the end of the input.
+/// Waits for one row, then takes what else has arrived; `None` at the end of the input, or after Ctrl-C where it is listened to.
 fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, RowError>>> {
-    let mut batch = vec![rows.recv().ok()?];
+    let first = loop {
+        match rows.recv_timeout(WAIT) {
+            _ if interrupt::requested() => return None,
+            Ok(row) => break row,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    };
+    let mut batch = vec![first];
     while batch.len() < ROWS_AHEAD {
         match rows.try_recv() {
             Ok(row) => batch.push(row),
@@ -268,12 +291,12 @@ fn next_batch(rows: &Receiver<Result<Row, RowError>>) -> Option<Vec<Result<Row, 
     Some(batch)
 }
 
-/// Writes the answers of a batch; returns how many rows were rejected. With names an answer is an object with each task's.
+/// Writes the answers of a batch; returns how many rows were rejected.
 fn answer(
     panel: &Panel<'_>,
     names: &[String],
     mut batch: Vec<Result<Row, RowError>>,
-    output: &mut dyn Write,
+    output: &mut Output,
 ) -> Result<usize, Stopped> {
     // Where the input itself broke, what follows is unknown: the rows before it are answered, and then it is an error.
     let broken = batch.iter().position(|row| {
@@ -287,42 +310,29 @@ fn answer(
     let mut answers = panel.answer(&rows).into_iter();
     let mut rejected = 0;
     for row in &batch {
-        let line = match row {
+        let written = match row {
             Ok(row) => {
                 let answers = answers.next().expect("one answer for each row");
                 rejected += usize::from(answers.iter().any(Result::is_err));
-                let lines = answers.iter().map(|answer| answer_json(row, answer));
-                match names {
-                    [] => lines.collect(),
-                    names => {
-                        let named = names.iter().zip(lines).map(|(name, line)| format!("\"{name}\":{line}"));
-                        format!("{{{}}}", named.collect::<Vec<_>>().join(","))
-                    }
-                }
+                let told = |answer| match answer {
+                    Ok(prediction) => Ok(prediction),
+                    Err(error @ PredictError::NotANumber) => Err(error.to_string()),
+                    Err(error) => Err(format!("line {}: {error}", row.line)),
+                };
+                output.row(names, &answers.into_iter().map(told).collect::<Vec<_>>())
             }
             Err(error) => {
                 rejected += 1;
-                json(&Rejected { error: error.to_string() })
+                output.rejected(names, error)
             }
         };
-        writeln!(output, "{line}").map_err(Stopped::Output)?;
+        written.map_err(Stopped::Output)?;
     }
+    output.flush().map_err(Stopped::Output)?;
     match broken {
-        Some(Err(error)) => output.flush().map_err(Stopped::Output).and(Err(Stopped::Input(error))),
+        Some(Err(error)) => Err(Stopped::Input(error)),
         _ => Ok(rejected),
     }
-}
-
-fn answer_json(row: &Row, answer: &Answer) -> String {
-    match answer {
-        Ok(prediction) => json(prediction),
-        Err(error @ PredictError::NotANumber) => json(&Rejected { error: error.to_string() }),
-        Err(error) => json(&Rejected { error: format!("line {}: {error}", row.line) }),
-    }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("answers are plain data")
 }
 
 /// Why the answers ended before the input did.

@@ -171,11 +171,10 @@ fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
     let columns =
         Columns { text: column(text), text_b: column(text_b), label: column("label"), ..Columns::default() };
     let source = |split: &str| Source {
-        path: folder.join(format!("{split}-00000-of-00001.parquet")),
-        format: None,
         columns: columns.clone(),
         // Two rows of QQP have no second question.
         skip_empty: true,
+        ..Source::new(folder.join(format!("{split}-00000-of-00001.parquet")))
     };
     let dev = if task.name == "mnli" { "validation_matched" } else { "validation" };
     TaskSource {
@@ -184,7 +183,7 @@ fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
         metric: Some(task.metric),
         train: source("train"),
         dev: source(dev),
-        test: Some(source("test")).filter(|test| test.path.exists()),
+        test: Some(source("test")).filter(|test| test.paths().all(Path::exists)),
     }
 }
 
@@ -195,10 +194,10 @@ fn as_published(task: &Task, folder: &Path, out: &Path) -> Result<TaskSource, Fa
     let columns =
         Columns { text: column(text), text_b: column(text_b), label: column(label), ..Columns::default() };
     let source = |path: PathBuf| Source {
-        path,
         format: Some(Format::Tsv),
         columns: columns.clone(),
         skip_empty: true,
+        ..Source::new(path)
     };
     let mut files = ["train", dev].map(|name| folder.join(format!("{name}.tsv")));
     if task.name == "cola" {

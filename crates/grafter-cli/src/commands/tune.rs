@@ -14,6 +14,7 @@ use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Tune;
 use crate::failure::Failure;
+use crate::sources::Sources;
 use crate::terminal::{bytes, counted, tell};
 
 const BOTTLENECKS: [usize; 2] = [16, 64];
@@ -44,7 +45,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
         Err(error @ AdapterError::Exists { .. }) if trials.exists() => Some(error),
         checked => checked.map(|()| None)?,
     };
-    let open = job(arguments, &trials).open()?;
+    let open = job(arguments, &trials)?.open()?;
     if let Some(error) = exists {
         let sealed = adapter::read_manifest(&arguments.out)?.weights_sha256;
         let mut ours = false;
@@ -72,20 +73,21 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
+fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     let sweep = &arguments.sweep;
     let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
     let own = arguments.method.default_learning_rate();
+    let mut sources = Sources::new(&arguments.rows);
     let source = TaskSource {
         name: ONLY_TASK.to_owned(),
         kind: arguments.kind,
         metric: arguments.metric,
-        train: arguments.rows.source(&arguments.train),
-        dev: arguments.rows.source(&arguments.dev),
-        test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+        train: sources.source(&arguments.train)?,
+        dev: sources.source(&arguments.dev)?,
+        test: sources.if_named(&arguments.test)?,
     };
     let std = GraftOptions::default().train.init_std;
-    Job {
+    Ok(Job {
         sources: vec![source],
         grid: Grid {
             tasks: Vec::new(),
@@ -103,7 +105,7 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Job<'a> {
         running: &arguments.running,
         out: trials,
         keep: true,
-    }
+    })
 }
 
 /// A multiple with two digits, so that it is `3e-4` and not `3.0000000000000003e-4`.

@@ -11,7 +11,8 @@ use std::time::Instant;
 use grafter::bank::{CacheError, Resident, TaskName, TaskRef, Version};
 use grafter::batch::TokenIds;
 use grafter::data::Row;
-use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for, fits};
+use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for_within, fits};
+use grafter::tokenizer::TokenizerError;
 use serde::Serialize;
 
 use super::Server;
@@ -148,10 +149,7 @@ async fn compute(
     let mut logits = vec![Vec::new(); asked.len()];
     let mut ticket = server.queue.submit(asked, deadline).map_err(|refused| match refused {
         Refused::Full => overloaded(server),
-        Refused::TooMany => {
-            let most = server.limits.max_request_tokens;
-            HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
-        }
+        Refused::TooMany => too_many(server),
     })?;
     let all = async {
         while let Some((place, computed)) = ticket.next().await {
@@ -167,6 +165,11 @@ async fn compute(
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) => Ok(logits),
     }
+}
+
+fn too_many(server: &Server) -> HttpError {
+    let most = server.limits.max_request_tokens;
+    HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
 }
 
 fn overloaded(server: &Server) -> HttpError {
@@ -202,7 +205,7 @@ async fn prepare(
             server.metrics.panics.fetch_add(1, Ordering::Relaxed);
             Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared"))
         }
-        Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Ok(prepared)) => prepared,
     }
 }
 
@@ -211,12 +214,14 @@ fn prepare_now(
     questions: Vec<Question>,
     deadline: Instant,
     wanted: &Weak<()>,
-) -> Vec<Prepared> {
+) -> Result<Vec<Prepared>, HttpError> {
     // By version: tasks that share one share its place in memory.
     let mut adapters: HashMap<Version, Result<Arc<Resident>, HttpError>> = HashMap::new();
     // Of a row that several tasks are asked for, by how they read it.
     let mut encoded: HashMap<(*const Row, RowEncoding), Arc<Vec<TokenIds>>> = HashMap::new();
     let mut prepared = Vec::with_capacity(questions.len());
+    // A row may be many sequences: what would be refused as a whole is not first held as a whole.
+    let (mut tokens, most_tokens) = (0, server.limits.max_request_tokens);
     for Question { row, task, cut } in &questions {
         if wanted.strong_count() == 0 || Instant::now() >= deadline {
             // Nobody reads this.
@@ -238,7 +243,9 @@ fn prepare_now(
             let known = encoded.get(&key).filter(|_| fits(&manifest.task, row).is_ok());
             let sequences = match known {
                 Some(sequences) => Arc::clone(sequences),
-                None => Arc::new(encode_for(&server.model, &adapter, row).map_err(refused)?),
+                None => {
+                    Arc::new(encode_for_within(&server.model, &adapter, row, most_tokens).map_err(refused)?)
+                }
             };
             encoded.insert(key, Arc::clone(&sequences));
             if sequences.iter().any(|sequence| sequence.truncated) && !cut {
@@ -248,12 +255,16 @@ fn prepare_now(
             }
             Ok(Asked { sequences, adapter, task: task.task.clone() })
         });
-        if asked.is_err() {
-            server.metrics.row_error(&task.task);
+        match &asked {
+            Ok(asked) => tokens += asked.tokens(),
+            Err(_) => server.metrics.row_error(&task.task),
+        }
+        if tokens > most_tokens {
+            return Err(too_many(server));
         }
         prepared.push(asked);
     }
-    prepared
+    Ok(prepared)
 }
 
 /// The adapter of a version, read if it is not in memory.
@@ -280,6 +291,9 @@ fn load_beside(held: u64, server: &Server, task: &Resolved) -> Result<Arc<Reside
 
 fn refused(error: PredictError) -> HttpError {
     match error {
+        PredictError::Tokenizer(TokenizerError::TooMany { most }) => {
+            HttpError::new(ErrorKind::TooLarge, format!("the rows have more than {most} tokens together"))
+        }
         PredictError::Tokenizer(_) => HttpError::new(ErrorKind::Tokenizer, error.to_string()),
         _ => HttpError::validation(error.to_string()),
     }

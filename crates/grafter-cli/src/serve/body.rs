@@ -78,7 +78,7 @@ pub struct Input {
     pub task: Option<String>,
 }
 
-/// A text, or two, or the words of one.
+/// A text, or two, or the words of one; perhaps with choices.
 #[derive(Debug, Default)]
 pub struct TextOrPair {
     pub text: String,
@@ -126,13 +126,18 @@ impl<'de> Visitor<'de> for InputVisitor {
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Input, A::Error> {
         let InputObject { text, text_b, choices, words, task } =
             InputObject::deserialize(MapAccessDeserializer::new(object))?;
+        if choices.as_ref().is_some_and(|choices| choices.len() < 2) {
+            return Err(serde::de::Error::custom("`choices` are two or more texts"));
+        }
         let choices = choices.unwrap_or_default();
         let texts = match (text, text_b, words) {
             (Some(text), text_b, None) => TextOrPair { text, text_b, choices, words: None },
             (None, None, Some(words)) if choices.is_empty() => {
                 TextOrPair { words: Some(words), ..TextOrPair::default() }
             }
-            (None, _, None) => return Err(serde::de::Error::missing_field("text")),
+            (None, _, None) => {
+                return Err(serde::de::Error::custom("expected `text`, `question` or `words`"));
+            }
             _ => {
                 return Err(serde::de::Error::custom(
                     "`words` stand in place of `text`, `text_b` and `choices`",

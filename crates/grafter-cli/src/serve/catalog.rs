@@ -72,6 +72,12 @@ impl Catalog {
         })
     }
 
+    /// What `adapter.json` says of a version, if it is its task's newest one and can be read.
+    pub fn newest(&self, asked: &Resolved) -> Option<&Manifest> {
+        let task = self.tasks.get(&asked.task)?;
+        task.manifest.as_ref().filter(|_| task.entry.newest().version == asked.version)
+    }
+
     /// Whether some task has the version.
     pub fn has(&self, version: &Version) -> bool {
         let mut versions = self.tasks.values().flat_map(|task| &task.entry.versions);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use grafter::data::TaskKind;
+use grafter::data::{MAX_CHOICES, TaskKind};
 use serde_json::{Map, Value, json};
 
 use super::error::ErrorKind;
@@ -70,8 +70,11 @@ fn operation(route: &Route) -> Value {
 
 /// The body that a route takes with an example, and what it answers where all is well.
 fn shapes(id: RouteId) -> (Option<(&'static str, Value)>, Value) {
-    let rows =
-        json!({ "task": "reviews", "inputs": ["a good film", { "text": "a bad one", "task": "tone" }] });
+    let rows = json!({ "task": "reviews", "inputs": [
+        "a good film",
+        { "text": "a bad one", "task": "tone" },
+        { "question": "who acts?", "context": "Ada acts, and it is a good film.", "task": "facts" },
+    ] });
     match id {
         RouteId::Predict => (Some(("PredictBody", rows)), json_response("Answers")),
         RouteId::PredictMany => {
@@ -217,13 +220,23 @@ fn asked_task() -> Value {
 fn request_schemas() -> Vec<(&'static str, Value)> {
     let pair = json!({ "type": "array", "items": text(), "minItems": 2, "maxItems": 2 });
     let one_or_two = json!({ "type": "array", "items": text(), "minItems": 1, "maxItems": 2 });
-    let input = object(&[("text", text()), ("text_b?", text()), ("task?", asked_task())]);
-    let texts = object(&[("text", text()), ("text_b?", text())]);
-    let some_words = json!({ "type": "array", "items": text(), "minItems": 1 });
-    let words = object(&[("words", some_words.clone()), ("task?", asked_task())]);
-    let only_words = object(&[("words", some_words)]);
+    let choices = json!({
+        "type": "array", "items": text(), "minItems": 2, "maxItems": MAX_CHOICES,
+        "description": "Of which a task of the kind multiple-choice gives one.",
+    });
+    // What a row may be as an object; of another row the fields have the names that data sets of questions have.
+    let objects = [
+        vec![("text", text()), ("text_b?", text()), ("choices?", choices.clone())],
+        vec![("question", text()), ("context?", text()), ("choices?", choices)],
+        vec![("words", json!({ "type": "array", "items": text(), "minItems": 1 }))],
+    ];
+    let with_task = |fields: &Vec<(&str, Value)>| object(&[&fields[..], &[("task?", asked_task())]].concat());
+    let forms = |objects: Vec<Value>| {
+        let forms = [vec![text(), pair.clone()], objects].concat();
+        json!({ "anyOf": forms })
+    };
     vec![
-        ("Input", json!({ "anyOf": [text(), pair, input, words] })),
+        ("Input", forms(objects.iter().map(with_task).collect())),
         (
             "PredictBody",
             object(&[
@@ -234,7 +247,7 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
         (
             "PredictManyBody",
             object(&[
-                ("input", json!({ "anyOf": [text(), pair, texts, only_words] })),
+                ("input", forms(objects.iter().map(|fields| object(fields)).collect())),
                 ("tasks?", list(&asked_task())),
             ]),
         ),
@@ -263,7 +276,15 @@ fn request_schemas() -> Vec<(&'static str, Value)> {
 }
 
 /// The schemas of a task's answers.
-const ANSWERS: [&str; 5] = ["ClassAnswer", "LabelsAnswer", "ScoreAnswer", "EntitiesAnswer", "TagsAnswer"];
+const ANSWERS: [&str; 7] = [
+    "ClassAnswer",
+    "LabelsAnswer",
+    "ScoreAnswer",
+    "EntitiesAnswer",
+    "TagsAnswer",
+    "ChoiceAnswer",
+    "QuestionAnswer",
+];
 
 fn answer_schemas() -> Vec<(&'static str, Value)> {
     let (name, digest) = (reference("TaskName"), reference("Version"));
@@ -338,6 +359,28 @@ fn answer_schemas() -> Vec<(&'static str, Value)> {
                 ("tags", list(&text())),
                 ("scores", list(&probability)),
                 ("truncated?", json!({ "const": true })),
+            ]),
+        ),
+        (
+            "ChoiceAnswer",
+            object(&[
+                ("task", name.clone()),
+                ("version", digest.clone()),
+                ("choice", count()),
+                ("text", text()),
+                ("score", probability.clone()),
+                ("probabilities", json!({ "type": "array", "items": probability, "minItems": 2 })),
+            ]),
+        ),
+        (
+            "QuestionAnswer",
+            object(&[
+                ("task", name.clone()),
+                ("version", digest.clone()),
+                ("answer", json!({ "type": "string", "description": "Empty where the context has none." })),
+                ("start?", count()),
+                ("end?", count()),
+                ("score", probability.clone()),
             ]),
         ),
         ("ScoreAnswer", object(&[("task", name.clone()), ("version", digest.clone()), ("score", number())])),

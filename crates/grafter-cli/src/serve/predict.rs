@@ -138,6 +138,10 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
         return Err(HttpError::validation("`truncation_direction`: only `right` is supported"));
     }
     let task = tei_task(server, body.model.as_deref())?;
+    // The list has the kind of the newest version; that of another is known when its answer is.
+    if let Some(manifest) = server.catalog().newest(&task) {
+        check_tei(&task.task, manifest.task.kind)?;
+    }
     let (rows, is_batch) = body.inputs.rows()?;
     check_rows(rows.len(), "inputs", &server.limits)?;
     let question = |(place, texts): (usize, TextOrPair)| {
@@ -146,13 +150,8 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     };
     let questions = rows.into_iter().enumerate().map(question).collect::<Result<_, HttpError>>()?;
     let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
-    if let Some(Logits { task, adapter, .. }) =
-        answers.iter().find(|answer| !has_label_scores(answer.adapter.manifest().task.kind))
-    {
-        let kind = adapter.manifest().task.kind;
-        return Err(HttpError::validation(format!(
-            "task `{task}` is of the kind {kind}, whose answers this route cannot give: ask `/v1/predict`"
-        )));
+    if let Some(Logits { task, adapter, .. }) = answers.first() {
+        check_tei(task, adapter.manifest().task.kind)?;
     }
     let mut scores = answers.iter().map(|answer| tei_scores(answer, body.raw_scores));
     match scores.next() {
@@ -161,9 +160,16 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     }
 }
 
-/// Whether a row's answer is a number for each label, or one number.
-fn has_label_scores(kind: TaskKind) -> bool {
-    matches!(kind, TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression)
+/// That a row's answer is a number for each label, or one number.
+fn check_tei(task: &TaskName, kind: TaskKind) -> Result<(), HttpError> {
+    match kind {
+        TaskKind::Classification | TaskKind::MultiLabel | TaskKind::Regression => Ok(()),
+        TaskKind::Entities | TaskKind::Tags | TaskKind::MultipleChoice | TaskKind::QuestionAnswering => {
+            Err(HttpError::validation(format!(
+                "task `{task}` is of the kind {kind}, whose answers this route cannot give: ask `/v1/predict`"
+            )))
+        }
+    }
 }
 
 /// The task of `model`, of the flag, or the only one.

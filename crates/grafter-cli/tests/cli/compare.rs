@@ -52,7 +52,7 @@ impl Place {
         results
     }
 
-    fn read(&self, name: &str) -> Value {
+    pub(super) fn read(&self, name: &str) -> Value {
         serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
     }
 
@@ -438,7 +438,7 @@ fn tasks_that_cannot_be_compared() {
     };
     assert_snapshot!(refused(&["--task=a=nowhere", "--method=head"]), @r#"
     exit code 2
-    error: task `a`: `nowhere` has no `train.tsv`, `.csv`, `.jsonl`, `.parquet` or `.conll`, compressed or not
+    error: task `a`: `nowhere` has no `train.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not
 
     hint: a task's folder holds `train` and `dev`, and `test` where it is labelled
     "#);
@@ -467,7 +467,7 @@ fn tasks_that_cannot_be_compared() {
     place.write("opinions/dev.tsv", OPINIONS);
     assert_snapshot!(refused(&["--task=a=opinions", "--method=head"]), @r#"
     exit code 2
-    error: task `a`: `opinions` has both `dev.tsv` and `dev.csv`
+    error: task `a`: `opinions` has both `dev.csv` and `dev.tsv`
 
     hint: remove one of them
     "#);
@@ -475,7 +475,7 @@ fn tasks_that_cannot_be_compared() {
     std::fs::remove_file(place.path("opinions/dev.csv")).unwrap();
     assert_snapshot!(refused(&["--task=a=opinions", "--method=head"]), @r#"
     exit code 2
-    error: task `a`: `opinions` has no `dev.tsv`, `.csv`, `.jsonl`, `.parquet` or `.conll`, compressed or not
+    error: task `a`: `opinions` has no `dev.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not
 
     hint: a task's folder holds `train` and `dev`, and `test` where it is labelled
     "#);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 const OPINIONS: &str = "text,label\ngood film,1\nbad film,0\na good story,1\na bad story,0\nthe actor was good,1\n\
@@ -93,6 +94,36 @@ pub fn add_entities(folder: &Path) {
         "--no-dropout",
     ];
     grafter(folder, &[&["train", "--train=names.conll", "--dev=names.conll"], &flags[..]].concat());
+}
+
+/// A bank with a task that chooses, `tone`, and one that answers questions, `facts`.
+pub fn add_choices_and_questions(folder: &Path) {
+    let friendly =
+        ["lovely", "nice", "wonderful", "brilliant"].iter().enumerate().map(|(place, friendly)| {
+            let mut choices = ["awful", "dull"].map(str::to_owned).to_vec();
+            choices.insert(place % 3, (*friendly).to_owned());
+            json!({ "text": "it was", "choices": choices, "label": place % 3 }).to_string() + "\n"
+        });
+    add_lines(folder, ("tone", "multiple-choice"), &friendly.collect::<String>());
+    let animals = [("cat", "red"), ("dog", "blue"), ("bird", "green")].iter().flat_map(|(animal, colour)| {
+        let context = format!("the {animal} was {colour}");
+        let answers = json!([{ "text": animal, "answer_start": 4 }]);
+        [("who", answers), ("when", json!([]))].map(|(question, answers)| {
+            json!({ "question": question, "context": context, "answers": answers }).to_string() + "\n"
+        })
+    });
+    add_lines(folder, ("facts", "question-answering"), &animals.collect::<String>());
+}
+
+/// Trains a task of a kind into the bank on JSON Lines.
+fn add_lines(folder: &Path, (task, kind): (&str, &str), lines: &str) {
+    let file = format!("{task}.jsonl");
+    std::fs::write(folder.join(&file), lines).unwrap();
+    let (train, dev, kind) = (format!("--train={file}"), format!("--dev={file}"), format!("--kind={kind}"));
+    let arguments = ["train", &train, &dev, &kind, "--bank=bank", "--task", task];
+    let settings =
+        ["--bottleneck=8", "--epochs=60", "--lr=0.02", "--batch-size=4", "--max-length=32", "--no-dropout"];
+    grafter(folder, &[&arguments[..], &settings].concat());
 }
 
 /// A bank with a new version of `reviews`.

@@ -40,9 +40,31 @@ for (const frame of document.querySelectorAll("iframe")) {
     result.answers = [...page().querySelectorAll("#answers h3")].map(title => title.textContent);
     result.bars = page().querySelectorAll("#answers .bar").length;
     result.status = page().getElementById("status").textContent;
-    page().getElementById("is-pair").click();
-    result.pairs = [...page().querySelectorAll("#choices input")].map(box => box.value);
-    result.unlabelled = [...page().querySelectorAll("input, textarea")]
+    const pick = form => {
+      page().getElementById("input-form").value = form;
+      page().getElementById("input-form").dispatchEvent(new Event("change"));
+      return [...page().querySelectorAll("#choices input")].map(box => box.value);
+    };
+    const told = async task => {
+      page().getElementById("form").requestSubmit();
+      await until(() => page().querySelector("#answers h3").textContent === task);
+      return [...page().querySelectorAll("#answers article > :not(h3)")].map(part => part.textContent);
+    };
+    const forms = [...page().querySelectorAll("#input-form option")].map(option => option.value);
+    if (forms.includes("choices")) {
+      pick("choices");
+      page().getElementById("text").value = "it was";
+      page().getElementById("texts").value = "awful\n\nlovely\n";
+      result.chosen = await told("tone");
+      result.best = page().querySelector("#answers .best span").textContent;
+      result.questions = pick("question");
+      page().getElementById("text").value = "who";
+      page().getElementById("text-b").value = "the cat was red";
+      result.answered = await told("facts");
+    }
+    result.pairs = pick("pair");
+    result.forms = forms;
+    result.unlabelled = [...page().querySelectorAll("input, select, textarea")]
       .filter(field => !field.labels.length).length;
   }
   for (const folded of page().querySelectorAll("details")) folded.open = true;
@@ -166,6 +188,29 @@ fn a_browser_asks_the_tasks_at_every_width() {
     assert_ne!(light[0]["background"], dark[0]["background"], "dark is dark");
     for measured in measured(browser, &server, "/docs", 1) {
         assert_eq!((&measured["overflow"], &measured["cards"]), (&0.into(), &14.into()), "{measured}");
+    }
+}
+
+/// Each kind of task is asked with what it reads.
+#[test]
+fn a_browser_asks_for_choices_and_answers() {
+    let Some(browser) = browser() else { return };
+    let folder = bank::folder();
+    bank::add_choices_and_questions(folder.path());
+    let server = Server::start_in(folder, &[], &[("GRAFTER_API_KEYS", API_KEY)]);
+    for measured in measured(browser, &server, "/", 1) {
+        assert_eq!(
+            measured["forms"],
+            serde_json::json!(["text", "pair", "choices", "question"]),
+            "{measured}"
+        );
+        assert_eq!(measured["answers"], serde_json::json!(["reviews", "spam", "stars"]), "{measured}");
+        assert_eq!(measured["chosen"].as_array().unwrap().len(), 2, "a bar for each choice: {measured}");
+        assert_eq!(measured["best"], "lovely", "{measured}");
+        assert_eq!(measured["questions"], serde_json::json!(["facts"]), "{measured}");
+        assert_eq!(measured["answered"][0], "cat", "{measured}");
+        assert_eq!(measured["pairs"], serde_json::json!(["alike"]), "{measured}");
+        assert_eq!((&measured["unlabelled"], &measured["overflow"]), (&0.into(), &0.into()), "{measured}");
     }
 }
 

@@ -123,7 +123,7 @@ fn entities_are_answered() {
     let answers = server.post("/v1/predict", &body).json()["answers"].clone();
     assert_eq!(answers[0], answers[1]);
     for (input, error) in [
-        (json!({ "words": ["a"], "text": "a" }), "`words` stand in place of `text` and `text_b`"),
+        (json!({ "words": ["a"], "text": "a" }), "`words` stand in place of `text`, `text_b` and `choices`"),
         (json!({ "words": ["a", " "] }), "expected words, found an empty one in place 1"),
         (json!({ "words": [] }), "expected a text, found an empty one"),
     ] {

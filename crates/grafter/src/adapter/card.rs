@@ -48,7 +48,12 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
             calibration.temperature, calibration.rows, calibration.error_before, calibration.error_after
         ));
     }
-    if let Some(thresholds) = &manifest.thresholds {
+    if let Some(threshold) = manifest.no_answer_threshold() {
+        let fitted = if manifest.thresholds.is_some() { ", by the best F1 on the dev rows" } else { "" };
+        line(format!(
+            "A question gets no answer where the logits of none exceed those of the best part by more than {threshold:.3}{fitted}.\n"
+        ));
+    } else if let Some(thresholds) = &manifest.thresholds {
         let named = task.labels.iter().zip(thresholds);
         let named: Vec<String> =
             named.map(|(label, least)| format!("`{}` {least:.3}", inline(label))).collect();

@@ -233,6 +233,17 @@ impl TaskRecord {
         Ok(TaskSpec { scheme, pair: self.pair })
     }
 
+    /// What its rows are, for people.
+    pub fn rows(&self) -> &'static str {
+        match (self.kind, self.pair) {
+            (TaskKind::QuestionAnswering, _) => "questions with their contexts",
+            (TaskKind::MultipleChoice, true) => "pairs of texts with choices",
+            (TaskKind::MultipleChoice, false) => "texts with choices",
+            (_, true) => "pairs of texts",
+            (_, false) => "single texts",
+        }
+    }
+
     /// What the baseline always answers, for people.
     pub fn constant_answer(&self) -> &'static str {
         match self.kind {

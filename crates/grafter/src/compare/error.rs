@@ -23,7 +23,7 @@ pub enum CompareError {
         name: String,
     },
     /// A task's folder lacks a file.
-    #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet` or `.conll`, compressed or not", folder.display())]
+    #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not", folder.display())]
     NoSplit {
         /// The task.
         task: String,
@@ -31,6 +31,18 @@ pub enum CompareError {
         folder: PathBuf,
         /// `train` or `dev`.
         split: &'static str,
+    },
+    /// Of the parts of a split one is not there.
+    #[error("task `{task}`: `{}` has `{first}` and not `{missing}`", folder.display())]
+    MissingPart {
+        /// The task.
+        task: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// A part.
+        first: String,
+        /// One that is missing.
+        missing: String,
     },
     /// A task's folder has the same file in two formats.
     #[error("task `{task}`: `{}` has both `{first}` and `{second}`", folder.display())]
@@ -129,6 +141,9 @@ impl CompareError {
                 "a task's folder holds `train` and `dev`, and `test` where it is labelled"
             }
             Self::TwoSplits { .. } => "remove one of them",
+            Self::MissingPart { .. } => {
+                "bring all parts into the folder, or name the files with `--train` and `--dev`"
+            }
             Self::Differs { .. } | Self::NotAComparison { .. } => {
                 "name another `--out` for another comparison"
             }

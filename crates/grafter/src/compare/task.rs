@@ -1,16 +1,16 @@
 //! The tasks of a comparison: where their files lie, and what is known of them once they were read through.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::CompareError;
 use super::error::is_unlabelled;
+use crate::data::splits::{DEV, TEST, TRAIN, split_files};
 use crate::data::{
-    Columns, Compression, DataError, Format, LabelSet, LabelledFile, LabelledRows, Question, Source, Targets,
-    TaskKind,
+    Columns, DataError, Format, LabelSet, LabelledFile, LabelledRows, Question, Source, SourceFile,
+    SplitError, Targets, TaskKind,
 };
-use crate::digest::sha256_file;
 use crate::eval::Answers;
 use crate::metrics::{Metric, check_targets, exact_match, overlap};
 use crate::question_answering::SpanAnswer;
@@ -34,45 +34,43 @@ pub struct TaskSource {
 
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
-const EXTENSIONS: [&str; 6] = ["tsv", "csv", "jsonl", "parquet", "conll", "json"];
 
 impl TaskSource {
-    /// A task whose files lie in one folder as `train`, `dev` and, if there is one, `test`, each `.tsv`, `.csv`,
-    /// `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not.
+    /// A task whose files lie in one folder as `train`, `dev` (or `validation`) and, if there is one, `test`, each `.tsv`, `.csv`,
+    /// `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not, or in numbered parts as `train-00000-of-00002.parquet`.
     /// # Errors
-    /// If `train` or `dev` is missing, or one is there twice.
+    /// If `train` or `dev` is missing, one is there twice, or one of its parts is not there.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
-        let source = |split: &'static str| -> Result<Option<Source>, CompareError> {
-            let names = EXTENSIONS.iter().flat_map(|extension| {
-                let plain = format!("{split}.{extension}");
-                let compressed = Compression::EXTENSIONS.map(|(more, _)| format!("{plain}.{more}"));
-                std::iter::once(plain).chain(compressed)
-            });
-            let mut found = names.filter(|name| folder.join(name).exists());
-            match (found.next(), found.next()) {
-                (Some(first), Some(second)) => {
-                    let (task, folder) = (name.to_owned(), folder.to_owned());
-                    Err(CompareError::TwoSplits { task, folder, first, second })
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let found: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
+        let source = |split: &[&str]| -> Result<Option<Source>, CompareError> {
+            let files = split_files(&found, split).map_err(|error| {
+                let (task, folder) = (name.to_owned(), folder.to_owned());
+                match error {
+                    SplitError::Two { first, second } => {
+                        CompareError::TwoSplits { task, folder, first, second }
+                    }
+                    SplitError::Missing { first, missing } => {
+                        CompareError::MissingPart { task, folder, first, missing }
+                    }
                 }
-                (first, _) => Ok(first.map(|first| Source {
-                    path: folder.join(first),
-                    format: None,
-                    columns: columns.clone(),
-                    skip_empty: false,
-                })),
-            }
+            })?;
+            let files: Vec<SourceFile> =
+                files.iter().map(|file| SourceFile::new(folder.join(file))).collect();
+            Ok((!files.is_empty()).then(|| Source { columns: columns.clone(), ..Source::of(files) }))
         };
-        let needed = |split: &'static str| {
+        let needed = |split: &[&'static str]| {
             let (task, folder) = (name.to_owned(), folder.to_owned());
-            source(split)?.ok_or(CompareError::NoSplit { task, folder, split })
+            source(split)?.ok_or(CompareError::NoSplit { task, folder, split: split[0] })
         };
         Ok(Self {
             name: name.to_owned(),
             kind: TaskKind::Classification,
             metric: None,
-            train: needed("train")?,
-            dev: needed("dev")?,
-            test: source("test")?,
+            train: needed(TRAIN)?,
+            dev: needed(DEV)?,
+            test: source(TEST)?,
         })
     }
 }
@@ -99,7 +97,7 @@ pub struct TaskPlan {
 /// What identifies a data file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FilePlan {
-    /// SHA-256 of its bytes.
+    /// As [`Source::sha256`] has it.
     pub sha256: String,
     /// Its rows.
     pub rows: usize,
@@ -227,11 +225,7 @@ impl CompareTask {
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(part) {
             return Err(CompareError::TaskName { name });
         }
-        let digest = |source: &Source| {
-            sha256_file(&source.path)
-                .map_err(|error| DataError::Open { path: source.path.clone(), source: error })
-                .map_err(|error| CompareError::of_task(&name, error))
-        };
+        let digest = |source: &Source| source.sha256().map_err(|error| CompareError::of_task(&name, error));
         let (train_sha256, dev_sha256) = (digest(&source.train)?, digest(&source.dev)?);
         let mut notes = Vec::new();
         let files = match OpenTask::of(&source) {
@@ -287,9 +281,11 @@ impl CompareTask {
         let sources = [Some(&self.source.train), Some(&self.source.dev), self.source.test.as_ref()];
         let plans = [Some(&self.plan.train), Some(&self.plan.dev), self.plan.test.as_ref()];
         for (source, plan) in sources.into_iter().flatten().zip(plans.into_iter().flatten()) {
-            if sha256_file(&source.path).ok().as_ref() != Some(&plan.sha256) {
-                let path: PathBuf = source.path.clone();
-                return Err(CompareError::Changed { task: self.plan.name.clone(), path });
+            if source.sha256().ok().as_ref() != Some(&plan.sha256) {
+                return Err(CompareError::Changed {
+                    task: self.plan.name.clone(),
+                    path: source.name().into(),
+                });
             }
         }
         OpenTask::of(&self.source).map_err(|error| CompareError::of_task(&self.plan.name, error.reason()))

@@ -7,7 +7,7 @@ use super::CompareError;
 use super::grid::Trial;
 use super::task::{CompareTask, OpenTask, RowAnswers};
 use crate::adapter::{Adapter, ParameterList};
-use crate::data::{LabelledRows, Targets};
+use crate::data::{LabelledRows, Targets, TaskKind};
 use crate::eval::{EvalError, answer};
 use crate::graft::{GraftError, GraftOptions, Grafted, graft};
 use crate::metrics::{Metric, Scores};
@@ -155,7 +155,11 @@ fn finished(
 
 /// The record of a run that never came to an evaluation.
 fn diverged(model: &Model, task: &CompareTask, (trial, options): (&Trial, &GraftOptions)) -> TrialEnd {
-    let config = options.config(task.targets.classes.max(1));
+    let outputs = match task.plan.kind {
+        TaskKind::QuestionAnswering => 2,
+        _ => task.targets.classes.max(1),
+    };
+    let config = options.config(outputs);
     let trained_parameters = ParameterList::new(&config, &model.encoder().config).len();
     let record = TrialRecord {
         id: trial.id(),

@@ -12,7 +12,10 @@ use sha2::{Digest, Sha256};
 use super::choices::place;
 use super::dataset::{MAX_CLASSES, looks_like_scores};
 use super::labels::{Spread, join, parts, score};
-use super::{DataError, LabelSet, LabelUse, OUTSIDE, Row, RowError, RowErrorKind, Source, TaskKind, Warning};
+use super::{
+    DataError, LabelSet, LabelUse, OUTSIDE, Row, RowError, RowErrorKind, Source, SourceFile, TaskKind,
+    Warning,
+};
 pub use report::{
     CheckReport, LabelCount, LengthStats, Overlap, Problem, RejectedRow, RepeatedText, Repeats, ScoreStats,
     Split, SplitReport, Truncation,
@@ -58,7 +61,7 @@ pub fn check_data(
         warnings: Vec::new(),
     };
     let mut label_ids = LabelIds::default();
-    let mut earlier: Vec<(Split, Texts)> = Vec::new();
+    let mut earlier: Vec<(Split, Texts, Files)> = Vec::new();
     let mut known = None;
     let sources = [
         (Split::Train, Some(&files.train)),
@@ -70,6 +73,7 @@ pub fn check_data(
         let mut check = SplitCheck::new(split, options, &earlier);
         let class_names = check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
         let spread = check.spread;
+        let files = std::mem::take(&mut check.files);
         let (split_report, texts, overlaps) = check.finish(known.as_ref(), class_names.as_deref());
         if split == Split::Train {
             known = label_set(&split_report, class_names.as_deref(), &mut report);
@@ -79,7 +83,7 @@ pub fn check_data(
         file_problems(&split_report, &mut report);
         report.splits.push(split_report);
         report.overlaps.extend(overlaps);
-        earlier.push((split, texts));
+        earlier.push((split, texts, files));
     }
     Ok(report)
 }
@@ -137,8 +141,32 @@ fn problem(error: &DataError) -> Problem {
     Problem { message: error.to_string(), hint: error.hint() }
 }
 
-/// The first occurrence of a text: its line, and its label's id.
-type Texts = HashMap<[u8; 16], (u64, Option<u32>)>;
+/// The first occurrence of each text.
+type Texts = HashMap<[u8; 16], Occurrence>;
+
+/// Where a text stands, and its label's id. One is held for each text, so it is small.
+#[derive(Clone, Copy)]
+struct Occurrence {
+    line: u64,
+    /// The place of its file among those of the split.
+    file: u32,
+    label: u32,
+}
+
+impl Occurrence {
+    const NO_LABEL: u32 = u32::MAX;
+
+    fn conflicts(self, other: Self) -> bool {
+        self.label != Self::NO_LABEL && other.label != Self::NO_LABEL && self.label != other.label
+    }
+}
+
+/// The files of a split; empty where it is one, which needs no name beside its lines.
+type Files = Vec<String>;
+
+fn name_of(files: &[String], place: u32) -> Option<String> {
+    files.get(place as usize).cloned()
+}
 
 /// Labels as small numbers, the same in all files.
 #[derive(Default)]
@@ -169,8 +197,11 @@ const NO_ANSWER: &str = "no answer";
 /// The state of reading one file.
 struct SplitCheck<'a> {
     options: &'a CheckOptions,
-    earlier: &'a [(Split, Texts)],
+    earlier: &'a [(Split, Texts, Files)],
     report: SplitReport,
+    files: Files,
+    /// The place of the file that is read.
+    file: u32,
     overlaps: Vec<Overlap>,
     texts: Texts,
     labels: HashMap<String, u64>,
@@ -182,7 +213,7 @@ struct SplitCheck<'a> {
 }
 
 impl<'a> SplitCheck<'a> {
-    fn new(split: Split, options: &'a CheckOptions, earlier: &'a [(Split, Texts)]) -> Self {
+    fn new(split: Split, options: &'a CheckOptions, earlier: &'a [(Split, Texts, Files)]) -> Self {
         let overlap = |also_in| Overlap { split, also_in, repeats: Repeats::default() };
         Self {
             options,
@@ -202,7 +233,9 @@ impl<'a> SplitCheck<'a> {
                 tokens: LengthStats::default(),
                 truncated: Truncation { rows: 0, share: 0.0 },
             },
-            overlaps: earlier.iter().map(|(split, _)| overlap(*split)).collect(),
+            files: Files::new(),
+            file: 0,
+            overlaps: earlier.iter().map(|(split, ..)| overlap(*split)).collect(),
             texts: Texts::new(),
             labels: HashMap::new(),
             score_sum: 0.0,
@@ -233,8 +266,15 @@ impl<'a> SplitCheck<'a> {
             },
         };
         let mut reader = source.open(labels)?;
-        self.report.file = reader.file().to_string();
-        for row in reader.by_ref() {
+        self.report.file = reader.name().to_string();
+        if source.files.len() > 1 {
+            self.files = source.files.iter().map(SourceFile::name).collect();
+        }
+        while let Some(row) = reader.next() {
+            // They come one after another, and some may have no rows.
+            while self.files.get(self.file as usize).is_some_and(|file| **file != **reader.file()) {
+                self.file += 1;
+            }
             match row {
                 Ok(row) => match self.take_label(&row, known) {
                     Ok(()) => self.take_row(&row, label_ids, count_tokens(&row)),
@@ -250,7 +290,8 @@ impl<'a> SplitCheck<'a> {
     fn reject(&mut self, line: u64, kind: &RowErrorKind) {
         self.report.rejected += 1;
         if self.report.rejected_rows.len() < self.options.max_listed {
-            let rejected = RejectedRow { line, reason: kind.to_string(), hint: kind.hint() };
+            let file = name_of(&self.files, self.file);
+            let rejected = RejectedRow { file, line, reason: kind.to_string(), hint: kind.hint() };
             self.report.rejected_rows.push(rejected);
         }
     }
@@ -331,16 +372,19 @@ impl<'a> SplitCheck<'a> {
         // Of several labels none is an answer, too.
         let none = (self.options.kind == TaskKind::MultiLabel).then_some("");
         let label = row.label.as_deref().or(none).map(|label| label_ids.id(label, self.options.kind));
+        let label = label.unwrap_or(Occurrence::NO_LABEL);
+        let here = Occurrence { line: row.line, file: self.file, label };
         let max_listed = self.options.max_listed;
-        for (overlap, (_, texts)) in self.overlaps.iter_mut().zip(self.earlier) {
+        for (overlap, (_, texts, files)) in self.overlaps.iter_mut().zip(self.earlier) {
             if let Some(first) = texts.get(&digest) {
-                count_repeat(&mut overlap.repeats, row.line, label, *first, max_listed);
+                count_repeat(&mut overlap.repeats, (here, &self.files), (*first, files), max_listed);
             }
         }
+        let repeats = &mut self.report.duplicates;
         match self.texts.get(&digest) {
-            Some(first) => count_repeat(&mut self.report.duplicates, row.line, label, *first, max_listed),
+            Some(first) => count_repeat(repeats, (here, &self.files), (*first, &self.files), max_listed),
             None => {
-                self.texts.insert(digest, (row.line, label));
+                self.texts.insert(digest, here);
             }
         }
     }
@@ -377,16 +421,21 @@ impl<'a> SplitCheck<'a> {
 
 fn count_repeat(
     repeats: &mut Repeats,
-    line: u64,
-    label: Option<u32>,
-    (first_line, first_label): (u64, Option<u32>),
+    (here, files): (Occurrence, &[String]),
+    (first, first_files): (Occurrence, &[String]),
     max_listed: usize,
 ) {
-    let conflicting = label.is_some() && first_label.is_some() && label != first_label;
+    let conflicting = here.conflicts(first);
     repeats.rows += 1;
     repeats.conflicting += u64::from(conflicting);
     if repeats.listed.len() < max_listed {
-        repeats.listed.push(RepeatedText { line, first_line, conflicting });
+        repeats.listed.push(RepeatedText {
+            file: name_of(files, here.file),
+            line: here.line,
+            first_file: name_of(first_files, first.file),
+            first_line: first.line,
+            conflicting,
+        });
     }
 }
 

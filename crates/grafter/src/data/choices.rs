@@ -1,11 +1,11 @@
-//! Texts of which one answers another text: one JSON object to one row, and which of them a label says.
+//! Texts of which one answers another text: one JSON object, or what a table holds of one, to one row, and which of them a label says.
 //!
 //! The texts are a list of strings; those of an object, `{"label": [..], "text": [..]}`, have names of their own (CommonsenseQA,
 //! Talmor et al. 2019); or each has a field, such as `ending0` to `ending3` (SWAG, Zellers et al. 2018).
 
 use serde_json::{Map, Value};
 
-use super::columns::{find_choices, find_label, find_texts_for};
+use super::columns::{find_choices, find_label, find_texts_for, not_twice};
 use super::questions::{kind, object, text};
 use super::reader::not_empty;
 use super::{ColumnError, Columns, LabelUse, Row, RowErrorKind};
@@ -13,18 +13,24 @@ use super::{ColumnError, Columns, LabelUse, Row, RowErrorKind};
 /// More texts to choose from than these are not read of a row.
 pub const MAX_CHOICES: usize = 256;
 
-/// Reads the object on `line`.
-pub(super) fn parse(
-    line: &str,
+/// Reads the object on a line.
+pub(super) fn parse(line: &str, how: (&Columns, bool), number: u64) -> Result<Row, RowErrorKind> {
+    row(object(line)?, how, number)
+}
+
+/// The row of an object, with its line or place.
+pub(super) fn row(
+    mut object: Map<String, Value>,
     (columns, needed): (&Columns, bool),
     number: u64,
 ) -> Result<Row, RowErrorKind> {
-    let mut object = object(line)?;
     let names: Vec<String> = object.keys().cloned().collect();
     let found: Vec<&str> = names.iter().map(String::as_str).collect();
     let places =
         find_texts_for(&found, columns, LabelUse::Choices { needed }).map_err(RowErrorKind::Columns)?;
     let of_choices = find_choices(&found, columns).map_err(RowErrorKind::Columns)?;
+    let texts = [Some(places.text), places.text_b];
+    not_twice(&found, columns, (&texts, &of_choices)).map_err(RowErrorKind::Columns)?;
     let label = match find_label(&found, columns, LabelUse::Choices { needed }) {
         Err(ColumnError::NoLabel { .. }) => None,
         place => place.map_err(RowErrorKind::Columns)?,
@@ -43,25 +49,29 @@ pub(super) fn parse(
         return Err(RowErrorKind::MissingLabel { column: columns.label_name().to_owned() });
     }
     let (choices, label) = match of_choices[..] {
-        [place] => list(object.remove(found[place]), found[place], label)?,
+        [place] => list(object.remove(found[place]), found[place], (label, needed))?,
         _ => {
             let texts = of_choices.iter().map(|place| text(&mut object, found[*place]));
             (texts.collect::<Result<Vec<String>, _>>()?, label)
         }
     };
-    if !(2..=MAX_CHOICES).contains(&choices.len()) {
-        return Err(RowErrorKind::ChoiceCount { found: choices.len(), limit: MAX_CHOICES });
-    }
+    check_count(choices.len())?;
     let first = text(&mut object, found[places.text])?;
     let text_b = places.text_b.map(|place| text(&mut object, found[place])).transpose()?;
     Ok(Row { text_b, choices, label, line: number, ..Row::single(first) })
+}
+
+/// That there are so many texts to choose from as can be.
+pub(super) fn check_count(found: usize) -> Result<(), RowErrorKind> {
+    let fits = (2..=MAX_CHOICES).contains(&found);
+    if fits { Ok(()) } else { Err(RowErrorKind::ChoiceCount { found, limit: MAX_CHOICES }) }
 }
 
 /// The texts of a field, and the place of the one that a label names where they have names.
 fn list(
     value: Option<Value>,
     name: &str,
-    label: Option<String>,
+    (label, needed): (Option<String>, bool),
 ) -> Result<(Vec<String>, Option<String>), RowErrorKind> {
     let wrong =
         |found| RowErrorKind::JsonType { field: name.to_owned(), expected: "a list of strings", found };
@@ -76,8 +86,10 @@ fn list(
         value => Err(wrong(value.as_ref().map_or("nothing", kind))),
     };
     let Some(Value::Object(mut named)) = value else { return Ok((strings(value)?, label)) };
-    let (texts, names) = (strings(take(&mut named, "text"))?, strings(take(&mut named, "label"))?);
-    let Some(label) = label else { return Ok((texts, None)) };
+    let texts = strings(take(&mut named, "text"))?;
+    // Names say nothing but which text a label is.
+    let Some(label) = label.filter(|_| needed) else { return Ok((texts, None)) };
+    let names = strings(take(&mut named, "label"))?;
     match names.iter().position(|name| *name == label) {
         Some(place) if names.len() == texts.len() => Ok((texts, Some(place.to_string()))),
         _ => Err(RowErrorKind::UnknownLabel { label, known: names.into() }),

@@ -181,6 +181,17 @@ pub(super) fn find_choices(found: &[&str], columns: &Columns) -> Result<Vec<usiz
     known.ok_or_else(|| ColumnError::NoChoices { found: owned(found) })
 }
 
+/// That no text and no label is a choice, too.
+pub(super) fn not_twice(
+    found: &[&str],
+    columns: &Columns,
+    (texts, choices): (&[Option<usize>; 2], &[usize]),
+) -> Result<(), ColumnError> {
+    let label = columns.label_name();
+    let twice = choices.iter().find(|place| texts.contains(&Some(**place)) || found[**place] == label);
+    twice.map_or(Ok(()), |place| Err(ColumnError::UsedTwice { name: found[*place].to_owned() }))
+}
+
 /// Finds the label column among `found`.
 pub(super) fn find_label(
     found: &[&str],

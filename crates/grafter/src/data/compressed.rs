@@ -2,12 +2,14 @@
 //!
 //! What comes out is bounded by what went in, so that a small file cannot fill a disk.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 /// How a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,76 @@ impl Compression {
         };
         Bounded { decoder, bytes: 0 }
     }
+}
+
+/// Compresses what is written; the same bytes, in pieces of any size, become the same bytes.
+pub struct Compressor<W: Write> {
+    encoder: Encoder<W>,
+    /// What was not compressed yet: what comes out depends on where what goes in is cut.
+    piece: Vec<u8>,
+}
+
+enum Encoder<W: Write> {
+    Gzip(Box<GzEncoder<W>>),
+    Zstd(W),
+}
+
+/// So much is compressed at once; of zstd it is a frame.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl<W: Write> Compressor<W> {
+    /// Compresses into `output`.
+    pub fn new(compression: Compression, output: W) -> Self {
+        let encoder = match compression {
+            // No name and no time are written beside the bytes.
+            Compression::Gzip => {
+                Encoder::Gzip(Box::new(GzEncoder::new(output, flate2::Compression::default())))
+            }
+            Compression::Zstd => Encoder::Zstd(output),
+        };
+        Self { encoder, piece: Vec::new() }
+    }
+
+    /// Writes what is left; gives back the output.
+    ///
+    /// # Errors
+    /// What the output says.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.compress()?;
+        match self.encoder {
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(output) => Ok(output),
+        }
+    }
+
+    fn compress(&mut self) -> io::Result<()> {
+        match &mut self.encoder {
+            Encoder::Gzip(encoder) => encoder.write_all(&self.piece)?,
+            Encoder::Zstd(output) => output.write_all(&frame(&self.piece))?,
+        }
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.len() == PIECE_BYTES {
+            self.compress()?;
+        }
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// Does nothing: a flush would become a part of the bytes.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn frame(piece: &[u8]) -> Vec<u8> {
+    compress_to_vec(piece, CompressionLevel::Fastest)
 }
 
 /// Counts what is read.
@@ -157,10 +229,29 @@ fn invalid(reason: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::write::GzEncoder;
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    /// In pieces of any size, the same bytes, which read as what was written.
+    #[test]
+    fn what_is_compressed_is_read_again() {
+        let content: Vec<u8> =
+            (0..PIECE_BYTES * 5 / 2).flat_map(|number| (number as u32 / 7).to_le_bytes()).collect();
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            for content in [&content[..], &content[..PIECE_BYTES], b""] {
+                let compressed = |piece: usize| {
+                    let mut compressor = Compressor::new(compression, Vec::new());
+                    for piece in content.chunks(piece) {
+                        compressor.write_all(piece).unwrap();
+                        compressor.flush().unwrap();
+                    }
+                    compressor.finish().unwrap()
+                };
+                let whole = compressed(content.len().max(1));
+                assert!(compressed(77_777) == whole);
+                let mut read = Vec::new();
+                compression.read(io::Cursor::new(whole)).read_to_end(&mut read).unwrap();
+                assert!(read == content, "{compression:?} {}", content.len());
+            }
+        }
+    }
 
     use super::*;
 

@@ -51,6 +51,62 @@ pub enum DataError {
         /// What the decompressor says.
         source: io::Error,
     },
+    /// A pattern that no file matches.
+    #[error("no file matches `{pattern}`")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("`{pattern}` is no pattern of file names: {reason}")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The same file twice among those that are read one after another.
+    #[error("{file}: the same file is named twice")]
+    FileTwice {
+        /// The file.
+        file: String,
+    },
+    /// Files that are read one after another have different formats.
+    #[error("{file}: expected the format `{expected}`, as of {first}, found `{found}`")]
+    OtherFormat {
+        /// The file.
+        file: String,
+        /// The format of the first file.
+        expected: Format,
+        /// The first file.
+        first: String,
+        /// The format of this file.
+        found: Format,
+    },
+    /// Files that are read one after another have their texts or labels under different names.
+    #[error("{file}: expected the columns {}, as in {first}, found {}", list(expected), list(found))]
+    OtherColumns {
+        /// The file.
+        file: Arc<str>,
+        /// The columns that are read of the first file.
+        expected: Vec<String>,
+        /// The first file.
+        first: Arc<str>,
+        /// Those of this file.
+        found: Vec<String>,
+    },
+    /// Files that are read one after another name their classes differently.
+    #[error("{file}: expected the classes {}, as in {first}, found {}", list(expected), list(found))]
+    OtherClasses {
+        /// The file.
+        file: Arc<str>,
+        /// The names in the first file.
+        expected: Vec<String>,
+        /// The first file.
+        first: Arc<str>,
+        /// The names in this file.
+        found: Vec<String>,
+    },
     /// No row of a training file has a label.
     #[error("{file}: no row has a label")]
     NoLabels {
@@ -83,19 +139,13 @@ pub enum DataError {
         /// The kind of task.
         kind: TaskKind,
     },
-    /// Questions with answers are needed, or choices, and the format has none.
-    #[error("{file}: the format `{format}` is not read for {}", TaskKind::QuestionAnswering)]
-    NoAnswers {
+    /// Questions or choices are needed, and the format has none.
+    #[error("{file}: the format `{format}` is not read for {kind}")]
+    NotOfKind {
         /// The file.
         file: Arc<str>,
         /// The format.
         format: Format,
-    },
-    /// A table in columns, for a kind of task that is not read of it.
-    #[error("{file}: the format `parquet` is not read for {kind}")]
-    NotOfTables {
-        /// The file.
-        file: Arc<str>,
         /// The kind of task.
         kind: TaskKind,
     },
@@ -232,8 +282,14 @@ impl DataError {
             Self::NoWords { .. } => Some(
                 "pass a `.conll` file, or JSON Lines or Parquet with lists, such as `{\"tokens\": [..], \"tags\": [..]}`".to_owned(),
             ),
-            Self::NoAnswers { .. } => Some("pass a document as SQuAD has it (`.json`), or JSON Lines".to_owned()),
-            Self::NotOfTables { .. } => Some("pass JSON Lines".to_owned()),
+            Self::NotOfKind { kind: TaskKind::QuestionAnswering, .. } => Some(
+                "pass a document as SQuAD has it (`.json` or `--format squad`), JSON Lines (`.jsonl` or `--format jsonl`) or \
+                 Parquet"
+                    .to_owned(),
+            ),
+            Self::NotOfKind { .. } => Some(
+                "pass JSON Lines (`.jsonl` or `--format jsonl`), Parquet, or CSV or TSV with a column for each choice".to_owned(),
+            ),
             Self::OnlyQuestions { .. } => {
                 Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
             }
@@ -248,6 +304,12 @@ impl DataError {
                 "pipes and compressed files are read twice: pass a plain file, or set `TMPDIR` to a folder with room for a copy"
                     .to_owned(),
             ),
+            Self::NoMatch { .. } => Some(
+                "`*` stands for any part of a name and `**` for any folders; keep a pattern in quotes from the shell".to_owned(),
+            ),
+            Self::OtherColumns { .. } => Some(
+                "choose the columns with `--text-column`, `--text-b-column` and `--label-column`; all files need them under the same names".to_owned(),
+            ),
             Self::Scores { .. } => {
                 Some("subtract a constant from the labels, or change their unit".to_owned())
             }
@@ -255,6 +317,10 @@ impl DataError {
                 Some("choose the text columns with `--text-column` and `--text-b-column`".to_owned())
             }
             Self::Open { .. }
+            | Self::BadPattern { .. }
+            | Self::FileTwice { .. }
+            | Self::OtherFormat { .. }
+            | Self::OtherClasses { .. }
             | Self::Compressed { .. }
             | Self::NoLabels { .. }
             | Self::Separator { .. }

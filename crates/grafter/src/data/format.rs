@@ -1,16 +1,14 @@
 //! Which format a file has, and where a data set comes from.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{FromPlace, temporary_copy};
-use super::squad::to_lines;
+use super::file::{Bytes, Input, open};
 use super::{Columns, Compression, DataError, FileRows, LabelUse, ReadOptions};
+use crate::digest::{sha256_file, sha256_hex};
 
 /// The format of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,26 +92,43 @@ impl FromStr for Format {
     }
 }
 
-/// The questions of SQuAD's one document, each as an object of JSON Lines, in a temporary file at its beginning.
-///
-/// # Errors
-/// If the document is not one, with line and column, or the file cannot be written.
-pub fn question_lines(document: impl Read) -> serde_json::Result<File> {
-    let mut lines = tempfile::tempfile().map_err(serde_json::Error::io)?;
-    let mut output = io::BufWriter::new(&lines);
-    to_lines(document, &mut output)?;
-    output.flush().map_err(serde_json::Error::io)?;
-    drop(output);
-    lines.rewind().map_err(serde_json::Error::io)?;
-    Ok(lines)
+/// A file of a [`Source`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What messages and reports call it, where that is not its path: a file of the hub lies somewhere in a cache.
+    pub known_as: Option<String>,
 }
 
-/// A data file and how to read it: what `--format` and the column flags say.
+impl SourceFile {
+    /// A file that is called by its path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), known_as: None }
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        self.known_as.clone().unwrap_or_else(|| self.path.display().to_string())
+    }
+
+    /// What a report calls it, which must not tell where on this machine it lies: its own name, or that on the hub.
+    pub fn own_name(&self) -> String {
+        let own =
+            || self.path.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy().into_owned());
+        self.known_as.clone().unwrap_or_else(own)
+    }
+}
+
+/// Data files that are read one after another as if they were one, and how to read them: what `--format` and the column flags
+/// say.
+///
+/// All of them have one format (compressed or not) and the same columns for texts and labels.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The file.
-    pub path: PathBuf,
-    /// The format, where the file's extension is not to decide.
+    /// The files, at least one.
+    pub files: Vec<SourceFile>,
+    /// The format, where the files' extensions are not to decide.
     pub format: Option<Format>,
     /// The columns, where the known names are not to decide.
     pub columns: Columns,
@@ -124,88 +139,108 @@ pub struct Source {
 impl Source {
     /// A file whose format and columns are told by its extension and header.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: None, columns: Columns::default(), skip_empty: false }
+        Self::of(vec![SourceFile::new(path)])
     }
 
-    /// Opens the file and reads its header.
+    /// Files whose format and columns are told by their extensions and headers.
+    pub fn of(files: Vec<SourceFile>) -> Self {
+        Self { files, format: None, columns: Columns::default(), skip_empty: false }
+    }
+
+    /// What messages call the files together.
+    pub fn name(&self) -> String {
+        self.named_by(SourceFile::name)
+    }
+
+    /// What a report calls the files together; see [`SourceFile::own_name`].
+    pub fn own_name(&self) -> String {
+        self.named_by(SourceFile::own_name)
+    }
+
+    fn named_by(&self, name: impl Fn(&SourceFile) -> String) -> String {
+        let first = self.files.first().map(name).unwrap_or_default();
+        match self.files.len() {
+            0 | 1 => first,
+            2 => format!("{first} and 1 more file"),
+            files => format!("{first} and {} more files", files - 1),
+        }
+    }
+
+    /// Where the files lie.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// What tells the content from any other: of one file the SHA-256 of its bytes, of several that of these of each, in their
+    /// order.
     ///
     /// # Errors
-    /// The file cannot be opened, its format is not known, or see [`FileRows`].
-    pub fn open(&self, labels: LabelUse) -> Result<FileRows<File>, DataError> {
-        let file = self.open_file()?;
-        let (name, options) = self.named(labels);
-        if self.told_format()? == Format::Parquet {
-            return FileRows::parquet(&self.with_places(file)?, name, &options);
-        }
-        FileRows::text(file, name, self.told_format()?, &options)
-    }
-
-    /// Opens the file, if it can be read as rows; of a compressed one a copy of what it holds.
-    pub(super) fn open_file(&self) -> Result<File, DataError> {
-        self.told_format()?;
-        let file =
-            File::open(&self.path).map_err(|source| DataError::Open { path: self.path.clone(), source })?;
-        let squad = self.told_format()? == Format::Squad;
-        match Compression::for_path(&self.path) {
-            Some(compression) if squad => self.lines_of(compression.read(file)),
-            Some(compression) => self.copy(&mut compression.read(file)),
-            None if squad => self.lines_of(file),
-            None => Ok(file),
+    /// [`DataError::Open`] if a file cannot be read.
+    pub fn sha256(&self) -> Result<String, DataError> {
+        let digest = |path: &Path| {
+            sha256_file(path).map_err(|source| DataError::Open { path: path.to_owned(), source })
+        };
+        match &self.files[..] {
+            [file] => digest(&file.path),
+            _ => Ok(sha256_hex(self.paths().map(digest).collect::<Result<String, _>>()?.as_bytes())),
         }
     }
 
-    /// The questions of a document as JSON Lines.
-    fn lines_of(&self, document: impl Read) -> Result<File, DataError> {
-        question_lines(document).map_err(|source| DataError::Squad { path: self.path.clone(), source })
-    }
-
-    /// Reads the header of the file, which is open already and has places.
-    pub(super) fn reader<'a>(
-        &self,
-        file: &'a File,
-        labels: LabelUse,
-    ) -> Result<FileRows<FromPlace<&'a File>>, DataError> {
-        let (name, options) = self.named(labels);
-        match self.told_format()? {
-            Format::Parquet => FileRows::parquet(file, name, &options),
-            format => FileRows::text(FromPlace::new(file, 0), name, format, &options),
-        }
-    }
-
-    /// The file, or a copy of what it gives if it can be read only once.
-    pub(super) fn with_places(&self, mut file: File) -> Result<File, DataError> {
-        let failed = |source| DataError::Open { path: self.path.clone(), source };
-        if file.metadata().map_err(failed)?.is_file() {
-            return Ok(file);
-        }
-        self.copy(&mut file)
-    }
-
-    /// A copy of what can be read only once, at its beginning.
-    fn copy(&self, input: &mut impl Read) -> Result<File, DataError> {
-        let copy = temporary_copy(input).and_then(|mut copy| copy.rewind().map(|()| copy));
-        copy.map_err(|source| {
-            let (path, folder) = (self.path.clone(), tempfile::env::temp_dir());
-            match source.kind() {
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-                    DataError::Compressed { path, source }
-                }
-                _ => DataError::Copy { path, folder, source },
+    /// Opens the files and reads their headers. One that can be read only once is read as it comes where it is alone.
+    ///
+    /// # Errors
+    /// A file cannot be opened, its format is not known or not that of the others, or see [`FileRows`].
+    pub fn open(&self, labels: LabelUse) -> Result<FileRows<Bytes>, DataError> {
+        let format = self.told_format()?;
+        let options = self.options(labels);
+        match &self.files[..] {
+            [file]
+                if !matches!(format, Format::Parquet | Format::Squad)
+                    && Compression::for_path(&file.path).is_none() =>
+            {
+                FileRows::text(Box::new(open(file)?), file.name(), format, &options)
             }
-        })
+            _ => FileRows::of_inputs(&self.inputs()?, self.name(), format, &options),
+        }
     }
 
-    fn named(&self, labels: LabelUse) -> (String, ReadOptions) {
-        let options = ReadOptions {
+    /// The files so that they can be read again and again.
+    pub(super) fn inputs(&self) -> Result<Vec<Input>, DataError> {
+        let (format, alone) = (self.told_format()?, self.files.len() == 1);
+        self.files.iter().map(|file| Input::open(file, format, alone)).collect()
+    }
+
+    /// Reads the headers of its inputs.
+    pub(super) fn reader(&self, inputs: &[Input], labels: LabelUse) -> Result<FileRows<Bytes>, DataError> {
+        FileRows::of_inputs(inputs, self.name(), self.told_format()?, &self.options(labels))
+    }
+
+    fn options(&self, labels: LabelUse) -> ReadOptions {
+        ReadOptions {
             columns: self.columns.clone(),
             labels,
             skip_empty: self.skip_empty,
             ..ReadOptions::default()
-        };
-        (self.path.display().to_string(), options)
+        }
     }
 
-    fn told_format(&self) -> Result<Format, DataError> {
-        self.format.map_or_else(|| Format::for_path(&self.path), Ok)
+    /// The format of the files: the one that was named, or that all of their names tell.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownFormat`], [`DataError::OtherFormat`].
+    pub fn told_format(&self) -> Result<Format, DataError> {
+        if let Some(format) = self.format {
+            return Ok(format);
+        }
+        let (first, rest) = self.files.split_first().expect("a source has at least one file");
+        let expected = Format::for_path(&first.path)?;
+        for file in rest {
+            let found = Format::for_path(&file.path)?;
+            if found != expected {
+                let (file, first) = (file.name(), first.name());
+                return Err(DataError::OtherFormat { file, expected, first, found });
+            }
+        }
+        Ok(expected)
     }
 }

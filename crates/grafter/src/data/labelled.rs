@@ -5,14 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::choices::place;
 use super::dataset::{left_out, warnings};
-use super::file::FromPlace;
+use super::file::{Bytes, Input};
 use super::labels::{Spread, parts, score};
 use super::tags::complete;
 use super::{
@@ -58,7 +56,7 @@ impl LabelledRows for Dataset {
 
 /// Rows that are in memory as text together, and their bytes: a block ends with the row that reaches either.
 const BLOCK_ROWS: usize = 1024;
-const BLOCK_BYTES: usize = 16 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// Reads rows in blocks of at most 1,024, fewer where they are long: as much text as is in memory together.
 ///
@@ -82,15 +80,13 @@ pub fn blocks(mut rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row
     })
 }
 
-/// A labelled file that was read once, for its task and its targets, and is read again for its texts.
+/// A labelled file, or several that are read one after another, read once for its task and its targets, and read again for its texts.
 #[derive(Debug)]
 pub struct LabelledFile {
     /// What the first reading told.
     told: Told,
     source: Source,
-    /// Read by place alone: its own position is shared by all that read it.
-    input: File,
-    stamp: (u64, Option<SystemTime>),
+    inputs: Vec<Input>,
 }
 
 impl LabelledFile {
@@ -118,27 +114,19 @@ impl LabelledFile {
     fn open(
         source: &Source,
         kind: TaskKind,
-        read: impl FnOnce(FileRows<FromPlace<&File>>) -> Result<Told, DataError>,
+        read: impl FnOnce(FileRows<Bytes>) -> Result<Told, DataError>,
     ) -> Result<Self, DataError> {
-        let input = source.with_places(source.open_file()?)?;
-        let failed = |error| DataError::Open { path: source.path.clone(), source: error };
-        let stamp = stamp(&input).map_err(failed)?;
-        let told = read(source.reader(&input, source.columns.label_use(kind)?)?)?;
-        Ok(Self { told, source: source.clone(), input, stamp })
+        let inputs = source.inputs()?;
+        let told = read(source.reader(&inputs, source.columns.label_use(kind)?)?)?;
+        Ok(Self { told, source: source.clone(), inputs })
     }
 
     fn check_unchanged(&self) -> Result<(), DataError> {
-        match stamp(&self.input) {
-            Ok(stamp) if stamp == self.stamp => Ok(()),
-            _ => Err(DataError::Changed { file: self.told.file.clone() }),
+        match self.inputs.iter().find(|input| !input.is_unchanged()) {
+            Some(input) => Err(DataError::Changed { file: input.name.clone() }),
+            None => Ok(()),
         }
     }
-}
-
-/// What tells that a file was written to.
-fn stamp(file: &File) -> io::Result<(u64, Option<SystemTime>)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 impl LabelledRows for LabelledFile {
@@ -156,7 +144,7 @@ impl LabelledRows for LabelledFile {
 
     fn read(&self) -> Result<Rows<'_>, DataError> {
         let labels = self.source.columns.label_use(self.told.task.scheme.kind())?;
-        let rows = self.source.reader(&self.input, labels);
+        let rows = self.source.reader(&self.inputs, labels);
         // What is wrong with a file that was cut is that it was.
         let explained = |error: DataError| self.check_unchanged().err().unwrap_or(error);
         let rows = rows.map_err(explained)?;
@@ -181,7 +169,7 @@ pub(super) fn read_train<R: Read>(
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
-    let file = reader.file().clone();
+    let file = reader.name().clone();
     let (pair, scheme, targets, skipped) = match kind {
         TaskKind::Classification => train_classes(reader, keep)?,
         TaskKind::MultiLabel => train_sets(reader, keep)?,
@@ -236,7 +224,7 @@ fn train_tags<R: Read>(
     kind: TaskKind,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
-    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
+    let (file, class_names) = (reader.name().clone(), reader.class_names().map(<[String]>::to_vec));
     let (mut targets, mut seen) = (Vec::new(), Seen::default());
     let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
         targets.push(each_tag(label_of(row), |tag| seen.number(tag))?);
@@ -273,7 +261,7 @@ fn train_labels<R: Read>(
     keep: impl FnMut(Row),
     mut take: impl FnMut(&str, &mut Seen) -> Result<(), Refused>,
 ) -> Result<(bool, LabelSet, Vec<usize>, usize), DataError> {
-    let (file, class_names) = (reader.file().clone(), reader.class_names().map(<[String]>::to_vec));
+    let (file, class_names) = (reader.name().clone(), reader.class_names().map(<[String]>::to_vec));
     let mut seen = Seen::default();
     let (pair, bad_label, skipped) = read_all(reader, keep, |row| take(label_of(row), &mut seen))?;
     bad_label.map_or(Ok(()), Err)?;
@@ -334,7 +322,7 @@ fn train_scores<R: Read>(
     reader: FileRows<R>,
     keep: impl FnMut(Row),
 ) -> Result<(bool, LabelScheme, Targets, usize), DataError> {
-    let file = reader.file().clone();
+    let file = reader.name().clone();
     let (mut first, mut targets, mut spread) = (None, Vec::new(), Spread::default());
     let (pair, bad_label, skipped) = read_all(reader, keep, |row| {
         let label = label_of(row);
@@ -407,7 +395,7 @@ pub(super) fn read_eval<R: Read>(
     task: &TaskSpec,
     keep: impl FnMut(Row),
 ) -> Result<Told, DataError> {
-    let file = reader.file().clone();
+    let file = reader.name().clone();
     // Before the rows where possible: the header alone tells.
     check_pair(&file, task.pair, reader.is_pair())?;
     let mut targets = match &task.scheme {
@@ -489,10 +477,10 @@ fn read_all<R: Read>(
     mut keep: impl FnMut(Row),
     mut take: impl FnMut(&Row) -> Result<(), Refused>,
 ) -> Result<(bool, Option<RowError>, usize), DataError> {
-    let (file, mut pair) = (reader.file().clone(), reader.is_pair());
+    let mut pair = reader.is_pair();
     let lines_of_a_word = u64::from(reader.has_a_line_a_word());
     let (mut rows, mut bad_label) = (0_usize, None);
-    for row in reader.by_ref() {
+    while let Some(row) = reader.next() {
         let row = row?;
         rows += 1;
         pair.get_or_insert(row.text_b.is_some());
@@ -500,13 +488,13 @@ fn read_all<R: Read>(
             let taken = take(&row);
             bad_label = taken.err().map(|Refused { word, kind }| {
                 let line = row.line + lines_of_a_word * word as u64;
-                RowError { file: file.clone(), line, kind }
+                RowError { file: reader.file().clone(), line, kind }
             });
         }
         keep(row);
     }
     match pair {
         Some(pair) if rows > 0 => Ok((pair, bad_label, reader.skipped())),
-        _ => Err(DataError::Empty { file }),
+        _ => Err(DataError::Empty { file: reader.name().clone() }),
     }
 }

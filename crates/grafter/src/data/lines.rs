@@ -56,6 +56,8 @@ impl<R: BufRead> Lines<R> {
             }
             let (taken, ended) = line_part(available);
             if taken > limit - stored {
+                // As much as fits, so that what is seen of the line does not hang on how it came.
+                buffer.extend_from_slice(&available[..limit - stored]);
                 // Nothing of this part is consumed: the next call drops it up to the line feed.
                 self.skipping = true;
                 return Ok(LineRead::TooLong);

@@ -21,8 +21,10 @@ mod labelled;
 mod labels;
 mod lines;
 mod parquet;
+pub(crate) mod pattern;
 mod questions;
 mod reader;
+pub(crate) mod splits;
 mod squad;
 mod tags;
 
@@ -32,17 +34,20 @@ pub use check::{
 };
 pub use choices::MAX_CHOICES;
 pub use columns::Columns;
-pub use compressed::Compression;
+pub use compressed::{Compression, Compressor};
 pub use dataset::{Dataset, MAX_CLASSES, Targets, TaskSpec, Warning};
 pub use error::{ColumnError, DataError, RowError, RowErrorKind};
-pub use file::temporary_copy;
+pub use file::{Bytes, temporary_copy};
 pub use file_rows::FileRows;
-pub use format::{Format, Source, question_lines};
+pub use format::{Format, Source, SourceFile};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
 pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
+pub use pattern::{find_files, refuse_twice};
 pub use questions::Question;
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};
+pub use splits::SplitError;
+pub use squad::question_lines;
 pub use tags::{OUTSIDE, TagProblem, TagScheme};
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Questions on a context that are answered with a part of it: one JSON object to one row.
+//! Questions on a context that are answered with a part of it: one JSON object, or what a table holds of one, to one row.
 //!
 //! The answers of an object are lists, `{"text": [..], "answer_start": [..]}`, or a list of objects with these two, as in SQuAD
 //! (Rajpurkar et al. 2016). A start counts characters. An answer that does not stand where it should is refused: where
@@ -46,13 +46,17 @@ struct Answer {
     answer_start: u64,
 }
 
-/// Reads the object on `line`.
-pub(super) fn parse(
-    line: &str,
+/// Reads the object on a line.
+pub(super) fn parse(line: &str, how: (&Columns, bool), number: u64) -> Result<Row, RowErrorKind> {
+    row(object(line)?, how, number)
+}
+
+/// The row of an object, with its line or place.
+pub(super) fn row(
+    mut object: Map<String, Value>,
     (columns, needed): (&Columns, bool),
     number: u64,
 ) -> Result<Row, RowErrorKind> {
-    let mut object = object(line)?;
     let found: Vec<&str> = object.keys().map(String::as_str).collect();
     let labels = LabelUse::Answers { needed };
     let places = find_texts_for(&found, columns, labels).map_err(RowErrorKind::Columns)?;
@@ -128,15 +132,18 @@ fn said(value: Value, name: &str) -> Result<Vec<Answer>, RowErrorKind> {
 /// The bytes of each answer in the context, each once.
 fn ranges(answers: &[Answer], context: &str) -> Result<Vec<Range<usize>>, RowErrorKind> {
     let mut ranges = Vec::with_capacity(answers.len());
+    // Of several the characters are counted once.
+    let places: Vec<usize> = context.char_indices().map(|(place, _)| place).collect();
     for Answer { text, answer_start } in answers {
-        let mut places = context.char_indices().map(|(place, _)| place);
-        let start = usize::try_from(*answer_start).ok().and_then(|start| places.nth(start));
+        let start = usize::try_from(*answer_start).ok().and_then(|start| places.get(start).copied());
         let start =
             start.filter(|start| !text.trim().is_empty() && context[*start..].starts_with(text.as_str()));
         let Some(start) = start else {
             return Err(RowErrorKind::NotInContext { answer: text.clone(), start: *answer_start });
         };
-        let range = start..start + text.len();
+        // White space around it is none of the answer.
+        let begin = start + (text.len() - text.trim_start().len());
+        let range = begin..begin + text.trim().len();
         if !ranges.contains(&range) {
             ranges.push(range);
         }

@@ -7,14 +7,15 @@
 use std::io::BufRead;
 use std::sync::Arc;
 
-use super::columns::{find_choices, find_label, find_texts_for};
+use super::choices::check_count;
+use super::columns::{find_choices, find_label, find_texts_for, not_twice};
 use super::conll::{self, Sentence};
 use super::csv::{Fed, Record, content};
 use super::json::{self, Content, TextFields};
 use super::labels::join;
 use super::lines::{LineRead, Lines};
 use super::tags::join_tags;
-use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme};
+use super::{Columns, DataError, Format, Row, RowError, RowErrorKind, TagScheme, TaskKind};
 use super::{choices, questions};
 
 /// The default limit on the bytes of one row, far above what any text takes that an encoder reads whole. Tokenizing takes
@@ -151,11 +152,7 @@ impl<R: BufRead> RowReader<R> {
         if matches!(options.labels, LabelUse::Tags { .. }) {
             check_words(format, &reader.file)?;
         }
-        if options.labels == (LabelUse::Answers { needed: true })
-            && !matches!(format, Format::Jsonl | Format::Squad)
-        {
-            return Err(DataError::NoAnswers { file: reader.file, format });
-        }
+        check_kind(format, options.labels, &reader.file)?;
         reader.header = match format {
             Format::Csv | Format::Tsv => reader.read_header()?,
             Format::Squad if !matches!(options.labels, LabelUse::Answers { .. }) => {
@@ -197,6 +194,24 @@ impl<R: BufRead> RowReader<R> {
         }
     }
 
+    /// The names of the columns of the texts and of the labels; none where rows tell them.
+    pub(super) fn columns(&self) -> (Vec<String>, Option<String>) {
+        match &self.header {
+            Header::Delimited { names, text, text_b, choices, label } => {
+                let texts = [text].into_iter().chain(text_b).chain(choices);
+                (texts.map(|place| names[*place].clone()).collect(), label.map(|place| names[place].clone()))
+            }
+            Header::Json(_) | Header::Lines => (Vec::new(), None),
+        }
+    }
+
+    /// Holds the rows to the fields of the rows of `earlier`, where these told them.
+    pub(super) fn follow(&mut self, earlier: &Self) {
+        if let (Header::Json(fields), Header::Json(known @ Some(_))) = (&mut self.header, &earlier.header) {
+            fields.clone_from(known);
+        }
+    }
+
     /// The header of a format without one; no column can be asked of it.
     fn without_columns(&self, named: &Columns) -> Result<Header, DataError> {
         let no_columns = |flag| super::ColumnError::NoColumns { flag, format: self.format };
@@ -215,7 +230,11 @@ impl<R: BufRead> RowReader<R> {
         let labels = self.options.labels;
         let places = find_texts_for(&found, columns, labels).and_then(|texts| {
             let choices = match labels {
-                LabelUse::Choices { .. } => find_choices(&found, columns)?,
+                LabelUse::Choices { .. } => {
+                    let choices = find_choices(&found, columns)?;
+                    not_twice(&found, columns, (&[Some(texts.text), texts.text_b], &choices))?;
+                    choices
+                }
                 _ => Vec::new(),
             };
             Ok((texts, choices, find_label(&found, columns, labels)?))
@@ -311,6 +330,9 @@ impl<R: BufRead> RowReader<R> {
         let first = text_at(*text)?;
         let text_b = text_b.map(text_at).transpose()?;
         let choices = choices.iter().map(|place| text_at(*place)).collect::<Result<Vec<String>, _>>()?;
+        if !choices.is_empty() {
+            check_count(choices.len())?;
+        }
         let label_text = label.and_then(|place| self.record.field(place)).map(str::to_owned);
         let label = match self.options.labels {
             LabelUse::Several { separator, .. } => {
@@ -506,6 +528,19 @@ pub(super) fn words_row(
         _ => None,
     };
     Ok(Row { label, line, ..Row::of_words(words.iter().map(|word| word.as_ref().trim())) })
+}
+
+/// That the format can have choices, or questions with their contexts; and answers, where these must be known.
+fn check_kind(format: Format, labels: LabelUse, file: &Arc<str>) -> Result<(), DataError> {
+    let (kind, read) = match labels {
+        LabelUse::Answers { needed: true } => {
+            (TaskKind::QuestionAnswering, matches!(format, Format::Jsonl | Format::Squad))
+        }
+        LabelUse::Answers { needed: false } => (TaskKind::QuestionAnswering, format != Format::Lines),
+        LabelUse::Choices { .. } => (TaskKind::MultipleChoice, format != Format::Lines),
+        _ => return Ok(()),
+    };
+    if read { Ok(()) } else { Err(DataError::NotOfKind { file: file.clone(), format, kind }) }
 }
 
 /// That a format can hold words with tags.

@@ -4,11 +4,15 @@
 //! It is read as it comes, so that one paragraph is in memory at a time.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::DataError;
 
 /// A context and its questions.
 #[derive(Deserialize)]
@@ -34,12 +38,58 @@ struct Line<'a> {
     answers: Option<&'a Value>,
 }
 
+/// The questions of SQuAD's one document, each as an object of JSON Lines, in a temporary file at its beginning.
+///
+/// # Errors
+/// [`DataError::Squad`] if the document is not one, with line and column; [`DataError::Open`] and [`DataError::Copy`] if it
+/// cannot be read, or its lines not be written.
+pub fn question_lines(path: &Path, document: impl Read) -> Result<File, DataError> {
+    let (path, folder) = (path.to_owned(), tempfile::env::temp_dir());
+    let copy = |source| DataError::Copy { path: path.clone(), folder: folder.clone(), source };
+    let lines = tempfile::tempfile_in(&folder).map_err(copy)?;
+    let mut output = Output { to: BufWriter::new(lines), failed: None };
+    let read = to_lines(document, &mut output);
+    let Output { to, failed } = output;
+    if let Some(source) = failed {
+        return Err(copy(source));
+    }
+    match read {
+        Err(source) if source.is_io() => return Err(DataError::Open { path, source: source.into() }),
+        read => read.map_err(|source| DataError::Squad { path: path.clone(), source })?,
+    }
+    let mut lines = to.into_inner().map_err(|error| copy(error.into_error()))?;
+    lines.rewind().map_err(copy)?;
+    Ok(lines)
+}
+
+/// Where lines go, and why no more do.
+struct Output<W> {
+    to: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        written.map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.failed.get_or_insert(error);
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Writes each question as an object of its own on a line.
 ///
 /// # Errors
-/// If the document is no JSON, or not of this form, with line and column; what `output` says is an error of the kind
-/// [`serde_json::error::Category::Io`].
-pub(super) fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
+/// If the document is no JSON, or not of this form, with line and column; if `output` takes no more.
+fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_reader(std::io::BufReader::new(input));
     Part::Document(output).deserialize(&mut deserializer)?;
     deserializer.end()

@@ -51,6 +51,38 @@ pub enum HubError {
         /// The names that are known.
         known: Vec<&'static str>,
     },
+    /// Not an address of data on the hub.
+    #[error("`{address}`: {problem}")]
+    DataAddress {
+        /// What was asked for.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The data set has no such file.
+    #[error("`{address}`: the data set has no such file at commit {commit}")]
+    NoDataFile {
+        /// What was asked for.
+        address: String,
+        /// The commit.
+        commit: String,
+    },
+    /// The files of a split cannot be told in a data set.
+    #[error("`{address}`: {problem}")]
+    NoDataSplit {
+        /// What was asked for.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Files of a data set could not be fetched.
+    #[error("`{address}` could not be fetched: {error}")]
+    Data {
+        /// What was asked for.
+        address: String,
+        /// Why.
+        error: SourceError,
+    },
     /// Every source of a data set failed.
     #[error("data set `{name}` could not be fetched:{}", Attempts(attempts))]
     NoDataSource {
@@ -89,9 +121,15 @@ pub enum SourceError {
     #[error("`{file}`: {message}")]
     Hub {
         /// The file asked for.
-        file: &'static str,
+        file: String,
         /// The client's message.
         message: String,
+    },
+    /// The hub answered something else than it does.
+    #[error("the hub's answer about {what} cannot be read")]
+    Answer {
+        /// What was asked for.
+        what: String,
     },
     /// Nothing arrived for too long.
     #[error("nothing was received for {seconds} s")]
@@ -171,6 +209,18 @@ impl HubError {
                 Some("set `GRAFTER_CACHE` to a folder with free space that can be written".into())
             }
             Self::UnknownData { .. } => None,
+            Self::DataAddress { .. } => {
+                Some("files are `hf://datasets/OWNER/NAME/PATH`, perhaps with `@REVISION` after the name, and the path may be a pattern".into())
+            }
+            Self::NoDataFile { .. } | Self::NoDataSplit { .. } => {
+                Some("name the files as `hf://datasets/OWNER/NAME/PATH`, where the path may be a pattern such as `data/train-*.parquet`".into())
+            }
+            Self::Data { error: SourceError::Offline, .. } => Some("unset `HF_HUB_OFFLINE`, or pass files that are here".into()),
+            Self::Data { .. } => Some(
+                "set `HF_ENDPOINT` to a mirror of the hub that can be reached, `HF_TOKEN` where the data set is not public, or pass files \
+                 that are here"
+                    .into(),
+            ),
             Self::NoDataSource { attempts, .. } => {
                 let files = "a folder with the files: `--data <DIR>`";
                 Some(if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::Offline)) {

@@ -18,15 +18,19 @@ use std::time::Duration;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use serde::{Deserialize, Serialize};
 
 use super::install::{Source, verify_file};
-use super::known::{PinnedFile, Published};
+use super::known::Published;
 use super::{PullProgress, SourceError};
 
 /// Name look-up, connection, TLS and the first answers together.
 const FIRST_ANSWER: Duration = Duration::from_secs(8);
 /// Longest silence of a transfer that has started.
 const STALL: Duration = Duration::from_secs(20);
+
+/// A list of files may be as long as this, some hundred thousand of them.
+const MOST_LISTED_BYTES: u64 = 64 << 20;
 
 /// The hub, as the environment configures it.
 pub(super) struct HuggingFace {
@@ -62,15 +66,90 @@ impl HuggingFace {
     }
 
     /// Copies the files that the hub's own cache holds; gives back those that are still wanted.
-    fn copy_shared(&self, what: &Published, into: &Path) -> Vec<&'static PinnedFile> {
-        let shared = self.shared.as_ref().map(|cache| cache.repo(repo(what)));
-        let copied = |file: &PinnedFile| {
-            let path = in_cache(shared.as_ref()?, what, file)?;
-            verify_file(&path, file.name, file.size_bytes, file.sha256).ok()?;
+    fn copy_shared(&self, repo: &Repo, commit: Option<&str>, files: Vec<Wanted>, into: &Path) -> Vec<Wanted> {
+        let shared = self.shared.as_ref().map(|cache| cache.repo(repo.clone()));
+        let copied = |file: &Wanted| {
+            let path = in_cache(shared.as_ref()?, commit, &file.path)?;
+            file.verify(&path).ok()?;
             // Not `fs::copy`: a cache may be read-only, and its permissions would come along.
-            io::copy(&mut File::open(path).ok()?, &mut File::create(into.join(file.name)).ok()?).ok()
+            io::copy(&mut File::open(path).ok()?, &mut File::create(into.join(&file.into)).ok()?).ok()
         };
-        what.files.iter().filter(|file| copied(file).is_none()).collect()
+        files.into_iter().filter(|file| copied(file).is_none()).collect()
+    }
+
+    /// Brings files of a repository into the folder `into`, from the hub's own cache where they are there; `scratch` is an
+    /// empty folder on the same file system, and messages call the whole `name`.
+    pub(super) fn fetch_files(
+        &self,
+        (repo, commit, name): (&Repo, Option<&str>, &str),
+        files: Vec<Wanted>,
+        (scratch, into): (&Path, &Path),
+        progress: &mut dyn PullProgress,
+    ) -> Result<(), SourceError> {
+        let wanted = self.copy_shared(repo, commit, files, into);
+        let Some(first) = wanted.first() else { return Ok(()) };
+        if self.offline {
+            return Err(SourceError::Offline);
+        }
+        let client = self.client(scratch).map_err(|error| client_error(&first.name, &error))?;
+        let (events, received) = mpsc::channel();
+        let (fetched_repo, files) = (repo.clone(), wanted.clone());
+        thread::Builder::new()
+            .name("hub".into())
+            .spawn(move || {
+                let result = download(&client, fetched_repo, &files, &events);
+                // The receiver may have given up; then nobody wants the result.
+                let _ = events.send(Event::Done(result));
+            })
+            .map_err(SourceError::io("start a thread for", scratch))?;
+        let paths = self.watch(&received, name, &wanted, progress)?;
+        for (file, path) in wanted.iter().zip(paths) {
+            // The client gives a link to the file that holds the bytes.
+            let path = fs::canonicalize(&path).map_err(SourceError::io("find", &path))?;
+            fs::rename(&path, into.join(&file.into)).map_err(SourceError::io("move", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The commit that a revision of a repository of data is now, and the files of it.
+    pub(super) fn list(&self, repo: &str, revision: &str) -> Result<Listing, SourceError> {
+        if self.offline {
+            return Err(SourceError::Offline);
+        }
+        let failed = |error: &ApiError| client_error(repo, error);
+        let client = self.client(&env::temp_dir()).map_err(|error| failed(&error))?;
+        let client = client.repo(Repo::with_revision(repo.into(), RepoType::Dataset, revision.into()));
+        let (events, received) = mpsc::channel();
+        let name = repo.to_owned();
+        let ask = move || {
+            let told = |error: String| SourceError::Hub { file: name.clone(), message: error };
+            let answer = client.info_request().query("blobs", "true").call();
+            let mut answer = answer.map_err(|error| told(error.to_string()))?;
+            let _ = events.send(None);
+            let body = answer.body_mut().with_config().limit(MOST_LISTED_BYTES);
+            let text = body.read_to_string().map_err(|error| told(error.to_string()))?;
+            let _ = events.send(Some(
+                Listing::of_answer(&text)
+                    .ok_or_else(|| SourceError::Answer { what: format!("the files of `{name}`") }),
+            ));
+            Ok(())
+        };
+        let thread = thread::Builder::new().name("hub".into()).spawn(ask);
+        let thread = thread.map_err(SourceError::io("start a thread for", Path::new(repo)))?;
+        let mut limit = self.first_answer;
+        loop {
+            match received.recv_timeout(limit) {
+                Ok(None) => limit = self.stall,
+                Ok(Some(listing)) => return listing,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(SourceError::Stalled { seconds: limit.as_secs() });
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let ended = thread.join().unwrap_or(Err(SourceError::ClientStopped));
+                    return Err(ended.err().unwrap_or(SourceError::ClientStopped));
+                }
+            }
+        }
     }
 
     fn client(&self, scratch: &Path) -> Result<Api, ApiError> {
@@ -99,31 +178,15 @@ impl Source for HuggingFace {
         into: &Path,
         progress: &mut dyn PullProgress,
     ) -> Result<(), SourceError> {
-        let wanted = self.copy_shared(what, into);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        if self.offline {
-            return Err(SourceError::Offline);
-        }
-        let client = self.client(scratch).map_err(|error| client_error(wanted[0].name, &error))?;
-        let (events, received) = mpsc::channel();
-        let (what_is_fetched, files) = (*what, wanted.clone());
-        thread::Builder::new()
-            .name("hub".into())
-            .spawn(move || {
-                let result = download(&client, &what_is_fetched, &files, &events);
-                // The receiver may have given up; then nobody wants the result.
-                let _ = events.send(Event::Done(result));
-            })
-            .map_err(SourceError::io("start a thread for", scratch))?;
-        let paths = self.watch(&received, what.name, &wanted, progress)?;
-        for (file, path) in wanted.iter().zip(paths) {
-            // The client gives a link to the file that holds the bytes.
-            let path = fs::canonicalize(&path).map_err(SourceError::io("find", &path))?;
-            fs::rename(&path, into.join(file.name)).map_err(SourceError::io("move", &path))?;
-        }
-        Ok(())
+        let wanted = what.files.iter().map(|file| Wanted {
+            name: file.name.to_owned(),
+            into: file.name.to_owned(),
+            path: what.path(file),
+            size_bytes: file.size_bytes,
+            sha256: Some(file.sha256.to_owned()),
+        });
+        let of_what = (&repo(what), what.revision, what.name);
+        self.fetch_files(of_what, wanted.collect(), (scratch, into), progress)
     }
 }
 
@@ -133,7 +196,7 @@ impl HuggingFace {
         &self,
         received: &Receiver<Event>,
         name: &str,
-        wanted: &[&PinnedFile],
+        wanted: &[Wanted],
         progress: &mut dyn PullProgress,
     ) -> Result<Vec<PathBuf>, SourceError> {
         let mut limit = self.first_answer;
@@ -171,10 +234,97 @@ fn repo(what: &Published) -> Repo {
 }
 
 /// Where the hub's own cache holds a file. Of a commit there is a folder and no name that leads to it.
-fn in_cache(cache: &CacheRepo, what: &Published, file: &PinnedFile) -> Option<PathBuf> {
-    let path = what.path(file);
-    let of_commit = what.revision.map(|commit| cache.pointer_path(commit).join(&path));
-    of_commit.filter(|path| path.exists()).or_else(|| cache.get(&path))
+fn in_cache(cache: &CacheRepo, commit: Option<&str>, path: &str) -> Option<PathBuf> {
+    let of_commit = commit.map(|commit| cache.pointer_path(commit).join(path));
+    of_commit.filter(|path| path.exists()).or_else(|| cache.get(path))
+}
+
+/// A file of a repository that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Its name in messages.
+    pub name: String,
+    /// Its name in the folder that it comes into.
+    pub into: String,
+    /// Its path in the repository.
+    pub path: String,
+    pub size_bytes: u64,
+    /// Its digest, where the hub or a pin tells it.
+    pub sha256: Option<String>,
+}
+
+impl Wanted {
+    /// Compares a file with what is known of it.
+    pub fn verify(&self, path: &Path) -> Result<(), SourceError> {
+        verify_file(path, &self.name, self.size_bytes, self.sha256.as_deref())
+    }
+}
+
+/// The files of a repository at a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listing {
+    pub commit: String,
+    /// By the bytes of their paths.
+    pub files: Vec<ListedFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListedFile {
+    pub path: String,
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes, which the hub knows of large files.
+    pub sha256: Option<String>,
+}
+
+impl Listing {
+    /// Reads the hub's answer; `None` if it is none.
+    fn of_answer(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Answer {
+            sha: String,
+            siblings: Vec<Sibling>,
+        }
+        #[derive(Deserialize)]
+        struct Sibling {
+            rfilename: String,
+            size: Option<u64>,
+            lfs: Option<Lfs>,
+        }
+        #[derive(Deserialize)]
+        struct Lfs {
+            sha256: String,
+            size: u64,
+        }
+        let Answer { sha: commit, siblings } = serde_json::from_str(text).ok()?;
+        let hexadecimal = |text: &str, digits| {
+            text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
+        let file = |sibling: Sibling| {
+            let (size_bytes, sha256) = match sibling.lfs {
+                Some(lfs) if hexadecimal(&lfs.sha256, 64) => (lfs.size, Some(lfs.sha256)),
+                Some(_) => return None,
+                None => (sibling.size?, None),
+            };
+            Some(ListedFile { path: sibling.rfilename, size_bytes, sha256 })
+        };
+        let mut files: Vec<ListedFile> = siblings.into_iter().map(file).collect::<Option<_>>()?;
+        files.sort_unstable_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+        hexadecimal(&commit, 40).then_some(Self { commit, files })
+    }
+}
+
+/// A path as a part of an address: all but the plainest characters as `%` and two digits.
+pub(super) fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                escaped.push(byte.into())
+            }
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
 }
 
 /// What the client's thread reports.
@@ -188,17 +338,18 @@ enum Event {
 /// Runs in the client's thread. Sizes are asked for first: another version is refused before anything is downloaded.
 fn download(
     client: &Api,
-    what: &Published,
-    files: &[&'static PinnedFile],
+    repo: Repo,
+    files: &[Wanted],
     events: &Sender<Event>,
 ) -> Result<Vec<PathBuf>, SourceError> {
-    let repo = client.repo(repo(what));
+    let repo = client.repo(repo);
     for file in files {
-        let metadata =
-            client.metadata(&repo.url(&what.path(file))).map_err(|error| client_error(file.name, &error))?;
+        let metadata = client
+            .metadata(&repo.url(&escaped(&file.path)))
+            .map_err(|error| client_error(&file.name, &error))?;
         let found = metadata.size() as u64;
         if found != file.size_bytes {
-            let file_name = file.name.to_owned();
+            let file_name = file.name.clone();
             return Err(SourceError::Size { file: file_name, expected: file.size_bytes, found });
         }
     }
@@ -206,8 +357,8 @@ fn download(
     files
         .iter()
         .map(|file| {
-            repo.download_with_progress(&what.path(file), Forward(events.clone()))
-                .map_err(|error| client_error(file.name, &error))
+            repo.download_with_progress(&escaped(&file.path), Forward(events.clone()))
+                .map_err(|error| client_error(&file.name, &error))
         })
         .collect()
 }
@@ -230,8 +381,8 @@ impl Progress for Forward {
     fn finish(&mut self) {}
 }
 
-fn client_error(file: &'static str, error: &ApiError) -> SourceError {
-    SourceError::Hub { file, message: error.to_string() }
+fn client_error(file: &str, error: &ApiError) -> SourceError {
+    SourceError::Hub { file: file.to_owned(), message: error.to_string() }
 }
 
 /// The hub's own rule for its switches.
@@ -351,7 +502,7 @@ pub(super) mod tests {
         assert!(error.starts_with("`config.json`: ") && error.contains("404"), "{error}");
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (_into, result) = fetch(&hub(format!("http://{closed}")), &mut ());
-        assert!(matches!(result, Err(SourceError::Hub { file: "config.json", .. })));
+        assert!(matches!(result, Err(SourceError::Hub { file, .. }) if file == "config.json"));
     }
 
     #[test]

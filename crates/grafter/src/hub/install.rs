@@ -15,7 +15,7 @@ use crate::digest::sha256_file;
 use crate::durable::sync_folder;
 
 /// How temporary folders of a pull start; what a killed process left behind is found by it.
-const TEMPORARY_PREFIX: &str = ".pull-";
+pub(super) const TEMPORARY_PREFIX: &str = ".pull-";
 /// Older than any pull that still runs.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Other processes may install and replace between our steps; more turns than that is a broken file system.
@@ -98,13 +98,18 @@ pub(super) fn has_sizes(folder: &Path, files: &[PinnedFile]) -> bool {
 
 /// Compares all files with their pinned sizes and digests.
 pub(super) fn verify(folder: &Path, files: &[PinnedFile]) -> Result<(), SourceError> {
-    files
-        .iter()
-        .try_for_each(|file| verify_file(&folder.join(file.name), file.name, file.size_bytes, file.sha256))
+    files.iter().try_for_each(|file| {
+        verify_file(&folder.join(file.name), file.name, file.size_bytes, Some(file.sha256))
+    })
 }
 
-/// Compares one file, called `name` in messages, with its pinned size and digest.
-pub(super) fn verify_file(path: &Path, name: &str, size_bytes: u64, sha256: &str) -> Result<(), SourceError> {
+/// Compares one file, called `name` in messages, with its size and, where it is known, its digest.
+pub(super) fn verify_file(
+    path: &Path,
+    name: &str,
+    size_bytes: u64,
+    sha256: Option<&str>,
+) -> Result<(), SourceError> {
     let file = name.to_owned();
     let found = match fs::metadata(path) {
         Ok(found) if found.is_file() => found.len(),
@@ -115,6 +120,7 @@ pub(super) fn verify_file(path: &Path, name: &str, size_bytes: u64, sha256: &str
     if found != size_bytes {
         return Err(SourceError::Size { file, expected: size_bytes, found });
     }
+    let Some(sha256) = sha256 else { return Ok(()) };
     let found = sha256_file(path).map_err(SourceError::io("read", path))?;
     if found != sha256 {
         return Err(SourceError::Digest { file, expected: sha256.to_owned(), found });
@@ -156,7 +162,7 @@ fn move_into_place(
 }
 
 /// Removes the temporary folders of processes that were killed; best effort, the next pull tries again.
-fn remove_abandoned(models: &Path) {
+pub(super) fn remove_abandoned(models: &Path) {
     let Ok(entries) = fs::read_dir(models) else { return };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);

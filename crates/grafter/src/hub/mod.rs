@@ -1,6 +1,7 @@
 //! From the name of a pretrained model to a local folder: `config.json`, `model.safetensors`, `tokenizer.json`.
 //!
-//! The same for data sets that are known by name ([`fetch_data`]): from the name to the files as they are published.
+//! The same for data sets that are known by name ([`fetch_data`]): from the name to the files as they are published; and for
+//! any data set of the hub by the address of its files ([`DataSets`]).
 //!
 //! The first room of every command: the checkpoint and the tokenizer are read from the folder given here. A known name
 //! is looked up in the cache and fetched if it is missing; a folder is used as it stands. Of the whole library only
@@ -16,6 +17,7 @@
 //! variables, and whatever `pip` reads.
 
 mod data;
+mod dataset;
 mod error;
 mod hugging_face;
 mod install;
@@ -26,6 +28,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use data::{KNOWN_DATA, fetch_data};
+pub use dataset::{DataSets, DataSplits, is_address};
 pub use error::{Attempt, HubError, SourceError};
 use hugging_face::HuggingFace;
 pub use known::{KNOWN_MODELS, KnownData, KnownModel, KnownPart, PinnedFile, PinnedWheel};

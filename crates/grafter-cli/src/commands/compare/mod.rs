@@ -24,6 +24,7 @@ use crate::Outcome;
 use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
 pub use text::tables;
@@ -212,24 +213,18 @@ pub fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
 }
 
 fn sources(arguments: &Compare) -> Result<Vec<TaskSource>, Failure> {
-    let mut sources = Vec::new();
+    let (mut files, mut sources) = (Sources::new(&arguments.rows), Vec::new());
     for task in &arguments.task {
-        let mut source = TaskSource::in_folder(&task.name, &task.folder, &arguments.rows.columns())?;
-        for file in
-            [Some(&mut source.train), Some(&mut source.dev), source.test.as_mut()].into_iter().flatten()
-        {
-            file.format = arguments.rows.format;
-        }
-        sources.push(source);
+        sources.push(files.task(&task.name, &task.folder)?);
     }
-    if let (Some(train), Some(dev)) = (&arguments.train, &arguments.dev) {
+    if !arguments.train.is_empty() {
         sources.push(TaskSource {
             name: ONLY_TASK.to_owned(),
             kind: TaskKind::Classification,
             metric: None,
-            train: arguments.rows.source(train),
-            dev: arguments.rows.source(dev),
-            test: arguments.test.as_ref().map(|test| arguments.rows.source(test)),
+            train: files.source(&arguments.train)?,
+            dev: files.source(&arguments.dev)?,
+            test: files.if_named(&arguments.test)?,
         });
     }
     let known = |flag: &str, names: Vec<&Option<String>>| {

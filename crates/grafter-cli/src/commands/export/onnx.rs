@@ -31,7 +31,7 @@ pub fn run(arguments: &Export, file: &Path) -> Result<Outcome, Failure> {
     let manifest = read_manifest(&arguments.adapter)?;
     check_target(file, arguments.overwrite)?;
     let read = model_files(&arguments.model.model);
-    refuse_output(file, "--onnx", &read.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    refuse_output(file, "--onnx", read.iter().map(PathBuf::as_path))?;
     // The file holds the model in f32, whatever the adapter was trained on: this warns where that is another one.
     let base = Some(BasePrecision::F32);
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;

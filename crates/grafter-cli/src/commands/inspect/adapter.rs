@@ -110,7 +110,10 @@ fn text(report: &Report<'_>) -> String {
     if let Some(calibration) = &manifest.calibration {
         text += &field("calibrated", calibration);
     }
-    if let Some(thresholds) = &manifest.thresholds {
+    if let Some(threshold) = manifest.no_answer_threshold() {
+        let fitted = if manifest.thresholds.is_some() { ", fitted" } else { "" };
+        text += &field("no answer", format!("from a threshold of {threshold:.3} on{fitted}"));
+    } else if let Some(thresholds) = &manifest.thresholds {
         let shown = thresholds.iter().map(|least| format!("{least:.3}"));
         text += &field("thresholds", listed(shown, LISTED_LABELS));
     }
@@ -124,8 +127,7 @@ fn text(report: &Report<'_>) -> String {
 
 fn task(manifest: &Manifest) -> String {
     let task = &manifest.task;
-    let of = if task.pair { "pairs of texts" } else { "single texts" };
-    let mut text = field("task", format!("{} of {of}", task.kind));
+    let mut text = field("task", format!("{} of {}", task.kind, task.rows()));
     if !task.labels.is_empty() {
         text += &field("labels", format!("{}: {}", task.labels.len(), label_names(&task.labels)));
     }
@@ -149,10 +151,11 @@ fn form(manifest: &Manifest) -> String {
     } else {
         adapter.method.to_string()
     };
+    let windows = manifest.stride.map_or(String::new(), |stride| format!(" a window, which share {stride}"));
     let frozen = if adapter.freeze_layernorm { ", frozen layer normalisations" } else { "" };
     field(
         "method",
-        format!("{method}{frozen}, {}, at most {} tokens", adapter.reading(), manifest.max_length),
+        format!("{method}{frozen}, {}, at most {} tokens{windows}", adapter.reading(), manifest.max_length),
     )
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows, Source};
+use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::graft::{GraftError, Grafted, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{History, Texts, TrainReport};
@@ -23,6 +23,7 @@ use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::{LOG_BEGINNING, TrainProgress};
+use crate::sources::Sources;
 use crate::tensorboard::EventFiles;
 use crate::terminal::{bytes, counted, grouped, tell};
 
@@ -59,17 +60,14 @@ pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
 }
 
 /// The rows to learn from and those to choose by.
-fn sources(arguments: &Train) -> [Source; 2] {
-    let source = |file: &Option<PathBuf>| {
-        let file = file.as_ref().expect("clap asks for --train and --dev where there is no --sequence");
-        arguments.rows.source(file)
-    };
-    [source(&arguments.train), source(&arguments.dev)]
+fn sources(arguments: &Train) -> Result<[Source; 2], Failure> {
+    let mut sources = Sources::new(&arguments.rows);
+    Ok([sources.source(&arguments.train)?, sources.source(&arguments.dev)?])
 }
 
 fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    let [train_source, dev_source] = sources(arguments);
+    let [train_source, dev_source] = sources(arguments)?;
     let target = Target::of(arguments)?;
     let log = arguments.log.clone().unwrap_or_else(|| target.log());
     let hint = format!("write the log beside the {}, not in it", target.what());
@@ -77,7 +75,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     if let Some(folder) = &arguments.tensorboard {
         let hint = format!("write the events beside the {}, not in it", target.what());
         super::refuse_inside(("--tensorboard", folder), target.flag(), &hint)?;
-        super::refuse_output(&folder.join("events"), "--tensorboard", &[])?;
+        super::refuse_output(&folder.join("events"), "--tensorboard", std::iter::empty())?;
     }
     let train = LabelledFile::read_train(&train_source, arguments.kind)?;
     tell_warnings(&train, "pass `--kind regression`");
@@ -87,7 +85,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;
-    super::refuse_output(&log, "--log", &[&train_source.path, &dev_source.path])?;
+    super::refuse_output(&log, "--log", train_source.paths().chain(dev_source.paths()))?;
     refuse_foreign_log(&log)?;
     // Temporary files lie beside what is written.
     for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
@@ -241,8 +239,13 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         report.tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s in training"));
     text += &format!("time     {:.1} s{speed}\n", report.seconds);
     if report.truncated_train + report.truncated_dev > 0 {
+        // A context is read to its end, a question only where it leaves room.
+        let what = match manifest.task.kind {
+            TaskKind::QuestionAnswering => "had questions of more than half of",
+            _ => "were longer than",
+        };
         text += &format!(
-            "cut      {} and {} were longer than {} tokens\n",
+            "cut      {} and {} {what} {} tokens\n",
             counted(report.truncated_train, "training row"),
             counted(report.truncated_dev, "dev row"),
             manifest.max_length

@@ -1,6 +1,19 @@
 let tasks = [];
-const isPair = () => byId("is-pair").checked;
-const fits = task => !task.error && task.pair === isPair();
+// What a task reads: the names of its texts, and whether there are texts to choose from.
+const FORMS = {
+  text: { name: "a text", text: "Text" },
+  pair: { name: "a pair of texts", text: "Text", second: "Second text" },
+  choices: { name: "a text with choices", text: "Text", choices: true },
+  "pair-choices": { name: "a pair of texts with choices", text: "Text", second: "Beginning of each choice", choices: true },
+  question: { name: "a question with its context", text: "Question", second: "Context" },
+};
+const formOf = task => {
+  if (task.kind === "question-answering") return "question";
+  if (task.kind === "multiple-choice") return task.pair ? "pair-choices" : "choices";
+  return task.pair ? "pair" : "text";
+};
+const form = () => byId("input-form").value;
+const fits = task => !task.error && formOf(task) === form();
 const number = value => value === null ? "–" : String(Math.round(value * 1e4) / 1e4);
 
 const showChoices = () => {
@@ -25,7 +38,7 @@ const card = task => {
   }
   const facts = make("dl");
   const fact = (name, value) => facts.append(make("dt", name), make("dd", value));
-  fact("answers", (task.pair ? "pairs, " : "texts, ") + task.kind);
+  fact("answers", FORMS[formOf(task)].name + ": " + task.kind);
   if (task.labels.length) fact("labels", task.labels.slice(0, 12).join(", ") + (task.labels.length > 12 ? ", …" : ""));
   if (task.train_rows !== null) fact("dev " + task.metric, number(task.dev_score) + " (baseline " + number(task.baseline) + ")");
   fact("trained", task.trained_parameters.toLocaleString("en") + " numbers, " + task.method);
@@ -49,29 +62,50 @@ const bar = (name, value, isBest) => {
 };
 
 const MOST_BARS = 10;
-const answered = answer => {
-  const panel = make("article", undefined, "panel");
-  panel.append(make("h3", answer.task));
-  if (answer.error) {
-    panel.append(make("p", answer.error, "bad"));
-  } else if (answer.probabilities) {
-    const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+const bars = parts => {
+  const sorted = [...parts].sort((a, b) => b.value - a.value);
+  const shown = sorted.filter((part, place) => place < MOST_BARS || part.given);
+  const all = shown.map(part => bar(part.name, part.value, part.given));
+  if (sorted.length > shown.length) all.push(make("p", "and " + (sorted.length - shown.length) + " more", "soft"));
+  return all;
+};
+const sure = value => make("p", (100 * value).toFixed(1) + " %", "soft");
+
+const told = (answer, choices) => {
+  if (answer.error) return [make("p", answer.error, "bad")];
+  if (answer.choice !== undefined)
+    return bars(answer.probabilities.map((value, place) => ({ name: choices[place], value, given: place === answer.choice })));
+  if (answer.probabilities) {
     const given = answer.labels || [answer.label];
-    const shown = sorted.filter(([label], place) => place < MOST_BARS || given.includes(label));
-    for (const [label, value] of shown) panel.append(bar(label, value, given.includes(label)));
-    if (sorted.length > shown.length) panel.append(make("p", "and " + (sorted.length - shown.length) + " more", "soft"));
-    if (!given.length) panel.append(make("p", "no label is probable enough", "soft"));
-  } else {
-    panel.append(make("p", "score " + number(answer.score)));
+    const parts = Object.entries(answer.probabilities).map(([name, value]) => ({ name, value, given: given.includes(name) }));
+    return [...bars(parts), ...(given.length ? [] : [make("p", "no label is probable enough", "soft")])];
   }
+  if (answer.answer !== undefined) return [answer.answer ? make("p", answer.answer) : make("p", "no answer", "soft"), sure(answer.score)];
+  if (answer.entities) {
+    if (!answer.entities.length) return [make("p", "no entities", "soft")];
+    return answer.entities.map(entity => make("p", entity.text + " – " + entity.type));
+  }
+  if (answer.tags) return answer.words.map((word, place) => make("p", word + " – " + answer.tags[place]));
+  return [make("p", "score " + number(answer.score))];
+};
+
+const answered = (answer, choices) => {
+  const panel = make("article", undefined, "panel");
+  panel.append(make("h3", answer.task), ...told(answer, choices));
+  if (answer.truncated) panel.append(make("p", "the text was cut", "soft"));
   return panel;
 };
 
 const load = async () => {
   try {
     tasks = (await ask("/v1/tasks")).tasks;
-    byId("is-pair").checked = tasks.length > 0 && tasks.every(task => task.error || task.pair);
-    byId("is-pair").dispatchEvent(new Event("change"));
+    const read = Object.keys(FORMS).filter(form => tasks.some(task => !task.error && formOf(task) === form));
+    byId("input-form").replaceChildren(...(read.length ? read : ["text"]).map(form => {
+      const option = make("option", FORMS[form].name);
+      option.value = form;
+      return option;
+    }));
+    byId("input-form").dispatchEvent(new Event("change"));
     byId("tasks").replaceChildren(...tasks.map(card));
     tell(tasks.length ? "" : "the bank has no task yet");
   } catch (error) {
@@ -79,8 +113,12 @@ const load = async () => {
   }
 };
 
-byId("is-pair").addEventListener("change", () => {
-  byId("second").hidden = !isPair();
+byId("input-form").addEventListener("change", () => {
+  const { text, second, choices } = FORMS[form()];
+  byId("text-name").textContent = text;
+  byId("text-b-name").textContent = second || "";
+  byId("second").hidden = !second;
+  byId("options").hidden = !choices;
   showChoices();
 });
 byId("text").addEventListener("keydown", event => {
@@ -94,10 +132,13 @@ byId("form").addEventListener("submit", async event => {
   byId("go").disabled = true;
   tell("asking …");
   try {
-    const input = isPair() ? [text, byId("text-b").value] : text;
+    const { second, choices } = FORMS[form()];
+    const input = { text };
+    if (second) input.text_b = byId("text-b").value;
+    if (choices) input.choices = byId("texts").value.split("\n").filter(line => line.trim());
     const { answers } = await ask("/v1/predict_many", { input, tasks: chosen });
     byId("answers-title").hidden = false;
-    byId("answers").replaceChildren(...answers.map(answered));
+    byId("answers").replaceChildren(...answers.map(answer => answered(answer, input.choices)));
     tell(answers.length === 1 ? "1 answer" : answers.length + " answers");
   } catch (error) {
     tell(error.message, true);

@@ -54,7 +54,7 @@ pub struct Problem {
 pub struct SplitReport {
     /// Which file.
     pub split: Split,
-    /// Its name.
+    /// Its name, or that of the first of several files and how many there are.
     pub file: String,
     /// Whether rows are pairs of texts, if there is a row.
     pub pair: Option<bool>,
@@ -83,6 +83,9 @@ pub struct SplitReport {
 /// A row that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RejectedRow {
+    /// Its file, where the split has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Its line.
     pub line: u64,
     /// What is wrong.
@@ -135,10 +138,16 @@ pub struct Repeats {
 }
 
 /// One row whose text occurred before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepeatedText {
+    /// The row's file, where the split has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The row's line.
     pub line: u64,
+    /// The file of the first occurrence, where its split has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_file: Option<String>,
     /// The line of the first occurrence (in the other file, for an overlap).
     pub first_line: u64,
     /// Whether the labels differ.

@@ -8,6 +8,7 @@
 //! names, whose order in the file is their order in a label set. A number below 0 marks a row without a label.
 
 mod error;
+mod objects;
 mod table;
 
 use std::collections::HashSet;
@@ -17,13 +18,14 @@ use std::sync::Arc;
 use parquet::basic::Type as Physical;
 
 pub use error::ParquetError;
+use objects::{Part, Unfit};
 pub use table::parquet_panic_is_caught;
 use table::{Column, Stored, Table, Value};
 
 use super::columns::{find_label, find_tags, find_text_or_words};
 use super::labels::join;
 use super::reader::words_row;
-use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind, TaskKind};
+use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErrorKind};
 
 /// An iterator over the rows of a Parquet file, which are numbered from 1.
 ///
@@ -35,6 +37,8 @@ pub struct ParquetRows {
     file: Arc<str>,
     options: ReadOptions,
     texts: Vec<Asked>,
+    /// Of rows that are objects, what each of the columns is.
+    parts: Vec<Part>,
     label: Option<Asked>,
     /// Of the label column, in the order of their numbers.
     class_names: Option<Vec<String>>,
@@ -61,16 +65,17 @@ impl ParquetRows {
     /// A file that is not Parquet, is damaged, or does not have the columns that are needed in a form that is read.
     pub fn new(input: &File, name: impl Into<Arc<str>>, options: &ReadOptions) -> Result<Self, DataError> {
         let file: Arc<str> = name.into();
-        let kind = match options.labels {
-            LabelUse::Choices { .. } => Some(TaskKind::MultipleChoice),
-            LabelUse::Answers { .. } => Some(TaskKind::QuestionAnswering),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            return Err(DataError::NotOfTables { file, kind });
-        }
         let failed = |error| DataError::Parquet { file: file.clone(), error };
         let table = Table::open(input).map_err(failed)?;
+        if matches!(options.labels, LabelUse::Choices { .. } | LabelUse::Answers { .. }) {
+            let columns = objects::columns(&table, options).map_err(|unfit| match unfit {
+                Unfit::Columns(error) => DataError::ParquetColumns { file: file.clone(), error },
+                Unfit::Type(error) => failed(error),
+            })?;
+            let (parts, texts) = columns.into_iter().unzip();
+            let options = options.clone();
+            return Ok(Self { parts, ..Self::begin(table, (file, options), (texts, None, None)) });
+        }
         let found: Vec<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
         let not_found = |error| DataError::ParquetColumns { file: file.clone(), error };
         let places = find_text_or_words(&found, &options.columns, options.labels).map_err(not_found)?;
@@ -91,11 +96,21 @@ impl ParquetRows {
             Some(label) => table.class_names(label).map_err(failed)?,
             None => None,
         };
-        Ok(Self {
+        Ok(Self::begin(table, (file, options.clone()), (texts, label, class_names)))
+    }
+
+    /// Before the first row.
+    fn begin(
+        table: Table,
+        (file, options): (Arc<str>, ReadOptions),
+        (texts, label, class_names): (Vec<Asked>, Option<Asked>, Option<Vec<String>>),
+    ) -> Self {
+        Self {
             table,
             file,
-            options: options.clone(),
+            options,
             texts,
+            parts: Vec::new(),
             label,
             class_names,
             columns: Vec::new(),
@@ -103,7 +118,7 @@ impl ParquetRows {
             left_in_group: 0,
             row: 0,
             ended: false,
-        })
+        }
     }
 
     /// The name of the input, as messages give it.
@@ -113,7 +128,17 @@ impl ParquetRows {
 
     /// Whether rows are pairs of texts.
     pub fn is_pair(&self) -> bool {
-        self.texts.len() == 2
+        match self.options.labels {
+            LabelUse::Answers { .. } => true,
+            LabelUse::Choices { .. } => objects::is_pair(&self.table, &self.options),
+            _ => self.texts.len() == 2,
+        }
+    }
+
+    /// The names of the columns of the texts and of the labels.
+    pub(super) fn columns(&self) -> (Vec<String>, Option<String>) {
+        let name = |asked: &Asked| asked.name.clone();
+        (self.texts.iter().map(name).collect(), self.label.as_ref().map(name))
     }
 
     /// The names of the classes in their order, where the file tells them.
@@ -138,6 +163,11 @@ impl ParquetRows {
         let left = self.left_in_group;
         self.left_in_group -= 1;
         let limit_bytes = self.options.max_row_bytes;
+        if !self.parts.is_empty() {
+            let values = self.columns.iter_mut().map(|column| column.next(left));
+            let values = values.collect::<Result<Vec<_>, _>>()?;
+            return Ok(objects::row(self.parts.iter().zip(values), &self.options, self.row));
+        }
         if matches!(self.texts[..], [Asked { stored: Stored::List { .. }, .. }]) {
             return self.read_words(left);
         }

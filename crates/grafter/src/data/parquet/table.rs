@@ -67,6 +67,8 @@ pub(super) struct Field {
     pub held: &'static str,
     /// Its place among all leaves of the schema and how it is stored, if it can be a text or a label, or a list of them.
     pub leaf: Option<(usize, Stored)>,
+    /// Of an object, what it consists of.
+    pub parts: Vec<Field>,
 }
 
 /// How the values of a column are stored.
@@ -113,9 +115,10 @@ impl Table {
             let roots: Vec<usize> =
                 (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
             let fields = schema.root_schema().get_fields().iter().enumerate().map(|(place, field)| {
-                let (held, stored) = held(field);
-                let leaf = roots.iter().position(|root| *root == place).zip(stored);
-                Field { name: field.name().to_owned(), held, leaf }
+                let first = roots.iter().position(|root| *root == place).unwrap_or(roots.len());
+                let mut of = described(field, first, 0);
+                of.parts = parts(field, first);
+                of
             });
             let fields = fields.collect();
             let mut pairs = told.key_value_metadata().into_iter().flatten();
@@ -181,9 +184,38 @@ fn check_claims(metadata: &ParquetMetaData, length: u64) -> CrateResult<()> {
     Ok(())
 }
 
-/// What the values are and, where they can be texts or labels, how they are stored.
-fn held(field: &Type) -> (&'static str, Option<Stored>) {
+/// A column whose first leaf is at a place, below so many optional ones.
+fn described(field: &Type, first: usize, above: i16) -> Field {
+    let (held, stored) = held(field, above);
+    let leaf = stored.map(|stored| (first, stored));
+    Field { name: field.name().to_owned(), held, leaf, parts: Vec::new() }
+}
+
+/// What an object consists of, whose first leaf is at a place. Of an object inside it nothing is asked.
+fn parts(field: &Type, first: usize) -> Vec<Field> {
+    let info = field.get_basic_info();
+    if !field.is_group() || list(field).is_some() || info.repetition() == Repetition::REPEATED {
+        return Vec::new();
+    }
+    let above = i16::from(info.repetition() == Repetition::OPTIONAL);
+    let mut leaf = first;
+    let part = |part: &std::sync::Arc<Type>| {
+        let of = described(part, leaf, above);
+        leaf += leaves(part);
+        of
+    };
+    field.get_fields().iter().map(part).collect()
+}
+
+/// How many leaves a column has.
+fn leaves(field: &Type) -> usize {
+    if field.is_group() { field.get_fields().iter().map(|part| leaves(part)).sum() } else { 1 }
+}
+
+/// What the values are and, where they can be texts or labels, how they are stored, below so many optional columns.
+fn held(field: &Type, above: i16) -> (&'static str, Option<Stored>) {
     if let Some((element, element_level)) = list(field) {
+        let element_level = above + element_level;
         return match plain(element) {
             ("a string", Some(element)) => {
                 ("a list of strings", Some(Stored::List { element, element_level }))
@@ -304,8 +336,7 @@ fn decoder<T: DataType>(
         if there == 0 {
             return Ok(values.map(Some).collect());
         }
-        // A column at the top is there (1) or not (0).
-        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+        Ok(levels.into_iter().map(|level| if level == there { values.next() } else { None }).collect())
     })
 }
 

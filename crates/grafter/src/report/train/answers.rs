@@ -97,8 +97,7 @@ fn answerable(scores: &AnswerScores) -> Table {
     let row = |(name, part): (&str, &AnswerPart)| {
         vec![name.to_owned(), decimals(part.exact_match), decimals(part.f1), part.rows.to_string()]
     };
-    let numbers =
-        ["exact match", "F1 of the words", "questions"].map(|name| (name.to_owned(), Column::Number));
+    let numbers = ["exact match", "F1 of the words", "rows"].map(|name| (name.to_owned(), Column::Number));
     Table {
         caption:
             "How many answers are right word for word, and how many words they share with the right ones"
@@ -169,7 +168,7 @@ impl TrainReport<'_> {
         };
         let constant = manifest.task.constant_answer();
         let note = format!(
-            "On {} dev rows, with the parameters of step {}. The baseline always answers {constant}.",
+            "On {} dev rows, with the parameters of step {}. The baseline always gives {constant}.",
             grouped(training.dev_rows),
             training.best_step
         );

@@ -1,7 +1,5 @@
 //! What a run was: its settings, and the command that repeats it.
 
-use std::path::Path;
-
 use crate::adapter::Manifest;
 use crate::data::Source;
 use crate::encoder::BasePrecision;
@@ -13,11 +11,6 @@ use crate::train::ClassWeights;
 /// Labels that are named among the facts.
 const NAMED_LABELS: usize = 12;
 
-/// A file's own name: a report must not tell where on this machine it lies.
-pub(super) fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| "-".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
 /// Names and values for people.
 pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'static str, String)> {
     let (manifest, training) = (grafted.adapter.manifest(), &grafted.training);
@@ -27,11 +20,9 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
         BasePrecision::F32 => "",
         BasePrecision::Int8 => ", its linear layers in 8 bits",
     };
-    let rows = |count: usize, source: &Source| {
-        format!("{} of {}", grouped(count), escape(&file_name(&source.path), 80))
-    };
-    let texts = if manifest.task.pair { "pairs of texts" } else { "single texts" };
-    let mut facts = vec![("Task", format!("{} of {texts}", manifest.task.kind))];
+    let rows =
+        |count: usize, source: &Source| format!("{} of {}", grouped(count), escape(&source.own_name(), 120));
+    let mut facts = vec![("Task", format!("{} of {}", manifest.task.kind, manifest.task.rows()))];
     if !manifest.task.labels.is_empty() {
         facts.push(("Labels", labels(&manifest.task.labels)));
     }

@@ -6,11 +6,11 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::facts::file_name;
 use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
-use crate::graft::{GraftOptions, Grafted};
+use crate::graft::{GraftOptions, Grafted, default_max_length};
 use crate::metrics::Metric;
+use crate::predict::default_stride;
 use crate::text::shell_word;
 use crate::train::ClassWeights;
 
@@ -24,11 +24,12 @@ struct Flag {
 }
 
 impl Flags {
-    /// Those of a run on two files.
+    /// Those of a run, each file by its own name.
     pub(super) fn of(grafted: &Grafted, train: &Source, dev: &Source) -> Self {
         let mut flags = Self(Vec::new());
-        flags.always("train", file_name(&train.path));
-        flags.always("dev", file_name(&dev.path));
+        for (name, source) in [("train", train), ("dev", dev)] {
+            source.files.iter().for_each(|file| flags.always(name, file.own_name()));
+        }
         flags.always("out", "adapter");
         flags.data(grafted, train, dev);
         flags.form(grafted);
@@ -97,7 +98,10 @@ impl Flags {
         self.some("text-column", train.columns.text.as_ref());
         self.some("text-b-column", train.columns.text_b.as_ref());
         self.some("label-column", train.columns.label.as_ref());
+        let choices = &train.columns.choices;
+        self.unless(choices.is_empty(), "choices-column", choices.join(","));
         self.some("label-separator", train.columns.label_separator);
+        self.some("tag-scheme", train.columns.tag_scheme);
         self.unless(manifest.task.kind == TaskKind::Classification, "kind", manifest.task.kind);
         self.unless(manifest.base.name == "minilm", "model", &manifest.base.name);
         self.unless(manifest.base.precision == BasePrecision::F32, "base", manifest.base.precision);
@@ -116,7 +120,10 @@ impl Flags {
         self.set(adapter.freeze_layernorm, "freeze-layernorm");
         self.unless(adapter.pooling == defaults.pooling, "pooling", adapter.pooling);
         self.unless(adapter.head == defaults.head, "head", adapter.head);
-        self.unless(manifest.max_length == defaults.max_length, "max-length", manifest.max_length);
+        let usual = default_max_length(manifest.task.kind);
+        self.unless(manifest.max_length == usual, "max-length", manifest.max_length);
+        let usual = default_stride(manifest.max_length);
+        self.some("stride", manifest.stride.filter(|stride| *stride != usual));
     }
 
     /// How it is trained.

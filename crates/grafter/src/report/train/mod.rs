@@ -84,7 +84,7 @@ impl TrainReport<'_> {
         let subtitle = format!(
             "{} of {} with {} on the frozen encoder {}",
             manifest.task.kind,
-            facts::file_name(&self.train.path),
+            self.train.own_name(),
             manifest.adapter.method,
             manifest.base.name
         );

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use grafter::bank::TaskName;
 use grafter::data::{LabelSet, LabelledFile, LabelledRows, Source, TaskKind};
-use grafter::digest::{sha256_file, sha256_hex};
+use grafter::digest::sha256_hex;
 use grafter::eval::EvalError;
 use grafter::forgetting::SequenceTask;
+use grafter::hub::is_address;
 use grafter::metrics::{Metric, check_targets};
 use serde::Deserialize;
 
 use super::super::tell_warnings;
 use crate::args::Train;
 use crate::failure::Failure;
+use crate::sources::Sources;
 
 /// The file of `--sequence`.
 #[derive(Debug, Deserialize)]
@@ -26,13 +28,30 @@ struct List {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: TaskName,
-    train: PathBuf,
-    dev: PathBuf,
+    train: Files,
+    dev: Files,
     /// What is scored after each training; the dev rows if absent.
-    test: Option<PathBuf>,
+    test: Option<Files>,
     #[serde(default = "classification")]
     kind: TaskKind,
     metric: Option<Metric>,
+}
+
+/// A file or a pattern of names, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Files {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
+impl Files {
+    fn names(&self) -> &[PathBuf] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
 }
 
 fn classification() -> TaskKind {
@@ -81,17 +100,25 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
         return Err(wrong("no task".to_owned()));
     }
     let folder = list.parent().unwrap_or(Path::new("."));
-    let source = |file: &Path| arguments.rows.source(&folder.join(file));
+    let in_folder = |name: &PathBuf| if is_address(name) { name.clone() } else { folder.join(name) };
+    let mut sources = Sources::new(&arguments.rows);
+    let mut source = |files: &Files| {
+        if files.names().is_empty() {
+            return Err(wrong("a task without files".to_owned()));
+        }
+        let names: Vec<PathBuf> = files.names().iter().map(in_folder).collect();
+        sources.source(&names)
+    };
     parsed
         .task
         .into_iter()
         .map(|entry| {
-            let (train, dev) = (source(&entry.train), source(&entry.dev));
+            let (train, dev) = (source(&entry.train)?, source(&entry.dev)?);
             let train_file = LabelledFile::read_train(&train, entry.kind)?;
             tell_warnings(&train_file, "say `kind = \"regression\"`");
             let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
             let dev_file = of_task(&dev)?;
-            let scored_source = entry.test.as_deref().map_or(dev.clone(), source);
+            let scored_source = entry.test.as_ref().map_or(Ok(dev.clone()), &mut source)?;
             let scored = of_task(&scored_source)?;
             let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
             let classes = train_file.task().scheme.labels().map_or(0, LabelSet::len);
@@ -100,9 +127,8 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
                 check_targets(metric, rows.targets()).map_err(EvalError::from)?;
             }
             let mut digests = String::new();
-            for Source { path, .. } in [&train, &dev, &scored_source] {
-                digests +=
-                    &sha256_file(path).map_err(|source| Failure::Read { path: path.clone(), source })?;
+            for source in [&train, &dev, &scored_source] {
+                digests += &source.sha256()?;
             }
             Ok(Task {
                 name: entry.name,
