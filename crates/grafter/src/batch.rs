@@ -266,6 +266,8 @@ impl Chunk<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sequence(length: usize) -> TokenIds {
@@ -318,5 +320,43 @@ mod tests {
         let sequences = vec![sequence(128); 32];
         let tokens: Vec<_> = PackedBatch::new(&sequences).chunks().iter().map(Chunk::tokens).collect();
         assert_eq!(tokens, [512; 8]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn chunks_are_whole_units_and_cover_all_of_them(
+            units in prop::collection::vec(prop::collection::vec((1_usize..130, 0_usize..4), 1..6), 0..40)
+        ) {
+            let mut batch = PackedBatch::default();
+            let (mut id, mut lengths, mut words_before) = (0.., Vec::new(), vec![0]);
+            for unit in &units {
+                for (length, words) in unit {
+                    let ids: Vec<u32> = id.by_ref().take(*length).collect();
+                    let first_tokens = (0..*words as u32).map(|word| word % *length as u32);
+                    batch.push(&ids, std::iter::repeat_n(0, *length), first_tokens);
+                    words_before.push(words_before[lengths.len()] + words);
+                    lengths.push(*length);
+                }
+                batch.join(unit.len());
+            }
+            prop_assert_eq!((batch.units(), batch.sequences()), (units.len(), lengths.len()));
+            let (mut unit, mut sequence, mut token) = (0, 0, 0);
+            for chunk in batch.chunks() {
+                prop_assert_eq!((chunk.units.start, chunk.first_sequence), (unit, sequence));
+                prop_assert!(!chunk.units.is_empty());
+                prop_assert_eq!(chunk.sequences(), units[chunk.units.clone()].iter().map(Vec::len).sum::<usize>());
+                for (index, range) in chunk.ranges().enumerate() {
+                    prop_assert_eq!(range.len(), lengths[sequence]);
+                    prop_assert!(chunk.ids[range].iter().copied().eq(token..token + lengths[sequence] as u32));
+                    prop_assert_eq!(chunk.words(index), words_before[sequence]..words_before[sequence + 1]);
+                    token += lengths[sequence] as u32;
+                    sequence += 1;
+                }
+                unit = chunk.units.end;
+            }
+            prop_assert_eq!((unit, sequence, token as usize), (units.len(), lengths.len(), batch.tokens()));
+        }
     }
 }

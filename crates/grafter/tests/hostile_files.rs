@@ -392,6 +392,127 @@ fn a_scale_of_scores_that_does_not_fit() {
     }
 }
 
+/// An adapter of a kind that was trained on one line, described in another way.
+fn described_of(kind: TaskKind, line: &str) -> impl Fn(&dyn Fn(&mut Value)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, line).unwrap();
+    let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
+    let defaults = GraftOptions::default();
+    let train = TrainOptions { epochs: Some(1), ..defaults.train.clone() };
+    let fit_thresholds = kind == TaskKind::QuestionAnswering;
+    let options = GraftOptions { bottleneck: 4, max_length: 32, fit_thresholds, train, ..defaults };
+    let adapter = graft(&MODEL, &rows, &rows, &options, &mut ()).unwrap().adapter;
+    move |change| {
+        let (folder, path) = saved(&adapter);
+        Adapter::load(&path, &MODEL).unwrap();
+        change_json(&path.join(MANIFEST_FILE), change);
+        refusal(&folder, &path).replace("`DIR/adapter/adapter.json`", "FILE")
+    }
+}
+
+#[test]
+fn a_description_of_choices_that_does_not_fit() {
+    let line = r#"{"text": "film", "choices": ["good", "bad"], "label": 0}"#;
+    let refused = described_of(TaskKind::MultipleChoice, line);
+    for (found, expected) in [
+        (
+            refused(&|json| json["stride"] = json!(4)),
+            "FILE: `stride` is Some(4), expected what multiple-choice needs",
+        ),
+        (
+            refused(&|json| json["task"]["no_answer"] = json!(true)),
+            "FILE: `task.no_answer` is true, expected false of multiple-choice",
+        ),
+        (
+            refused(&|json| json["thresholds"] = json!([0.5])),
+            "FILE: `thresholds` is 1 numbers, expected of several labels 0 to 1 for each, of questions without an answer \
+             one number",
+        ),
+        (
+            refused(&|json| json["adapter"]["outputs"] = json!(2)),
+            "FILE: `adapter.outputs` is 2, expected 1 as the task has",
+        ),
+        (
+            refused(&|json| json["adapter"]["pooling"] = json!("words")),
+            "FILE: `adapter.pooling` is words, expected what a task of the kind multiple-choice reads",
+        ),
+        (
+            refused(&|json| json["task"]["scores"] = json!({"mean": 0.0, "std": 1.0})),
+            "FILE: `task.scores` is Some(ScoreScale { mean: 0.0, std: 1.0 }), expected what multiple-choice needs",
+        ),
+        (
+            refused(&|json| {
+                json["calibration"] = json!({"temperature": 1.5, "rows": 2, "before": 0.1, "after": 0.1})
+            }),
+            "calibration",
+        ),
+    ] {
+        assert!(found == expected || !expected.starts_with("FILE") && found.contains(expected), "{found}");
+    }
+    let labelled = refused(&|json| json["task"]["labels"] = json!(["a", "b"]));
+    assert!(labelled.starts_with("FILE: `task.labels` is "), "{labelled}");
+}
+
+#[test]
+fn a_description_of_questions_that_does_not_fit() {
+    let line = r#"{"question": "film", "context": "a good film", "answers": []}"#;
+    let refused = described_of(TaskKind::QuestionAnswering, line);
+    let thresholds = "of several labels 0 to 1 for each, of questions without an answer one number";
+    for (found, expected) in [
+        (
+            refused(&|json| drop(json.as_object_mut().unwrap().remove("stride"))),
+            "`stride` is None, expected what question-answering needs",
+        ),
+        (
+            refused(&|json| json["stride"] = json!(null)),
+            "`stride` is None, expected what question-answering needs",
+        ),
+        (
+            refused(&|json| json["stride"] = json!(32)),
+            "`stride` is 32, expected less than `max_length`, which is 32",
+        ),
+        (
+            refused(&|json| json["stride"] = json!(u64::MAX)),
+            "`stride` is 18446744073709551615, expected less than `max_length`, which is 32",
+        ),
+        (
+            refused(&|json| json["thresholds"] = json!([])),
+            &format!("`thresholds` is 0 numbers, expected {thresholds}"),
+        ),
+        (
+            refused(&|json| json["thresholds"] = json!([0.5, 1.0])),
+            &format!("`thresholds` is 2 numbers, expected {thresholds}"),
+        ),
+        (
+            refused(&|json| json["task"]["no_answer"] = json!(false)),
+            &format!("`thresholds` is 1 numbers, expected {thresholds}"),
+        ),
+        (
+            refused(&|json| json["task"]["pair"] = json!(false)),
+            "`task.pair` is false, expected questions with their contexts",
+        ),
+        (
+            refused(&|json| json["adapter"]["outputs"] = json!(1)),
+            "`adapter.outputs` is 1, expected 2 as the task has",
+        ),
+        (
+            refused(&|json| json["adapter"]["pooling"] = json!("mean")),
+            "`adapter.pooling` is mean, expected what a task of the kind question-answering reads",
+        ),
+    ] {
+        assert_eq!(found, format!("FILE: {expected}"));
+    }
+    for stride in [json!(-1), json!(1.5), json!("4")] {
+        let message = refused(&|json| json["stride"] = stride.clone());
+        assert!(message.contains("is not an adapter's description"), "{message}");
+    }
+    for threshold in [json!(null), json!("0"), json!([null])] {
+        let message = refused(&|json| json["thresholds"] = json!([threshold]));
+        assert!(message.contains("is not an adapter's description"), "{message}");
+    }
+}
+
 #[test]
 fn a_longest_length_that_the_encoder_does_not_have() {
     for length in [0, 65, 1u64 << 40] {
@@ -936,4 +1057,17 @@ fn a_long_text_without_white_space_is_cut_as_the_whole_of_it_would_be() {
     let whole = model.tokenizer().encode(&text, None, 100_000).unwrap();
     assert_eq!((tokens[0].ids.len(), tokens[0].truncated), (16, true));
     assert_eq!(tokens[0].ids[..15], whole.ids[..15]);
+}
+
+/// As above, of the second text.
+#[test]
+fn a_template_that_repeats_a_context_cannot_make_it_too_long() {
+    let model = with_tokenizer(|json| {
+        let pair = json["post_processor"]["pair"].as_array_mut().unwrap();
+        let context = pair[3].clone();
+        pair.insert(3, context);
+    });
+    let context = "good ".repeat(100);
+    let error = model.tokenizer().encode_windows("film", &context, (32, 4)).unwrap_err();
+    assert!(matches!(error, TokenizerError::TooLong { max_length: 32, .. }), "{error}");
 }
