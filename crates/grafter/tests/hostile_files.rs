@@ -16,7 +16,7 @@ use grafter::encoder::BasePrecision;
 use grafter::eval::{EvalError, evaluate};
 use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
-use grafter::predict::{PredictError, encode_rows, predict, row_logits};
+use grafter::predict::{MAX_ROW_TOKENS, PredictError, encode_rows, predict, row_logits};
 use grafter::tokenizer::TokenizerError;
 use grafter::train::TrainOptions;
 use safetensors::tensor::TensorView;
@@ -392,11 +392,11 @@ fn a_scale_of_scores_that_does_not_fit() {
     }
 }
 
-/// An adapter of a kind that was trained on one line, described in another way.
-fn described_of(kind: TaskKind, line: &str) -> impl Fn(&dyn Fn(&mut Value)) -> String {
+/// An adapter of a kind, described in another way.
+fn described_of(kind: TaskKind, lines: &str) -> impl Fn(&dyn Fn(&mut Value)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
-    std::fs::write(&path, line).unwrap();
+    std::fs::write(&path, lines).unwrap();
     let rows = Dataset::read_train(&Source::new(path), kind).unwrap();
     let defaults = GraftOptions::default();
     let train = TrainOptions { epochs: Some(1), ..defaults.train.clone() };
@@ -413,8 +413,8 @@ fn described_of(kind: TaskKind, line: &str) -> impl Fn(&dyn Fn(&mut Value)) -> S
 
 #[test]
 fn a_description_of_choices_that_does_not_fit() {
-    let line = r#"{"text": "film", "choices": ["good", "bad"], "label": 0}"#;
-    let refused = described_of(TaskKind::MultipleChoice, line);
+    let line = "{\"text\": \"film\", \"choices\": [\"good\", \"bad\"], \"label\": 0}\n".repeat(2);
+    let refused = described_of(TaskKind::MultipleChoice, &line);
     for (found, expected) in [
         (
             refused(&|json| json["stride"] = json!(4)),
@@ -443,21 +443,26 @@ fn a_description_of_choices_that_does_not_fit() {
         ),
         (
             refused(&|json| {
-                json["calibration"] = json!({"temperature": 1.5, "rows": 2, "before": 0.1, "after": 0.1})
+                json["calibration"] =
+                    json!({"temperature": 1.5, "rows": 2, "error_before": 0.1, "error_after": 0.1});
             }),
-            "calibration",
+            "FILE: `calibration` is a temperature of 1.5 of multiple-choice, expected of a classification, a temperature \
+             above 0",
         ),
     ] {
-        assert!(found == expected || !expected.starts_with("FILE") && found.contains(expected), "{found}");
+        assert_eq!(found, expected);
     }
     let labelled = refused(&|json| json["task"]["labels"] = json!(["a", "b"]));
-    assert!(labelled.starts_with("FILE: `task.labels` is "), "{labelled}");
+    assert_eq!(labelled, "FILE: `task.labels` is 2 names, expected none of multiple-choice");
 }
 
 #[test]
 fn a_description_of_questions_that_does_not_fit() {
-    let line = r#"{"question": "film", "context": "a good film", "answers": []}"#;
-    let refused = described_of(TaskKind::QuestionAnswering, line);
+    let line = |answers: &str| {
+        format!("{{\"question\": \"film\", \"context\": \"a good film\", \"answers\": {answers}}}\n")
+    };
+    let lines = line("[]") + &line("[{\"text\": \"good\", \"answer_start\": 2}]");
+    let refused = described_of(TaskKind::QuestionAnswering, &lines);
     let thresholds = "of several labels 0 to 1 for each, of questions without an answer one number";
     for (found, expected) in [
         (
@@ -1068,6 +1073,6 @@ fn a_template_that_repeats_a_context_cannot_make_it_too_long() {
         pair.insert(3, context);
     });
     let context = "good ".repeat(100);
-    let error = model.tokenizer().encode_windows("film", &context, (32, 4)).unwrap_err();
+    let error = model.tokenizer().encode_windows("film", &context, (32, 4), MAX_ROW_TOKENS).unwrap_err();
     assert!(matches!(error, TokenizerError::TooLong { max_length: 32, .. }), "{error}");
 }

@@ -342,6 +342,12 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     if let Err(error) = task.spec() {
         return wrong("`task.labels`", format!("not usable ({error})"), "two or more names".to_owned());
     }
+    let unlabelled =
+        matches!(task.kind, TaskKind::Regression | TaskKind::MultipleChoice | TaskKind::QuestionAnswering);
+    if unlabelled && !task.labels.is_empty() {
+        let found = format!("{} names", task.labels.len());
+        return wrong("`task.labels`", found, format!("none of {}", task.kind));
+    }
     if task.kind == TaskKind::Entities && !are_entity_tags(&task.labels) {
         let found = listed(task.labels.iter().map(|label| escape(label, 60)), 12);
         return wrong("`task.labels`", found, "`O`, and of each type `B-` and `I-`".to_owned());
@@ -366,6 +372,10 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     }
     if manifest.stride.is_some() != answers {
         return wrong("`stride`", format!("{:?}", manifest.stride), format!("what {} needs", task.kind));
+    }
+    if let Some(stride) = manifest.stride.filter(|stride| *stride >= manifest.max_length) {
+        let expected = format!("less than `max_length`, which is {}", manifest.max_length);
+        return wrong("`stride`", stride.to_string(), expected);
     }
     if manifest.adapter.outputs != task.outputs() {
         let found = manifest.adapter.outputs.to_string();
