@@ -4,23 +4,27 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoint;
+mod family;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use checkpoint::{Tensors, folder_like, model_of, tensors_of, write};
+use family::{
+    bits, check_bytes, check_forms, config, gradients, hidden_states, names, options, sequence, sequences,
+    trained,
+};
 use grafter::adapter::{
     Adapter, AdapterActivation, AdapterConfig, HeadForm, MANIFEST_FILE, Method, Pooling, TaskLayout,
-    TaskParameters, WEIGHTS_FILE,
+    TaskParameters,
 };
 use grafter::adapterhub;
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::data::{Dataset, Row, Source, TaskKind};
+use grafter::data::Row;
 use grafter::encoder::activations::{Activations, Keep, Segment};
 use grafter::encoder::{BasePrecision, Encoder, EncoderDropout, ForwardPass};
 use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftOptions, graft};
 use grafter::model::Model;
 use grafter::predict::{Query, batch_logits, encode_row, logits, row_logits};
 use grafter::prefix::Constant;
@@ -110,10 +114,6 @@ fn changed(field: &str, value: Value) -> Model {
     model_of(&folder(|config| config[field] = value), &tensors)
 }
 
-fn config(method: Method, outputs: usize) -> AdapterConfig {
-    GraftOptions { method, bottleneck: 4, ..GraftOptions::default() }.config(outputs)
-}
-
 fn upper(layer: usize) -> AdapterConfig {
     AdapterConfig { adapt_from_layer: layer, ..config(Method::Houlsby, 3) }
 }
@@ -127,75 +127,9 @@ fn task(config: &AdapterConfig, seed: u64) -> TaskParameters {
     task
 }
 
-fn sequence(length: usize, seed: u64) -> TokenIds {
-    let mut random = Random::new(seed);
-    let vocabulary = MODEL.encoder().config.vocab_size as u64;
-    let ids = (0..length).map(|_| (random.bits() % vocabulary) as u32).collect();
-    TokenIds { ids, type_ids: vec![0; length], ..TokenIds::default() }
-}
-
-/// Texts within the distances that have a row of their own, beyond them, and as long as can be.
-fn sequences() -> Vec<TokenIds> {
-    let lengths = [1, 2, 4, 5, 6, 9, 17, 23, 33, 40, 64, 3, 12, 50];
-    lengths.iter().enumerate().map(|(row, length)| sequence(*length, row as u64)).collect()
-}
-
-fn gradients(
-    encoder: &Encoder,
-    task: &TaskParameters,
-    rows: &[TokenIds],
-    dropout: &EncoderDropout,
-) -> (f64, Vec<f32>) {
-    let targets: Vec<Target<'_>> = (0..rows.len()).map(|row| Target::Class(row % 3)).collect();
-    let mut engine = GradientEngine::default();
-    let (loss, gradients) = engine.compute(encoder, task, &PackedBatch::new(rows), &targets, dropout);
-    (loss, gradients.to_vec())
-}
-
-fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    rows.iter().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect()
-}
-
 fn answers(encoder: &Encoder, task: &TaskParameters, rows: &[TokenIds]) -> Vec<Vec<f32>> {
     let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task }).collect();
     logits(encoder, &queries)
-}
-
-/// The last hidden states of all rows.
-fn hidden_states(encoder: &Encoder, task: Option<&TaskParameters>) -> Vec<f32> {
-    let rows = sequences();
-    let batch = PackedBatch::new(&rows);
-    let mut states = Vec::new();
-    for chunk in batch.chunks() {
-        let mut activations = Activations::default();
-        let (segments, dropout) = ([Segment::whole(&chunk, task)], EncoderDropout::none());
-        let pass = ForwardPass { chunk: &chunk, segments: &segments, dropout: &dropout, keep: Keep::Nothing };
-        encoder.forward(pass, &mut activations);
-        states.extend_from_slice(activations.hidden());
-    }
-    states
-}
-
-fn opinions() -> Dataset {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rows.tsv");
-    let row = |place: usize| {
-        let words = ["good", "bad"][place % 2];
-        format!("the film was {words} and {place} people saw it\t{words}\n")
-    };
-    std::fs::write(&path, "text\tlabel\n".to_owned() + &(0..32).map(row).collect::<String>()).unwrap();
-    Dataset::read_train(&Source::new(path), TaskKind::Classification).unwrap()
-}
-
-fn options(method: Method) -> GraftOptions {
-    let mut options = GraftOptions { method, bottleneck: 4, max_length: 40, ..GraftOptions::default() };
-    options.train.epochs = Some(2);
-    options.train.learning_rate = Some(5e-3);
-    options
-}
-
-fn trained(model: &Model, method: Method) -> Adapter {
-    graft(model, &opinions(), &opinions(), &options(method), &mut ()).unwrap().adapter
 }
 
 // ------------------------------------------------------------------------------------------------- its files
@@ -229,31 +163,7 @@ fn every_number_of_the_encoder_is_read_and_no_other() {
 
 #[test]
 fn weights_are_read_with_and_without_prefix_in_fewer_bits_and_from_several_files() {
-    let digest = |model: &Model| model.encoder().digest_in_memory();
-    let bare: Tensors = tensors()
-        .into_iter()
-        .filter_map(|(name, tensor)| Some((name.strip_prefix("deberta.")?.to_owned(), tensor)))
-        .collect();
-    assert_eq!(digest(&model_of(&folder(|_| {}), &bare)), digest(&MODEL));
-    for (dtype, name) in [(Dtype::F16, "F16"), (Dtype::BF16, "BF16")] {
-        let folder = folder(|_| {});
-        write(&folder.path().join("model.safetensors"), &tensors(), dtype);
-        let model = Model::read(folder.path(), "model").unwrap();
-        assert_eq!(model.encoder().stored_as(), name);
-        assert_ne!(digest(&model), digest(&MODEL));
-    }
-    let sharded = folder(|_| {});
-    let (mut first, mut second) = (tensors(), tensors());
-    first.retain(|name, _| name.contains("encoder.LayerNorm"));
-    second.retain(|name, _| !name.contains("encoder.LayerNorm"));
-    let mut map = BTreeMap::new();
-    for (name, tensors) in [("a.safetensors", &first), ("b.safetensors", &second)] {
-        write(&sharded.path().join(name), tensors, Dtype::F32);
-        map.extend(tensors.keys().map(|tensor| (tensor.clone(), name)));
-    }
-    let index = sharded.path().join("model.safetensors.index.json");
-    std::fs::write(index, json!({ "weight_map": map }).to_string()).unwrap();
-    assert_eq!(digest(&Model::read(sharded.path(), "model").unwrap()), digest(&MODEL));
+    check_forms(&MODEL, &|| folder(|_| {}), &tensors(), ("deberta.", "encoder.LayerNorm"));
 }
 
 #[test]
@@ -284,16 +194,11 @@ fn tensors_that_are_missing_or_of_another_shape_are_refused_by_name() {
 
 // --------------------------------------------------------------------------------------------- what trains
 
-fn names(config: &AdapterConfig) -> BTreeSet<String> {
-    let layout = TaskLayout::new(config, &MODEL.encoder().config);
-    layout.list().specs().iter().map(|spec| spec.name.clone()).collect()
-}
-
 /// All layers read the relative embeddings: what trains them trains the encoder's own in all layers.
 #[test]
 fn relative_embeddings_train_where_no_layer_stays_as_it_is() {
     let relative = |config: &AdapterConfig| -> Vec<String> {
-        names(config).into_iter().filter(|name| name.starts_with("relative_")).collect()
+        names(MODEL.encoder(), config).into_iter().filter(|name| name.starts_with("relative_")).collect()
     };
     let (bias, scale) = ("relative_embeddings.layer_norm.bias", "relative_embeddings.layer_norm.weight");
     for method in METHODS {
@@ -306,7 +211,7 @@ fn relative_embeddings_train_where_no_layer_stays_as_it_is() {
         assert_eq!(relative(&config(method, 3)), expected, "{method}");
     }
     assert_eq!(relative(&upper(1)), [""; 0]);
-    let full = names(&config(Method::Full, 3));
+    let full = names(MODEL.encoder(), &config(Method::Full, 3));
     assert!(full.contains("embeddings.words.weight") && !full.contains("embeddings.positions.weight"));
     let without = changed("norm_rel_ebd", json!("none"));
     let layout = TaskLayout::new(&config(Method::LayerNorm, 3), &without.encoder().config);
@@ -333,7 +238,7 @@ fn what_a_model_does_not_have_cannot_be_asked_for() {
 /// the same gradient: nothing is left out of the way back, wherever it ends.
 #[test]
 fn a_gradient_does_not_hang_on_what_else_trains() {
-    let (rows, none) = (sequences(), EncoderDropout::none());
+    let (rows, none) = (sequences(MODEL.encoder()), EncoderDropout::none());
     let full = TaskParameters::initialise(&config(Method::Full, 3), MODEL.encoder(), 0.0, 1);
     let by_name = |task: &TaskParameters| -> BTreeMap<String, Vec<f32>> {
         let gradients = gradients(MODEL.encoder(), task, &rows, &none).1;
@@ -362,7 +267,7 @@ fn a_gradient_does_not_hang_on_what_else_trains() {
 /// With each kind of dropout alone and with all, the gradient is that of the loss that the same masks give.
 #[test]
 fn gradients_go_through_everything_that_is_dropped() {
-    let rows = sequences();
+    let rows = sequences(MODEL.encoder());
     let all = EncoderDropout::training(&MODEL.encoder().config, 5, 3);
     let none = EncoderDropout { key: all.key, ..EncoderDropout::none() };
     let kinds = [
@@ -401,7 +306,7 @@ fn gradients_go_through_everything_that_is_dropped() {
 /// changes by its length.
 #[test]
 fn gradients_of_relative_embeddings_go_through_their_mask() {
-    let rows = sequences();
+    let rows = sequences(MODEL.encoder());
     let all = EncoderDropout::training(&MODEL.encoder().config, 5, 3);
     let dropout = EncoderDropout { hidden: Dropout::new(0.5), key: all.key, ..EncoderDropout::none() };
     type Picked = fn(&str) -> bool;
@@ -455,7 +360,10 @@ fn a_mask_of_relative_embeddings_hangs_on_no_other_text() {
         MODEL.encoder().forward(pass, &mut activations);
         activations.hidden()[..5 * HIDDEN].to_vec()
     };
-    assert!(states(&[sequence(5, 1), sequence(40, 2)]) == states(&[sequence(5, 1)]));
+    assert!(
+        states(&[sequence(MODEL.encoder(), 5, 1), sequence(MODEL.encoder(), 40, 2)])
+            == states(&[sequence(MODEL.encoder(), 5, 1)])
+    );
     // Nor on what trains: where a layer's projections are the base's own the rows are dropped, too.
     let losses =
         [Method::Full, Method::Houlsby, Method::Pfeiffer, Method::LayerNorm, Method::Bias].map(|method| {
@@ -468,7 +376,7 @@ fn a_mask_of_relative_embeddings_hangs_on_no_other_text() {
             gradients(
                 MODEL.encoder(),
                 &task,
-                &sequences(),
+                &sequences(MODEL.encoder()),
                 &EncoderDropout { pooled: Dropout::NONE, ..dropout },
             )
             .0
@@ -515,7 +423,7 @@ fn a_row_is_answered_in_a_batch_as_alone() {
         });
         let tasks: Vec<TaskParameters> =
             configs.iter().enumerate().map(|(seed, config)| task(config, seed as u64)).collect();
-        let rows = sequences();
+        let rows = sequences(MODEL.encoder());
         let queries: Vec<Query<'_>> = (0..3 * rows.len())
             .map(|place| Query { tokens: &rows[place % rows.len()], task: &tasks[place * 3 % tasks.len()] })
             .collect();
@@ -535,7 +443,7 @@ fn a_row_is_answered_in_a_batch_as_alone() {
 
 #[test]
 fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
-    let (encoder, rows) = (MODEL.encoder(), sequences());
+    let (encoder, rows) = (MODEL.encoder(), sequences(MODEL.encoder()));
     let dropout = EncoderDropout::training(&encoder.config, 7, 3);
     let targets: Vec<Target<'_>> = (0..rows.len()).map(|row| Target::Class(row % 3)).collect();
     let mut configs: Vec<AdapterConfig> = (1..LAYERS).map(upper).collect();
@@ -558,24 +466,6 @@ fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
     for method in [Method::LayerNorm, Method::Bias, Method::Full] {
         assert!(Constant::of(task(&config(method, 3), 1).layout()).is_none(), "{method}");
     }
-}
-
-#[test]
-fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads_and_leaves_the_encoder_alone() {
-    let before = MODEL.encoder().digest_in_memory();
-    for method in METHODS {
-        let files = |threads: usize| {
-            let folder = tempfile::tempdir().unwrap();
-            let out = folder.path().join("adapter");
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| trained(&MODEL, method).save(&out, false)).unwrap();
-            [WEIGHTS_FILE, MANIFEST_FILE].map(|name| std::fs::read(out.join(name)).unwrap())
-        };
-        let one = files(1);
-        assert!(one == files(2), "{method}");
-        assert!(one == files(4), "{method}");
-    }
-    assert_eq!(MODEL.encoder().digest_in_memory(), before);
 }
 
 // ----------------------------------------------------------------------------------------- what decides
@@ -632,4 +522,9 @@ fn an_adapter_comes_back_as_it_was_and_belongs_to_this_configuration() {
     sealed.remove("pos_att_type").unwrap();
     std::fs::write(&manifest, json.to_string()).unwrap();
     assert!(Adapter::load(&path, &MODEL).is_err());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads_and_leaves_the_encoder_alone() {
+    check_bytes(&MODEL, &METHODS);
 }

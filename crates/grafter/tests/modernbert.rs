@@ -5,24 +5,27 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoint;
+mod family;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use checkpoint::{Tensors, folder_like, model_of, tensors_of, write};
+use checkpoint::{Tensors, folder_like, tensors_of, write};
+use family::{
+    bits, check_bytes, check_forms, config, gradients, hidden_states, names, options, sequence, sequences,
+    targets, trained,
+};
 use grafter::adapter::{
-    Adapter, AdapterActivation, AdapterConfig, HeadForm, MANIFEST_FILE, Method, Pooling, Site, TaskLayout,
-    TaskParameters, WEIGHTS_FILE,
+    Adapter, AdapterActivation, AdapterConfig, HeadForm, MANIFEST_FILE, Method, Pooling, Site, TaskParameters,
 };
 use grafter::adapterhub;
 use grafter::bank::{Add, Bank, Incoming, Probes, Verdict, generated_rows};
 use grafter::batch::{PackedBatch, TokenIds};
-use grafter::data::{Dataset, Row, Source, TaskKind};
-use grafter::encoder::activations::{Activations, Keep, Segment};
-use grafter::encoder::{BasePrecision, Encoder, EncoderDropout, ForwardPass};
-use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftOptions, graft};
+use grafter::data::{Row, TaskKind};
+use grafter::encoder::{BasePrecision, EncoderDropout};
+use grafter::gradient::GradientEngine;
+use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use grafter::predict::{Query, batch_logits, encode_row, logits, row_logits};
 use grafter::prefix::Constant;
@@ -36,11 +39,6 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(&model_folder(), "t
 const HIDDEN: usize = 32;
 const LAYERS: usize = 4;
 
-fn model_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-modernbert")
-}
-
-/// Every method that can train this model; none of its parts has a bias.
 const METHODS: [Method; 7] = [
     Method::Houlsby,
     Method::Pfeiffer,
@@ -51,10 +49,11 @@ const METHODS: [Method; 7] = [
     Method::Head,
 ];
 
-fn config(method: Method, outputs: usize) -> AdapterConfig {
-    GraftOptions { method, bottleneck: 4, ..GraftOptions::default() }.config(outputs)
+fn model_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-modernbert")
 }
 
+/// Every method that can train this model; none of its parts has a bias.
 /// Adapters far from zero, and what is the encoder's moved: a mix-up shows in every logit.
 fn task(config: &AdapterConfig, seed: u64) -> TaskParameters {
     let mut task = TaskParameters::initialise(config, MODEL.encoder(), 0.3, seed);
@@ -63,75 +62,6 @@ fn task(config: &AdapterConfig, seed: u64) -> TaskParameters {
         *value += (random.bits() % 2001) as f32 / 1e4 - 0.1;
     }
     task
-}
-
-fn sequence(length: usize, seed: u64) -> TokenIds {
-    let mut random = Random::new(seed);
-    let vocabulary = MODEL.encoder().config.vocab_size as u64;
-    let ids = (0..length).map(|_| (random.bits() % vocabulary) as u32).collect();
-    TokenIds { ids, type_ids: vec![0; length], ..TokenIds::default() }
-}
-
-/// Texts within the window of 4 tokens on each side, beyond it, and as long as can be.
-fn sequences() -> Vec<TokenIds> {
-    let lengths = [1, 2, 4, 5, 6, 9, 17, 23, 33, 40, 64, 3, 12, 50];
-    lengths.iter().enumerate().map(|(row, length)| sequence(*length, row as u64)).collect()
-}
-
-fn targets(rows: &[TokenIds]) -> Vec<Target<'static>> {
-    (0..rows.len()).map(|row| Target::Class(row % 3)).collect()
-}
-
-fn gradients(
-    encoder: &Encoder,
-    task: &TaskParameters,
-    rows: &[TokenIds],
-    dropout: &EncoderDropout,
-) -> (f64, Vec<f32>) {
-    let mut engine = GradientEngine::default();
-    let (loss, gradients) = engine.compute(encoder, task, &PackedBatch::new(rows), &targets(rows), dropout);
-    (loss, gradients.to_vec())
-}
-
-fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    rows.iter().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect()
-}
-
-/// The last hidden states of all rows.
-fn hidden_states(encoder: &Encoder, task: Option<&TaskParameters>) -> Vec<f32> {
-    let rows = sequences();
-    let batch = PackedBatch::new(&rows);
-    let mut states = Vec::new();
-    for chunk in batch.chunks() {
-        let mut activations = Activations::default();
-        let (segments, dropout) = ([Segment::whole(&chunk, task)], EncoderDropout::none());
-        let pass = ForwardPass { chunk: &chunk, segments: &segments, dropout: &dropout, keep: Keep::Nothing };
-        encoder.forward(pass, &mut activations);
-        states.extend_from_slice(activations.hidden());
-    }
-    states
-}
-
-fn opinions() -> Dataset {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rows.tsv");
-    let row = |place: usize| {
-        let words = ["good", "bad"][place % 2];
-        format!("the film was {words} and {place} people saw it\t{words}\n")
-    };
-    std::fs::write(&path, "text\tlabel\n".to_owned() + &(0..32).map(row).collect::<String>()).unwrap();
-    Dataset::read_train(&Source::new(path), TaskKind::Classification).unwrap()
-}
-
-fn options(method: Method) -> GraftOptions {
-    let mut options = GraftOptions { method, bottleneck: 4, max_length: 40, ..GraftOptions::default() };
-    options.train.epochs = Some(2);
-    options.train.learning_rate = Some(5e-3);
-    options
-}
-
-fn trained(model: &Model, method: Method) -> Adapter {
-    graft(model, &opinions(), &opinions(), &options(method), &mut ()).unwrap().adapter
 }
 
 fn tensors() -> Tensors {
@@ -168,31 +98,7 @@ fn every_number_of_the_encoder_is_read_and_the_head_of_its_pretraining_is_not() 
 
 #[test]
 fn weights_are_read_with_and_without_prefix_in_fewer_bits_and_from_several_files() {
-    let digest = |model: &Model| model.encoder().digest_in_memory();
-    let bare: Tensors = tensors()
-        .into_iter()
-        .filter_map(|(name, tensor)| Some((name.strip_prefix("model.")?.to_owned(), tensor)))
-        .collect();
-    assert_eq!(digest(&model_of(&folder(|_| {}), &bare)), digest(&MODEL));
-    for (dtype, name) in [(Dtype::F16, "F16"), (Dtype::BF16, "BF16")] {
-        let folder = folder(|_| {});
-        write(&folder.path().join("model.safetensors"), &tensors(), dtype);
-        let model = Model::read(folder.path(), "model").unwrap();
-        assert_eq!(model.encoder().stored_as(), name);
-        assert_ne!(digest(&model), digest(&MODEL));
-    }
-    let sharded = folder(|_| {});
-    let (mut first, mut second) = (tensors(), tensors());
-    first.retain(|name, _| name.contains("layers.1."));
-    second.retain(|name, _| !name.contains("layers.1."));
-    let mut map = BTreeMap::new();
-    for (name, tensors) in [("a.safetensors", &first), ("b.safetensors", &second)] {
-        write(&sharded.path().join(name), tensors, Dtype::F32);
-        map.extend(tensors.keys().map(|tensor| (tensor.clone(), name)));
-    }
-    let index = sharded.path().join("model.safetensors.index.json");
-    std::fs::write(index, json!({ "weight_map": map }).to_string()).unwrap();
-    assert_eq!(digest(&Model::read(sharded.path(), "model").unwrap()), digest(&MODEL));
+    check_forms(&MODEL, &|| folder(|_| {}), &tensors(), ("model.", "layers.1."));
 }
 
 #[test]
@@ -243,15 +149,10 @@ fn texts_and_pairs_have_the_tokens_of_its_tokenizer() {
 
 // --------------------------------------------------------------------------------------------- what trains
 
-fn names(config: &AdapterConfig) -> BTreeSet<String> {
-    let layout = TaskLayout::new(config, &MODEL.encoder().config);
-    layout.list().specs().iter().map(|spec| spec.name.clone()).collect()
-}
-
 #[test]
 fn a_list_holds_what_the_checkpoint_holds() {
     for method in METHODS {
-        for name in names(&config(method, 3)) {
+        for name in names(MODEL.encoder(), &config(method, 3)) {
             let own = name.starts_with("head.") || name.contains(".adapter.");
             assert!(own || !name.ends_with(".bias"), "{method}: `{name}` is not in the checkpoint");
         }
@@ -267,22 +168,22 @@ fn a_list_holds_what_the_checkpoint_holds() {
     let head = BTreeSet::from(["head.weight".to_owned(), "head.bias".to_owned()]);
     let embeddings = BTreeSet::from(["embeddings.layer_norm.weight".to_owned()]);
     let expected = &(&norms(0..LAYERS) | &embeddings) | &head;
-    assert_eq!(names(&config(Method::LayerNorm, 3)), expected);
-    let houlsby = names(&config(Method::Houlsby, 3));
+    assert_eq!(names(MODEL.encoder(), &config(Method::LayerNorm, 3)), expected);
+    let houlsby = names(MODEL.encoder(), &config(Method::Houlsby, 3));
     assert_eq!(houlsby.iter().filter(|name| name.contains(".adapter.")).count(), 4 * 2 * LAYERS);
     assert!(expected.is_subset(&houlsby));
     // The normalisation after all layers is the last one's.
     let upper = AdapterConfig { adapt_from_layer: 2, ..config(Method::Houlsby, 3) };
     let upper: BTreeSet<String> =
-        names(&upper).into_iter().filter(|name| !name.contains(".adapter.")).collect();
+        names(MODEL.encoder(), &upper).into_iter().filter(|name| !name.contains(".adapter.")).collect();
     assert_eq!(upper, &norms(2..LAYERS) | &head);
-    let top = names(&config(Method::TopLayers(1), 3));
+    let top = names(MODEL.encoder(), &config(Method::TopLayers(1), 3));
     assert!(top.contains("final_layer_norm.weight") && top.contains("layer.3.attention.key.weight"));
     assert!(top.iter().all(|name| !name.starts_with("layer.2") && !name.starts_with("embeddings")));
-    let pfeiffer = names(&config(Method::Pfeiffer, 3));
+    let pfeiffer = names(MODEL.encoder(), &config(Method::Pfeiffer, 3));
     assert_eq!(pfeiffer.len(), 4 * LAYERS + 2);
-    assert!(names(&config(Method::Full, 3)).contains("embeddings.words.weight"));
-    assert!(!names(&config(Method::Full, 3)).contains("embeddings.positions.weight"));
+    assert!(names(MODEL.encoder(), &config(Method::Full, 3)).contains("embeddings.words.weight"));
+    assert!(!names(MODEL.encoder(), &config(Method::Full, 3)).contains("embeddings.positions.weight"));
 }
 
 #[test]
@@ -310,7 +211,7 @@ fn what_a_model_does_not_have_cannot_be_asked_for() {
 /// the same gradient: nothing is left out of the way back, wherever it ends.
 #[test]
 fn a_gradient_does_not_hang_on_what_else_trains() {
-    let rows = sequences();
+    let rows = sequences(MODEL.encoder());
     let none = EncoderDropout::none();
     let full = task(&config(Method::Full, 3), 1);
     let full = TaskParameters::initialise(full.layout().config(), MODEL.encoder(), 0.0, 1);
@@ -348,7 +249,7 @@ fn a_gradient_does_not_hang_on_what_else_trains() {
 /// With each kind of dropout alone and with all, the gradient is that of the loss that the same masks give.
 #[test]
 fn gradients_go_through_everything_that_is_dropped() {
-    let rows = sequences();
+    let rows = sequences(MODEL.encoder());
     let all = EncoderDropout::training(&MODEL.encoder().config, 5, 3);
     let none = EncoderDropout { key: all.key, ..EncoderDropout::none() };
     let kinds = [
@@ -413,7 +314,7 @@ fn a_row_is_answered_in_a_batch_as_alone() {
         });
         let tasks: Vec<TaskParameters> =
             configs.iter().enumerate().map(|(seed, config)| task(config, seed as u64)).collect();
-        let rows = sequences();
+        let rows = sequences(MODEL.encoder());
         let queries: Vec<Query<'_>> = (0..3 * rows.len())
             .map(|place| Query { tokens: &rows[place % rows.len()], task: &tasks[place * 5 % tasks.len()] })
             .collect();
@@ -427,7 +328,7 @@ fn a_row_is_answered_in_a_batch_as_alone() {
 
 #[test]
 fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
-    let (encoder, rows) = (MODEL.encoder(), sequences());
+    let (encoder, rows) = (MODEL.encoder(), sequences(MODEL.encoder()));
     let dropout = EncoderDropout::training(&encoder.config, 7, 3);
     let upper = |layer| AdapterConfig { adapt_from_layer: layer, ..config(Method::Houlsby, 3) };
     let mut configs: Vec<AdapterConfig> = (1..LAYERS).map(upper).collect();
@@ -464,28 +365,10 @@ fn logits_and_gradients_from_what_is_kept_are_those_of_the_whole_network() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads_and_leaves_the_encoder_alone() {
-    let before = MODEL.encoder().digest_in_memory();
-    for method in METHODS {
-        let files = |threads: usize| {
-            let folder = tempfile::tempdir().unwrap();
-            let out = folder.path().join("adapter");
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| trained(&MODEL, method).save(&out, false)).unwrap();
-            [WEIGHTS_FILE, MANIFEST_FILE].map(|name| std::fs::read(out.join(name)).unwrap())
-        };
-        let one = files(1);
-        assert!(one == files(2), "{method}");
-        assert!(one == files(4), "{method}");
-    }
-    assert_eq!(MODEL.encoder().digest_in_memory(), before);
-}
-
-#[test]
 fn a_run_in_8_bits_trains_and_answers_nearly_as_in_f32() {
     let int8 = Model::read_in(&model_folder(), "tiny-modernbert", BasePrecision::Int8).unwrap();
     let task = task(&config(Method::Houlsby, 3), 1);
-    let rows = sequences();
+    let rows = sequences(MODEL.encoder());
     let answers = |model: &Model| -> Vec<f32> {
         let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &task }).collect();
         logits(model.encoder(), &queries).concat()
@@ -596,7 +479,7 @@ fn windows_and_angles_are_those_of_the_layer() {
     let narrow = changed(|config| config["local_rope_theta"] = json!(null));
     assert!(alike != hidden_states(narrow.encoder(), None), "texts are longer than the window");
     // A text that the window holds does not know of it.
-    let short = [sequence(5, 1)];
+    let short = [sequence(MODEL.encoder(), 5, 1)];
     let task = task(&config(Method::Houlsby, 2), 1);
     let answers = |model: &Model| {
         let queries: Vec<Query<'_>> = short.iter().map(|tokens| Query { tokens, task: &task }).collect();
@@ -632,4 +515,9 @@ fn the_adapters_of_a_layer_can_be_removed() {
     let states = |task: &TaskParameters| hidden_states(MODEL.encoder(), Some(task));
     assert!(states(&task.without_adapters(1..=2)) != states(&task));
     assert!(states(&task.without_adapters(0..=LAYERS - 1)) == hidden_states(MODEL.encoder(), None));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads_and_leaves_the_encoder_alone() {
+    check_bytes(&MODEL, &METHODS);
 }
