@@ -1,6 +1,6 @@
 //! Labelled rows as token ids: what training and its evaluations read, step after step.
 //!
-//! The text of a row is gone when it is encoded. Its tokens lie one after another with those of all other rows, in memory
+//! The text of a row is gone when it is encoded, but for the context of a question, which its target needs. Its tokens lie one after another with those of all other rows, in memory
 //! or in a temporary file ([`Budget`]); for each row there are 32 bytes beside them, its place and its target.
 
 use std::ops::Range;
@@ -9,6 +9,7 @@ use crate::adapter::ScoreScale;
 use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Targets;
 use crate::gradient::Target;
+use crate::predict::of_row;
 use crate::question_answering;
 use crate::store::{Budget, Store, StoreError};
 
@@ -220,14 +221,7 @@ impl EncodedRows {
     /// The logits of some consecutive rows from those of their sequences.
     pub fn by_row(&self, rows: Range<usize>, logits: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
         let mut logits = logits.into_iter();
-        rows.map(|row| {
-            let mut of_row = logits.next().unwrap_or_default();
-            for _ in 1..self.sequences_of(row).len() {
-                of_row.extend(logits.next().unwrap_or_default());
-            }
-            of_row
-        })
-        .collect()
+        rows.map(|row| of_row(self.sequences_of(row).len(), &mut logits)).collect()
     }
 
     /// All rows in their order, cut into groups of at most 8,192 tokens.

@@ -22,8 +22,8 @@ use crate::fitted::Fitted;
 use crate::metrics::{Metric, MetricError, check_targets};
 use crate::model::Model;
 use crate::optim::AdamW;
-use crate::predict::{RowEncoding, RowForm};
 use crate::review::Review;
+use crate::row_encoding::{RowEncoding, RowForm};
 use crate::store::{Budget, StoreError};
 use crate::text::escape;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -321,8 +321,8 @@ struct Encoding<'a> {
 }
 
 impl Encoding<'_> {
-    /// Reads rows, to be trained on or not, and keeps their tokens. What is in memory as text is one block. `follow` is told how many rows are done
-    /// and may end the work.
+    /// Reads rows, to be trained on or not, and keeps their tokens. What is in memory as text is one block. `follow` is told how
+    /// many rows are done and may end the work.
     fn rows(
         &self,
         data: &dyn LabelledRows,
@@ -333,23 +333,20 @@ impl Encoding<'_> {
         let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
         let encoding = self.options.encoding(data.task().scheme.kind());
         for block in blocks(data.read()?) {
-            let block = block?;
-            let lines: Vec<u64> = block.iter().map(|row| row.line).collect();
-            let block = encoding.encode_each(self.model, &block);
-            let block = block.map_err(|(line, source)| GraftError::Row {
+            let texts = block?;
+            let encoded = encoding.encode_each(self.model, &texts);
+            let encoded = encoded.map_err(|(line, source)| GraftError::Row {
                 file: data.file().clone(),
                 line,
                 source,
             })?;
-            if rows.len() + block.len() > data.targets().len() {
+            if rows.len() + encoded.len() > data.targets().len() {
                 return Err(changed().into());
             }
-            if let Some((line, tokens)) =
-                too_long(&block, &lines).filter(|_| trained && encoding.form == RowForm::Choices)
-            {
-                return Err(GraftError::Choices { file: data.file().clone(), line, tokens });
+            if trained && encoding.form == RowForm::Choices {
+                check_together(data.file(), texts.iter().map(|row| row.line), &encoded)?;
             }
-            rows.append(&block)?;
+            rows.append(&encoded)?;
             if follow(rows.len()).is_break() {
                 return Err(TrainError::Interrupted { step: 0 }.into());
             }
@@ -358,11 +355,15 @@ impl Encoding<'_> {
     }
 }
 
-/// The line of the first row of more tokens than can be trained on together, and how many these are.
-fn too_long(rows: &[Vec<TokenIds>], lines: &[u64]) -> Option<(u64, usize)> {
+/// That the sequences of each row, which begin on these lines, can be trained on together.
+fn check_together(
+    file: &Arc<str>,
+    lines: impl Iterator<Item = u64>,
+    rows: &[Vec<TokenIds>],
+) -> Result<(), GraftError> {
     let tokens = |row: &Vec<TokenIds>| row.iter().map(|sequence| sequence.ids.len()).sum::<usize>();
-    let mut counted = lines.iter().copied().zip(rows.iter().map(tokens));
-    counted.find(|(_, tokens)| *tokens > MAX_CHOICE_TOKENS)
+    let too_long = lines.zip(rows.iter().map(tokens)).find(|(_, tokens)| *tokens > MAX_CHOICE_TOKENS);
+    too_long.map_or(Ok(()), |(line, tokens)| Err(GraftError::Choices { file: file.clone(), line, tokens }))
 }
 
 /// Checks that a longest length is one that the encoder has and that leaves room for a text beside the special tokens.

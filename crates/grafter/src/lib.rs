@@ -84,6 +84,7 @@ pub mod question_answering;
 pub mod random;
 pub mod report;
 pub mod review;
+pub mod row_encoding;
 pub mod store;
 pub mod tensors;
 pub mod text;

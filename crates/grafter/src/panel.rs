@@ -12,9 +12,8 @@ use crate::adapter::{Adapter, AdapterError};
 use crate::batch::TokenIds;
 use crate::data::Row;
 use crate::model::Model;
-use crate::predict::{
-    PredictError, Prediction, Query, RowEncoding, are_numbers, encode_for, fits, logits, of_row,
-};
+use crate::predict::{PredictError, Prediction, Query, are_numbers, encode_for, fits, logits, of_row};
+use crate::row_encoding::RowEncoding;
 
 /// Tasks of one model that are asked together.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl<'a> Panel<'a> {
             for ((row, encoded), answers) in rows.iter().zip(&encoded).zip(&mut answers) {
                 answers[place].get_or_insert_with(|| {
                     let sequences = encoded[encoding].as_ref().expect("a query has its tokens");
-                    let logits = of_row(sequences, &mut logits);
+                    let logits = of_row(sequences.len(), &mut logits);
                     if are_numbers(&logits) {
                         Ok(Prediction::new(adapter, (row.borrow(), sequences), &logits))
                     } else {

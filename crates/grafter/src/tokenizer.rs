@@ -152,23 +152,37 @@ impl Tokenizer {
         text_b: Option<&str>,
         max_length: usize,
     ) -> Result<TokenIds, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
-        let special = self.special_tokens(text_b.is_some());
+        let first = self.encode_first(text, text_b.is_some(), max_length)?;
+        self.encode_after(first, text_b, max_length)
+    }
+
+    /// The tokens of a text, or of the first of a pair, without special tokens, and whether some were left out.
+    fn encode_first(
+        &self,
+        text: &str,
+        pair: bool,
+        max_length: usize,
+    ) -> Result<(Encoding, bool), TokenizerError> {
+        let special = self.special_tokens(pair);
         if max_length <= special {
             return Err(TokenizerError::NoRoom { max_length, special });
         }
-        let (first, first_cut) = self.encode_beginning(text, max_length).map_err(failed)?;
+        self.encode_beginning(text, max_length).map_err(|error| TokenizerError::Encode(error.to_string()))
+    }
+
+    /// Token ids of a text whose tokens are known, perhaps with a second one.
+    fn encode_after(
+        &self,
+        (first, first_cut): (Encoding, bool),
+        text_b: Option<&str>,
+        max_length: usize,
+    ) -> Result<TokenIds, TokenizerError> {
+        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
         let second =
             text_b.map(|text| self.encode_beginning(text, max_length)).transpose().map_err(failed)?;
-        let second_cut = second.as_ref().is_some_and(|(_, cut)| *cut);
-        let second = second.map(|(encoding, _)| encoding);
+        let (second, second_cut) = second.unzip();
         let (encoding, cut) = self.finish(first, second, max_length)?;
-        Ok(TokenIds {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: encoding.get_type_ids().to_vec(),
-            truncated: first_cut || second_cut || cut,
-            words: Vec::new(),
-        })
+        Ok(token_ids(&encoding, first_cut || second_cut == Some(true) || cut, Vec::new()))
     }
 
     /// Token ids of a text with each of several others, as [`Tokenizer::encode`] gives them of a pair; the text is tokenized once.
@@ -180,26 +194,15 @@ impl Tokenizer {
         others: impl Iterator<Item = impl AsRef<str>>,
         (max_length, most_tokens): (usize, usize),
     ) -> Result<Vec<TokenIds>, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
-        let special = self.special_tokens(true);
-        if max_length <= special {
-            return Err(TokenizerError::NoRoom { max_length, special });
-        }
-        let (first, first_cut) = self.encode_beginning(text, max_length).map_err(failed)?;
+        let first = self.encode_first(text, true, max_length)?;
         let (mut sequences, mut tokens) = (Vec::new(), 0);
         for other in others {
-            let (second, second_cut) = self.encode_beginning(other.as_ref(), max_length).map_err(failed)?;
-            let (encoding, cut) = self.finish(first.clone(), Some(second), max_length)?;
-            tokens += encoding.len();
+            let sequence = self.encode_after(first.clone(), Some(other.as_ref()), max_length)?;
+            tokens += sequence.ids.len();
             if tokens > most_tokens {
                 return Err(TokenizerError::TooMany { most: most_tokens });
             }
-            sequences.push(TokenIds {
-                ids: encoding.get_ids().to_vec(),
-                type_ids: encoding.get_type_ids().to_vec(),
-                truncated: first_cut || second_cut || cut,
-                words: Vec::new(),
-            });
+            sequences.push(sequence);
         }
         Ok(sequences)
     }
@@ -273,12 +276,7 @@ impl Tokenizer {
                 words.push(Word { token, range: begin..begin + text.len() });
             }
         }
-        Ok(TokenIds {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: encoding.get_type_ids().to_vec(),
-            truncated,
-            words,
-        })
+        Ok(token_ids(&encoding, truncated, words))
     }
 
     /// Token ids of a text with its words, each of which is encoded by itself: those that are given by their bytes, or those of a
@@ -307,12 +305,7 @@ impl Tokenizer {
         let encoding = self.encode_each(text, ranges, max_length)?;
         let beginning = ranges.len() < all.len() || words.is_none() && beginning.len() < text.len();
         let (encoding, cut) = self.finish(encoding, None, max_length)?;
-        Ok(TokenIds {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: encoding.get_type_ids().to_vec(),
-            truncated: beginning || cut,
-            words: words_of(&encoding, ranges),
-        })
+        Ok(token_ids(&encoding, beginning || cut, words_of(&encoding, ranges)))
     }
 
     /// Tokens of words, each encoded by itself.
@@ -414,6 +407,12 @@ impl Tokenizer {
         }
         Ok((self.inner.encode_fast(text, false)?, false))
     }
+}
+
+/// What is kept of an encoded text.
+fn token_ids(encoding: &Encoding, truncated: bool, words: Vec<Word>) -> TokenIds {
+    let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
+    TokenIds { ids, type_ids, truncated, words }
 }
 
 /// The words of a plain text: cut at white space, with each punctuation mark and each ideograph a word of its own, as BERT's basic

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use grafter::data::{
-    CheckFiles, CheckOptions, CheckReport, DataError, LabelCount, LengthStats, RepeatedText, Row, Source,
-    Split, TaskKind, check_data,
+    CheckFiles, CheckOptions, CheckReport, DataError, Dataset, LabelCount, LengthStats, RepeatedText, Row,
+    Source, Split, TaskKind, check_data,
 };
 use tempfile::TempDir;
 
@@ -139,4 +139,36 @@ fn the_report_can_be_serialised() {
     assert_eq!(json["splits"][0]["split"], "train");
     assert_eq!(json["splits"][0]["duplicates"]["conflicting"], 1);
     assert_eq!(json["overlaps"][0]["rows"], 1);
+}
+
+/// What training refuses of questions, `check-data` refuses too.
+#[test]
+fn questions_without_answers_are_problems_where_training_refuses_them() {
+    let folder = TempDir::new().unwrap();
+    let source = |name: &str, answers: &[&str]| {
+        let path = folder.path().join(name);
+        let line =
+            |answers: &&str| format!("{{\"question\":\"q\",\"context\":\"a b\",\"answers\":[{answers}]}}\n");
+        std::fs::write(&path, answers.iter().map(line).collect::<String>()).unwrap();
+        Source::new(path)
+    };
+    let answer = "{\"text\":\"b\",\"answer_start\":2}";
+    let options = CheckOptions { kind: TaskKind::QuestionAnswering, ..OPTIONS };
+    let check = |train: &[&str], dev: &[&str]| {
+        let (train, dev) = (source("train.jsonl", train), source("dev.jsonl", dev));
+        let refused = Dataset::read_train(&train, options.kind)
+            .and_then(|read| Dataset::read_eval(&dev, &read.task))
+            .is_err();
+        let report = check_data(&CheckFiles { train, dev: Some(dev), test: None }, &options, &words).unwrap();
+        assert_eq!(report.is_usable(), !refused, "{report:?}");
+        report
+    };
+    assert!(check(&[answer, ""], &[answer, ""]).is_usable());
+    assert!(check(&[answer, answer], &[answer]).is_usable());
+    let unanswerable = check(&[answer, answer], &[answer, ""]);
+    let rejected = &unanswerable.splits[1].rejected_rows[0];
+    assert_eq!((rejected.line, unanswerable.splits[1].rejected), (2, 1));
+    assert_eq!(rejected.reason, "the question has no answer, and all of the training rows have one");
+    let none = check(&["", ""], &[""]);
+    assert!(none.problems[0].message.ends_with("no row has a label"), "{none:?}");
 }

@@ -165,7 +165,8 @@ fn adapter_files(method: Method, adapt_from_layer: usize, threads: usize, seed: 
     options.train.batch_size = 32;
     options.train.seed = seed;
     assert!(options.train.dropout && MODEL.encoder().config.hidden_dropout_prob > 0.0, "dropout is on");
-    let encoded = grafter::predict::encode_rows(&MODEL, &train_rows.rows[..32], options.max_length).unwrap();
+    let encoded =
+        grafter::row_encoding::encode_rows(&MODEL, &train_rows.rows[..32], options.max_length).unwrap();
     assert!(PackedBatch::new(&encoded).chunks().len() >= 4, "several chunks for several threads");
 
     let folder = tempfile::tempdir().unwrap();
@@ -1056,7 +1057,7 @@ fn padding_and_truncation_of_the_tokenizer_file_are_switched_off() {
     let cut = encode(&long, 64);
     assert_eq!((cut.ids.len(), cut.truncated), (64, true));
     let row = Row::single(long);
-    let encoded = grafter::predict::encode_rows(&MODEL, &[row], 64).unwrap();
+    let encoded = grafter::row_encoding::encode_rows(&MODEL, &[row], 64).unwrap();
     assert_eq!(encoded[0], cut);
 }
 

@@ -15,8 +15,9 @@ use grafter::graft::{GraftOptions, graft};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::panel::Panel;
-use grafter::predict::{Prediction, RowEncoding, predict, row_logits};
+use grafter::predict::{Prediction, predict, row_logits};
 use grafter::random::Random;
+use grafter::row_encoding::RowEncoding;
 use grafter::store::Budget;
 use grafter::train::TrainOptions;
 use serde_json::json;
@@ -275,4 +276,23 @@ fn both_kinds_are_learnt_and_a_saved_adapter_scores_the_same() {
             });
         assert_eq!(right.count() as f64 / dev.rows.len() as f64, score);
     }
+}
+
+/// The choices of a row pass the encoder together in training; to choose the best evaluation by, they need not.
+#[test]
+fn choices_that_are_too_long_together_are_refused_in_training_alone() {
+    let texts: Vec<String> =
+        (0..256).map(|choice| format!("the film was {choice} {}", "new ".repeat(40))).collect();
+    let line = |texts: &[String]| json!({"text": "it was", "choices": texts, "label": 1}).to_string() + "\n";
+    let (long, short) = (line(&texts), line(&texts[..2]));
+    let kind = TaskKind::MultipleChoice;
+    let (long, short) = (read(&(short.clone() + &long), kind), read(&short, kind));
+    let options = GraftOptions { max_length: 48, ..options(kind, Method::Head) };
+    let error = graft(&MODEL, &long, &short, &options, &mut ()).unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains(":2: the choices have ") && told.ends_with("at most 8192 can be trained on"),
+        "{told}"
+    );
+    graft(&MODEL, &short, &long, &options, &mut ()).unwrap();
 }

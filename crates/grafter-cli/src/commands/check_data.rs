@@ -13,7 +13,7 @@ use grafter::encoder::EncoderConfig;
 use grafter::graft::check_max_length;
 use grafter::hub;
 use grafter::model::ModelError;
-use grafter::predict::encode_choices;
+use grafter::row_encoding::encode_choices;
 use grafter::tokenizer::{Tokenizer, TokenizerError};
 use serde::Serialize;
 

@@ -11,7 +11,8 @@ use std::time::Instant;
 use grafter::bank::{CacheError, Resident, TaskName, TaskRef, Version};
 use grafter::batch::TokenIds;
 use grafter::data::Row;
-use grafter::predict::{PredictError, Prediction, RowEncoding, are_numbers, encode_for_within, fits};
+use grafter::predict::{PredictError, Prediction, are_numbers, encode_for_within, fits};
+use grafter::row_encoding::RowEncoding;
 use grafter::tokenizer::TokenizerError;
 use serde::Serialize;
 

@@ -36,7 +36,7 @@ fn answer(server: &Server, batch: Vec<Job>) {
     let mut computed = computed.unwrap_or_default().into_iter();
     for job in batch {
         server.metrics.row(&job.asked.task, job.came.elapsed(), !failed);
-        let logits = of_row(&job.asked.sequences, &mut computed);
+        let logits = of_row(job.asked.sequences.len(), &mut computed);
         job.answer(if failed { Err(NotComputed::Failed) } else { Ok(logits) });
     }
 }

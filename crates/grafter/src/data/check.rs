@@ -71,6 +71,10 @@ pub fn check_data(
     for (split, source) in sources {
         let Some(source) = source else { continue };
         let mut check = SplitCheck::new(split, options, &earlier);
+        check.all_answered = report
+            .splits
+            .first()
+            .is_some_and(|train| train.labels.iter().all(|count| count.label != NO_ANSWER));
         let class_names = check.read(source, known.as_ref(), &mut label_ids, count_tokens)?;
         let spread = check.spread;
         let files = std::mem::take(&mut check.files);
@@ -106,7 +110,10 @@ fn label_set(
     if let Some(label) = only {
         report.problems.push(problem(&DataError::OneLabel { file, label }));
     }
-    if report.kind == TaskKind::MultiLabel && train.labels.is_empty() && train.rows > 0 {
+    let unanswered =
+        report.kind == TaskKind::QuestionAnswering && train.labels.iter().all(|count| count.label != ANSWER);
+    let unlabelled = report.kind == TaskKind::MultiLabel && train.labels.is_empty();
+    if (unanswered || unlabelled) && train.rows > 0 {
         report.problems.push(problem(&DataError::NoLabels { file: train.file.as_str().into() }));
     }
     let names = || train.labels.iter().map(|count| count.label.as_str());
@@ -204,6 +211,8 @@ struct SplitCheck<'a> {
     file: u32,
     overlaps: Vec<Overlap>,
     texts: Texts,
+    /// Whether all questions of the training file have an answer, so that those of the others must.
+    all_answered: bool,
     labels: HashMap<String, u64>,
     score_sum: f64,
     /// Of the scores.
@@ -237,6 +246,7 @@ impl<'a> SplitCheck<'a> {
             file: 0,
             overlaps: earlier.iter().map(|(split, ..)| overlap(*split)).collect(),
             texts: Texts::new(),
+            all_answered: false,
             labels: HashMap::new(),
             score_sum: 0.0,
             spread: Spread::default(),
@@ -301,6 +311,9 @@ impl<'a> SplitCheck<'a> {
             match &row.answers {
                 None => self.report.unlabelled += 1,
                 Some(answers) => {
+                    if answers.is_empty() && self.all_answered {
+                        return Err(RowErrorKind::Unanswerable);
+                    }
                     let label = if answers.is_empty() { NO_ANSWER } else { ANSWER };
                     *self.labels.entry(label.to_owned()).or_default() += 1;
                 }

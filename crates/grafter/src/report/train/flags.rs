@@ -10,7 +10,7 @@ use crate::data::{Source, TaskKind};
 use crate::encoder::BasePrecision;
 use crate::graft::{GraftOptions, Grafted, default_max_length};
 use crate::metrics::Metric;
-use crate::predict::default_stride;
+use crate::row_encoding::default_stride;
 use crate::text::shell_word;
 use crate::train::ClassWeights;
 
