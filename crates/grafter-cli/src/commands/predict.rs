@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use grafter::adapter::Adapter;
-use grafter::bank::{Bank, BrokenTask, TaskRef};
+use grafter::adapter::{Adapter, Manifest, TaskRecord};
+use grafter::bank::{Bank, BrokenTask, TaskRef, Version};
 use grafter::data::{
     Bytes, Compression, FileRows, Format, LabelUse, MAX_ROW_BYTES, ReadOptions, Row, RowError, RowErrorKind,
     Source, SourceFile, TaskKind, question_lines, temporary_copy,
@@ -39,8 +39,9 @@ const WAIT: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &Predict) -> Result<Outcome, Failure> {
     let files = Sources::new(&arguments.rows).files(&arguments.input)?;
-    let rows = open_rows(arguments, &files, &kinds_of(arguments)?)?;
-    let answering = Answering::open(arguments, &rows)?;
+    let asked = Asked::read(arguments)?;
+    let rows = open_rows(arguments, &files, &asked.kinds())?;
+    let answering = asked.open(arguments, &rows)?;
     let panel = Panel::new(&answering.model, answering.adapters.iter().collect())?;
     if let Some(output) = &arguments.output {
         super::refuse_output(output, "--output", files.iter().map(|file| file.path.as_path()))?;
@@ -91,20 +92,29 @@ struct Answering {
     names: Vec<String>,
 }
 
-impl Answering {
-    /// What needs no model comes first, so that a wrong path is told at once.
-    fn open(arguments: &Predict, rows: &Rows) -> Result<Self, Failure> {
-        let (model, precision) = (arguments.model.model.as_deref(), arguments.base.base);
+/// The tasks that are asked, before a model is read for them.
+enum Asked {
+    Folder(Box<Manifest>),
+    Bank(Box<Bank>, Vec<AskedTask>),
+}
+
+/// A task of a bank.
+struct AskedTask {
+    asked: TaskRef,
+    version: Version,
+    pair: bool,
+    kind: TaskKind,
+}
+
+impl Asked {
+    /// What needs neither rows nor a model comes first, so that a wrong path is told at once.
+    fn read(arguments: &Predict) -> Result<Self, Failure> {
         if let Some(folder) = &arguments.adapter {
-            let manifest = grafter::adapter::read_manifest(folder)?;
-            refuse_other_kind(rows, manifest.task.pair, "the adapter answers")?;
-            let (model, adapter) =
-                open_adapter(folder, &manifest, model.unwrap_or(DEFAULT_MODEL), precision)?;
-            return Ok(Self { model, adapters: vec![adapter], names: Vec::new() });
+            return Ok(Self::Folder(Box::new(grafter::adapter::read_manifest(folder)?)));
         }
         let bank =
             Bank::open(arguments.bank.as_deref().expect("clap asks for --bank where there is no --adapter"))?;
-        let mut asked = match &arguments.tasks[..] {
+        let asked = match &arguments.tasks[..] {
             [] => all_tasks(&bank)?,
             named => named.to_vec(),
         };
@@ -112,36 +122,57 @@ impl Answering {
             let message = format!("`--tasks` names `{}` twice", asked[twice]);
             return Err(Failure::Usage { message, hint: None });
         }
-        let mut versions = Vec::with_capacity(asked.len());
-        for asked in &asked {
-            let version = bank.task(&asked.name)?.find(asked)?.version.clone();
-            let task = bank.manifest(&asked.name, &version)?.task;
-            versions.push((asked.name.clone(), version, task.pair, task.kind));
-        }
-        let chooses = |kind: TaskKind| kind == TaskKind::MultipleChoice;
-        if arguments.tasks.is_empty() && !versions.iter().all(|version| chooses(version.3)) {
-            // Rows for tasks of several kinds are read without choices, and nobody asked for those that need some.
-            versions.retain(|version| !chooses(version.3));
-        }
-        let Some((_, _, first, _)) = versions.first() else {
+        let read = |asked: TaskRef| -> Result<AskedTask, Failure> {
+            let version = bank.task(&asked.name)?.find(&asked)?.version.clone();
+            let TaskRecord { pair, kind, .. } = bank.manifest(&asked.name, &version)?.task;
+            Ok(AskedTask { asked, version, pair, kind })
+        };
+        let mut tasks = asked.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if tasks.is_empty() {
             return Err(Failure::Usage {
                 message: format!("the bank `{}` has no task yet", bank.path().display()),
                 hint: Some("`grafter train --bank <BANK> --task <NAME>` trains one into it".to_owned()),
             });
+        }
+        let chooses = |task: &AskedTask| task.kind == TaskKind::MultipleChoice;
+        if arguments.tasks.is_empty() && !tasks.iter().all(chooses) {
+            // Rows for tasks of several kinds are read without choices, and nobody asked for those that need some.
+            tasks.retain(|task| !chooses(task));
+        }
+        Ok(Self::Bank(Box::new(bank), tasks))
+    }
+
+    fn kinds(&self) -> Vec<TaskKind> {
+        match self {
+            Self::Folder(manifest) => vec![manifest.task.kind],
+            Self::Bank(_, tasks) => tasks.iter().map(|task| task.kind).collect(),
+        }
+    }
+
+    /// Reads the model and those that can answer the rows.
+    fn open(self, arguments: &Predict, rows: &Rows) -> Result<Answering, Failure> {
+        let (model, precision) = (arguments.model.model.as_deref(), arguments.base.base);
+        let (bank, mut tasks) = match self {
+            Self::Bank(bank, tasks) => (bank, tasks),
+            Self::Folder(manifest) => {
+                refuse_other_kind(rows, manifest.task.pair, "the adapter answers")?;
+                let folder = arguments.adapter.as_deref().expect("it was read from there");
+                let (model, adapter) =
+                    open_adapter(folder, &manifest, model.unwrap_or(DEFAULT_MODEL), precision)?;
+                return Ok(Answering { model, adapters: vec![adapter], names: Vec::new() });
+            }
         };
-        if versions.iter().all(|(_, _, pair, _)| pair == first) {
-            refuse_other_kind(rows, *first, "the tasks answer")?;
+        let first = tasks.first().is_some_and(|task| task.pair);
+        if tasks.iter().all(|task| task.pair == first) {
+            refuse_other_kind(rows, first, "the tasks answer")?;
         } else if let (Some(found), true) = (rows.is_pair(), arguments.tasks.is_empty()) {
             // Nobody asked for those that cannot answer.
-            versions.retain(|(_, _, pair, _)| *pair == found);
+            tasks.retain(|task| task.pair == found);
         }
-        asked.retain(|asked| versions.iter().any(|(name, ..)| *name == asked.name));
         let model = open_bank_model(&bank, model)?;
-        let adapters = versions
-            .iter()
-            .map(|(name, version, ..)| Ok(bank.load(name, version, &model)?))
-            .collect::<Result<_, Failure>>()?;
-        Ok(Self { model, adapters, names: asked.iter().map(ToString::to_string).collect() })
+        let load = |task: &AskedTask| Ok(bank.load(&task.asked.name, &task.version, &model)?);
+        let adapters = tasks.iter().map(load).collect::<Result<_, Failure>>()?;
+        Ok(Answering { model, adapters, names: tasks.iter().map(|task| task.asked.to_string()).collect() })
     }
 }
 
@@ -175,23 +206,6 @@ fn refuse_other_kind(rows: &Rows, pair: bool, who: &str) -> Result<(), Failure> 
     };
     let message = format!("{}: {who} {expected}, found {found}", rows.name());
     Err(Failure::Usage { message, hint: Some(hint.to_owned()) })
-}
-
-/// The kinds of the tasks that were asked for, as far as they can be read; what cannot is told where they are opened.
-fn kinds_of(arguments: &Predict) -> Result<Vec<TaskKind>, Failure> {
-    if let Some(folder) = &arguments.adapter {
-        return Ok(vec![grafter::adapter::read_manifest(folder)?.task.kind]);
-    }
-    let Some(Ok(bank)) = arguments.bank.as_deref().map(Bank::open) else { return Ok(Vec::new()) };
-    let asked = match &arguments.tasks[..] {
-        [] => all_tasks(&bank).unwrap_or_default(),
-        named => named.to_vec(),
-    };
-    let kind = |asked: &TaskRef| {
-        let version = bank.task(&asked.name).ok()?.find(asked).ok()?.version.clone();
-        Some(bank.manifest(&asked.name, &version).ok()?.task.kind)
-    };
-    Ok(asked.iter().filter_map(kind).collect())
 }
 
 fn open_rows(arguments: &Predict, files: &[SourceFile], kinds: &[TaskKind]) -> Result<Rows, Failure> {
