@@ -48,7 +48,7 @@ impl Fitted {
             Targets::Answers(questions, true) => {
                 let spans = logits.best_spans(dev, questions)?;
                 if let Ok(best) = best_no_answer_threshold(spans) {
-                    let threshold = vec![best.threshold];
+                    let threshold = vec![best.middle()];
                     let reviewer = Reviewer::new(dev.targets(), None).with_thresholds(threshold.clone());
                     fitted.seen = Some(review(&logits, dev, reviewer)?);
                     fitted.thresholds = Some(threshold);

@@ -233,8 +233,20 @@ pub struct BestSpan {
 pub struct NoAnswerThreshold {
     /// The answer is withheld where [`BestSpan::difference`] is greater, and given where it is equal or less.
     pub threshold: f64,
+    /// The least difference above it, if there is one.
+    pub next: Option<f64>,
     /// The mean F1 of the questions it was chosen on, with this threshold.
     pub f1: f64,
+}
+
+impl NoAnswerThreshold {
+    /// Half-way to the next difference: it parts the questions it was chosen on as [`threshold`](Self::threshold) does, and leaves
+    /// as much room on either side for others.
+    pub fn middle(self) -> f64 {
+        // Beyond is the difference of a question that has no span.
+        let next = self.next.filter(|next| *next < f64::from(f32::MAX));
+        next.map_or(self.threshold, |next| self.threshold + (next - self.threshold) / 2.0)
+    }
 }
 
 /// The threshold with the highest mean F1: a withheld answer has 1 where the question has none, and 0 where it has one.
@@ -270,7 +282,8 @@ pub fn best_no_answer_threshold(
             (best, threshold) = (sum, same[0].difference);
         }
     }
-    Ok(NoAnswerThreshold { threshold, f1: best / rows.len() as f64 })
+    let next = rows.iter().map(|row| row.difference).find(|difference| *difference > threshold);
+    Ok(NoAnswerThreshold { threshold, next, f1: best / rows.len() as f64 })
 }
 
 #[cfg(test)]
@@ -316,6 +329,23 @@ mod tests {
     }
 
     #[test]
+    fn the_middle_parts_what_the_threshold_parts() {
+        let span =
+            |difference, answerable| BestSpan { difference, f1: f64::from(u8::from(answerable)), answerable };
+        let found =
+            best_no_answer_threshold([span(-20.0, true), span(10.0, false), span(-24.0, true)]).unwrap();
+        assert_eq!(found, NoAnswerThreshold { threshold: -20.0, next: Some(10.0), f1: 1.0 });
+        assert_eq!(found.middle(), -5.0);
+        let all = best_no_answer_threshold([span(-20.0, true), span(-24.0, true)]).unwrap();
+        assert_eq!((all.next, all.middle()), (None, -20.0));
+        // One without any span is no neighbour.
+        let none = best_no_answer_threshold([span(-20.0, true), span(f64::MAX, false)]).unwrap();
+        assert_eq!((none.next, none.middle()), (Some(f64::MAX), -20.0));
+        let withheld = best_no_answer_threshold([span(5.0, false), span(7.0, false)]).unwrap();
+        assert_eq!((withheld.threshold, withheld.middle()), (0.0, 2.5));
+    }
+
+    #[test]
     fn parts_are_scored_where_there_are_any() {
         let (right, none): (&[&str], &[&str]) = (&["blue sea"], &[]);
         let scores = AnswerScores::compute([("sea", right), ("", none), ("sea", none)]).unwrap();
@@ -341,7 +371,7 @@ mod tests {
         // The official script says 2, with an F1 of 1: it counts the first of the two.
         let rows = [span(2.0, 1.0, true), span(2.0, 0.0, false)];
         let found = best_no_answer_threshold(rows).unwrap();
-        assert_eq!(found, NoAnswerThreshold { threshold: 0.0, f1: 0.5 });
+        assert_eq!(found, NoAnswerThreshold { threshold: 0.0, next: Some(2.0), f1: 0.5 });
         // The official script says 0, which withholds nothing.
         let found = best_no_answer_threshold([span(-2.0, 0.0, false), span(-3.0, 0.0, true)]).unwrap();
         assert!(found.threshold < -3.0 && found.threshold > -3.001 && found.f1 == 0.5, "{found:?}");
