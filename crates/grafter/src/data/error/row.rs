@@ -12,7 +12,8 @@ use crate::data::{Format, ParquetError, TagProblem, TagScheme};
 pub struct RowError {
     /// The file's name as the caller gave it.
     pub file: Arc<str>,
-    /// The line, counted from 1, on which the row (or its open quote) starts; of Parquet the place of the row.
+    /// The line, counted from 1, on which the row (or its open quote) starts; of Parquet the place of the row, of SQuAD's document that
+    /// of the question.
     pub line: u64,
     /// What is wrong.
     pub kind: RowErrorKind,
