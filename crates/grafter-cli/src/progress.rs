@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use grafter::hub::PullProgress;
 use grafter::metrics::Metric;
 use grafter::prefix::NotKept;
-use grafter::train::{EvaluationReport, StepReport, TrainObserver};
+use grafter::train::{CheckpointReport, EvaluationReport, History, StepReport, TrainObserver};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::args::Every;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, grouped, tell};
@@ -77,6 +78,11 @@ pub struct TrainProgress {
     pub tokens: usize,
     loss: Smoothed,
     failure: Option<Failure>,
+    every: Option<Every>,
+    /// When the newest checkpoint was written, or tried to.
+    last_checkpoint: Instant,
+    /// Steps done in the newest checkpoint.
+    checkpoint: Option<u64>,
 }
 
 /// How every log begins.
@@ -158,6 +164,43 @@ impl TrainProgress {
             tokens: 0,
             loss: Smoothed::default(),
             failure: None,
+            every: None,
+            last_checkpoint: Instant::now(),
+            checkpoint: None,
+        }
+    }
+
+    /// Asks for a checkpoint now and then.
+    pub fn checkpoint_every(&mut self, every: Every) {
+        self.every = Some(every);
+    }
+
+    /// Steps that were done at the newest checkpoint.
+    pub fn checkpoint(&self) -> Option<u64> {
+        self.checkpoint
+    }
+
+    /// A line for people, above the bar if there is one.
+    fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => tell(text),
+        }
+    }
+
+    /// Takes up what the run did before it was resumed: the log has it again, as if nothing had happened between.
+    fn take_up(&mut self, history: &History) {
+        let metric = self.metric;
+        for event in history.events() {
+            match event {
+                grafter::train::Event::Step(report) => {
+                    self.loss.add(report.loss);
+                    self.write_log(&Event::Step { report });
+                }
+                grafter::train::Event::Evaluation(report) => {
+                    self.write_log(&Event::Evaluation { report, metric });
+                }
+            }
         }
     }
 
@@ -204,6 +247,7 @@ impl TrainObserver for TrainProgress {
 
     fn begin(&mut self) {
         self.clock = Instant::now();
+        self.last_checkpoint = Instant::now();
     }
 
     fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
@@ -217,11 +261,7 @@ impl TrainObserver for TrainProgress {
     }
 
     fn not_kept(&mut self, reason: &NotKept) {
-        let text = format!("note: the frozen layers run anew in each step: {reason}");
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => tell(text),
-        }
+        self.note(&format!("note: the frozen layers run anew in each step: {reason}"));
     }
 
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
@@ -269,6 +309,38 @@ impl TrainObserver for TrainProgress {
         self.write_log(&Event::Evaluation { report, metric });
         self.clock = Instant::now();
         until_interrupted()
+    }
+
+    fn checkpoint_due(&mut self, step: u64) -> bool {
+        match self.every {
+            Some(Every::Steps(steps)) => step > 0 && step.is_multiple_of(steps),
+            Some(Every::Time(time)) => self.last_checkpoint.elapsed() >= time,
+            None => false,
+        }
+    }
+
+    fn checkpoint(&mut self, report: &CheckpointReport<'_>) {
+        match report {
+            CheckpointReport::Missing { folder } => {
+                let folder = folder.display();
+                self.note(&format!("`{folder}` has no checkpoint: the run begins with its first step"));
+            }
+            CheckpointReport::Resumed { step, history } => {
+                self.note(&format!("resumed after step {step}"));
+                self.checkpoint = Some(*step);
+                self.take_up(history);
+            }
+            CheckpointReport::Unusable { path, reason } => {
+                self.note(&format!("warning: the checkpoint `{}` cannot be used: {reason}", path.display()));
+            }
+            CheckpointReport::Written { step } => self.checkpoint = Some(*step),
+            CheckpointReport::Failed { folder, error } => {
+                let folder = folder.display();
+                self.note(&format!("warning: no checkpoint can be written to `{folder}`: {error}"));
+            }
+        }
+        self.last_checkpoint = Instant::now();
+        self.clock = Instant::now();
     }
 }
 

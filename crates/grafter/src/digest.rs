@@ -52,7 +52,7 @@ pub fn sha256_of_numbers(floats: &[&[f32]], integers: &[&[i8]]) -> String {
     hex(&hasher.finalize())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()

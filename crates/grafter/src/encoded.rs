@@ -5,9 +5,12 @@
 
 use std::ops::Range;
 
+use sha2::{Digest, Sha256};
+
 use crate::adapter::ScoreScale;
 use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Targets;
+use crate::digest::hex;
 use crate::gradient::Target;
 use crate::predict::of_row;
 use crate::question_answering;
@@ -95,6 +98,38 @@ impl EncodedRows {
             });
             sequence.ids.iter().copied().chain(words).chain(runs)
         }))
+    }
+
+    /// SHA-256 of everything that training and its evaluations read of the rows.
+    /// # Errors
+    /// If the temporary file cannot be read.
+    pub fn sha256(&self) -> Result<String, StoreError> {
+        let mut hasher = Sha256::new();
+        let mut note = |parts: std::fmt::Arguments<'_>| hasher.update(format!("{parts}\n"));
+        note(format_args!("{:?} {:?} {:?} {:?}", self.rows.len(), self.scale, self.weights, self.truncated));
+        for row in 0..self.len() {
+            match &self.targets {
+                Targets::Answers(questions, no_answer) => {
+                    let right: Vec<&str> = questions[row].right().collect();
+                    note(format_args!("{no_answer} {right:?}"));
+                }
+                Targets::Classes(classes) | Targets::Choices(classes) => {
+                    note(format_args!("{}", classes[row]))
+                }
+                Targets::Sets(rows) => note(format_args!("{:?}", rows[row])),
+                Targets::Entities(rows, of) | Targets::Tags(rows, of) => {
+                    note(format_args!("{of} {:?}", rows[row]))
+                }
+                Targets::Scores(scores) => note(format_args!("{:08x}", scores[row].to_bits())),
+            }
+            for sequence in self.sequences_of(row) {
+                let Place { end, tokens, words } = self.sequences[sequence];
+                note(format_args!("{tokens} {words} {:?}", self.spans.get(sequence)));
+                let numbers: Vec<u32> = self.store.read(self.begin(sequence)..end)?.collect();
+                note(format_args!("{numbers:?}"));
+            }
+        }
+        Ok(hex(&hasher.finalize()))
     }
 
     /// Lets each class count as much as this; one weight for each class.

@@ -82,7 +82,7 @@ pub struct SequentialFineTuning {
 }
 
 impl SequentialFineTuning {
-    /// What the next task begins with; see [`crate::graft::graft_after`].
+    /// What the next task begins with; see [`crate::graft::graft_from`].
     pub fn current(&self) -> Option<&TaskParameters> {
         self.current.as_ref()
     }

@@ -27,7 +27,9 @@ use crate::row_encoding::{RowEncoding, RowForm};
 use crate::store::{Budget, StoreError};
 use crate::text::escape;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::train::{Ending, TrainData, TrainError, TrainObserver, TrainOptions, train};
+use crate::train::{
+    CheckpointFolder, Checkpoints, Ending, History, TrainData, TrainError, TrainObserver, TrainOptions, train,
+};
 
 /// Everything about a run that a user may choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,6 +192,8 @@ pub struct Grafted {
     pub truncated_dev: usize,
     /// What the best parameters answer to the dev rows.
     pub review: Review,
+    /// Its steps and evaluations.
+    pub history: History,
 }
 
 /// Trains a task and evaluates its best parameters on the dev rows.
@@ -202,15 +206,24 @@ pub fn graft(
     options: &GraftOptions,
     observer: &mut dyn TrainObserver,
 ) -> Result<Grafted, GraftError> {
-    graft_after(None, model, (train_data, dev_data), options, observer)
+    graft_from(&Beginning::default(), model, (train_data, dev_data), options, observer)
 }
 
-/// [`graft`] that begins with what an earlier task made of the encoder, as far as both tasks train it: sequential
-/// fine-tuning, which changes what the earlier task answers. The head begins anew.
+/// What a run begins with, beside the frozen encoder and the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beginning<'a> {
+    /// What an earlier task made of the encoder, as far as both tasks train it: sequential fine-tuning, which changes what the
+    /// earlier task answers. The head begins anew.
+    pub earlier: Option<&'a TaskParameters>,
+    /// Where the run keeps its state, and goes on from.
+    pub checkpoints: Option<&'a CheckpointFolder>,
+}
+
+/// [`graft`] that begins with something.
 /// # Errors
-/// As of [`graft`].
-pub fn graft_after(
-    earlier: Option<&TaskParameters>,
+/// As of [`graft`], or if a checkpoint is of another run.
+pub fn graft_from(
+    beginning: &Beginning<'_>,
     model: &Model,
     (train_data, dev_data): (&dyn LabelledRows, &dyn LabelledRows),
     options: &GraftOptions,
@@ -253,7 +266,14 @@ pub fn graft_after(
         let scores = answers.scores(&task, dev_rows.targets());
         scores.ok().and_then(|scores| scores.get(metric).ok().flatten()).unwrap_or(f64::NAN)
     };
-    let data = TrainData { train: &train_rows, dev: &dev_rows, begin: earlier, score: &score };
+    let checkpoints = beginning.checkpoints.map(|folder| {
+        let run = RunRecord::new(model, &task, options, (&train_rows, &dev_rows), beginning.earlier)?;
+        let run = serde_json::to_value(run).expect("records are plain data");
+        Ok::<_, StoreError>(Checkpoints::new(folder, run))
+    });
+    let checkpoints = checkpoints.transpose()?;
+    let begin = beginning.earlier;
+    let data = TrainData { train: &train_rows, dev: &dev_rows, begin, checkpoints, score: &score };
     let (state, ending) = train(model.encoder(), &config, &options.train, &data, observer)?;
     let parameters = state.best_parameters();
     let best = state.best.as_ref().expect("a run of one step or more ends well only with an evaluation");
@@ -285,7 +305,43 @@ pub fn graft_after(
         truncated_train: train_rows.truncated(),
         truncated_dev: dev_rows.truncated(),
         review,
+        history: state.history,
     })
+}
+
+/// All that decides what a run computes: a checkpoint of another one is not gone on from.
+#[derive(Serialize)]
+struct RunRecord<'a> {
+    tool: String,
+    base: BaseRecord,
+    task: &'a TaskRecord,
+    options: GraftOptions,
+    /// Digests of the rows as tokens, with their targets.
+    train_rows: String,
+    dev_rows: String,
+    /// Digest of the numbers of the task that it begins with.
+    earlier: Option<String>,
+}
+
+impl<'a> RunRecord<'a> {
+    fn new(
+        model: &Model,
+        task: &'a TaskRecord,
+        options: &GraftOptions,
+        (train_rows, dev_rows): (&EncodedRows, &EncodedRows),
+        earlier: Option<&TaskParameters>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            tool: format!("grafter {}", env!("CARGO_PKG_VERSION")),
+            // What the base is called decides nothing.
+            base: BaseRecord { name: String::new(), ..BaseRecord::of(model) },
+            task,
+            options: GraftOptions { train: options.recorded(train_rows.len()), ..options.clone() },
+            train_rows: train_rows.sha256()?,
+            dev_rows: dev_rows.sha256()?,
+            earlier: earlier.map(weights_digest),
+        })
+    }
 }
 
 fn seal(

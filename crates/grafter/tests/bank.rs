@@ -17,7 +17,7 @@ use grafter::bank::{
 use grafter::data::{Dataset, LabelledRows, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::forgetting::SequentialFineTuning;
-use grafter::graft::{GraftOptions, graft, graft_after};
+use grafter::graft::{Beginning, GraftOptions, graft, graft_from};
 use grafter::model::Model;
 use grafter::predict::row_logits;
 use tempfile::TempDir;
@@ -353,7 +353,8 @@ fn fine_tuning_one_model_on_a_second_task_changes_the_first() {
     let mut answers = Vec::new();
     for task in [&first, &second] {
         let data: (&dyn LabelledRows, &dyn LabelledRows) = (task, task);
-        let trained = graft_after(tuning.current(), &MODEL, data, &options, &mut ()).unwrap();
+        let beginning = Beginning { earlier: tuning.current(), ..Beginning::default() };
+        let trained = graft_from(&beginning, &MODEL, data, &options, &mut ()).unwrap();
         tuning.push(trained.adapter);
         let earliest = tuning.tasks(&MODEL.encoder().config).next().unwrap();
         answers.push(row_logits(&MODEL, &earliest, &first.rows).unwrap());

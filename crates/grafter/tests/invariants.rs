@@ -24,7 +24,7 @@ use grafter::encoder::{Encoder, EncoderDropout, ForwardPass};
 use grafter::eval::{Answers, evaluate};
 use grafter::forgetting::SequentialFineTuning;
 use grafter::gradient::{GradientEngine, Target};
-use grafter::graft::{GraftError, GraftOptions, Grafted, graft, graft_after};
+use grafter::graft::{Beginning, GraftError, GraftOptions, Grafted, graft, graft_from};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
@@ -730,7 +730,7 @@ fn run_with_scores(
         assert_eq!(answers.len(), 8, "one answer for each dev row");
         *rest.borrow_mut().next().expect("no more evaluations than scores")
     };
-    let data = TrainData { train: &rows, dev: &dev, begin: None, score: &score };
+    let data = TrainData { train: &rows, dev: &dev, begin: None, checkpoints: None, score: &score };
     train(MODEL.encoder(), &config(4, Pooling::Cls, 2), options, &data, recorder)
 }
 
@@ -895,7 +895,7 @@ fn a_run_can_be_ended_within_an_evaluation() {
     // 300 rows of 48 tokens are two groups.
     let rows: Vec<TokenIds> = (0..300).map(|row| sequence(48, row)).collect();
     let (rows, dev) = (encoded(&rows[..8]), encoded(&rows));
-    let data = TrainData { train: &rows, dev: &dev, begin: None, score: &|_| 0.5 };
+    let data = TrainData { train: &rows, dev: &dev, begin: None, checkpoints: None, score: &|_| 0.5 };
     let options = TrainOptions { epochs: Some(3), ..short_run() };
     let run =
         |leaver: &mut Leaver| train(MODEL.encoder(), &config(4, Pooling::Mean, 2), &options, &data, leaver);
@@ -949,8 +949,13 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
 fn a_run_without_rows_is_an_error() {
     let row = [sequence(3, 1)];
     let run = |train_rows: &[TokenIds], dev: &[TokenIds]| {
-        let data =
-            TrainData { train: &encoded(train_rows), dev: &encoded(dev), begin: None, score: &|_| 0.0 };
+        let data = TrainData {
+            train: &encoded(train_rows),
+            dev: &encoded(dev),
+            begin: None,
+            checkpoints: None,
+            score: &|_| 0.0,
+        };
         let ended = train(MODEL.encoder(), &config(4, Pooling::Cls, 2), &short_run(), &data, &mut ());
         ended.unwrap_err().to_string()
     };
@@ -1072,7 +1077,8 @@ fn fine_tuning_in_a_sequence_goes_on_with_one_encoder_and_keeps_each_head() {
     for seed in [1, 2] {
         options.train.seed = seed;
         let data: (&dyn LabelledRows, &dyn LabelledRows) = (&train_rows, &dev_rows);
-        let grafted = graft_after(tuning.current(), &MODEL, data, &options, &mut ()).unwrap();
+        let beginning = Beginning { earlier: tuning.current(), ..Beginning::default() };
+        let grafted = graft_from(&beginning, &MODEL, data, &options, &mut ()).unwrap();
         answers.push(row_logits(&MODEL, &grafted.adapter, &dev_rows.rows).unwrap());
         tuning.push(grafted.adapter);
     }

@@ -249,7 +249,8 @@ fn run_with(
         let Answers::Classes(answers) = answers else { panic!("classes are answered with classes") };
         answers.iter().enumerate().map(|(row, class)| (row * class) as f64).sum()
     };
-    let data = TrainData { train: &train_rows, dev: &dev_rows, begin: None, score: &score };
+    let data =
+        TrainData { train: &train_rows, dev: &dev_rows, begin: None, checkpoints: None, score: &score };
     assert!(options.dropout);
     let (state, ending) = train(MODEL.encoder(), config, options, &data, observer).unwrap();
     assert_eq!(ending, Ending::Completed);
@@ -323,7 +324,7 @@ fn a_run_can_be_ended_while_what_is_constant_is_computed() {
         }
     }
     let rows = encoded(&[sequence(4, 1)], 0);
-    let data = TrainData { train: &rows, dev: &rows, begin: None, score: &|_| 0.0 };
+    let data = TrainData { train: &rows, dev: &rows, begin: None, checkpoints: None, score: &|_| 0.0 };
     let options = GraftOptions::default().train;
     for config in [houlsby(1, Pooling::Mean), head_alone(Pooling::Mean)] {
         let error = train(MODEL.encoder(), &config, &options, &data, &mut Impatient).unwrap_err();

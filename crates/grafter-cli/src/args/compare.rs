@@ -10,6 +10,7 @@ use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
 use grafter::metrics::Metric;
 
+use super::interval::duration;
 use super::{ModelArg, RowArgs, SharedTrainingArgs};
 
 /// What may be named more than once is told here because clap does not say it.
@@ -262,41 +263,9 @@ impl<T: Copy> Assigned<T> {
     }
 }
 
-/// `90s`, `30m`, `1h30m`
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("expected a time as in `90s`, `30m` or `1h30m`, found `{text}`");
-    let (mut seconds, mut digits) = (0_u64, String::new());
-    for c in text.chars() {
-        let unit = match c {
-            '0'..='9' => {
-                digits.push(c);
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
-        digits.clear();
-    }
-    if digits.is_empty() && !text.is_empty() { Ok(Duration::from_secs(seconds)) } else { Err(wrong()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_units() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("0s", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "30", "m", "1d", "1.5h", "-1s", "99999999999999999999s", "9999999999999999999h"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_value_is_for_one_task_or_for_all() {

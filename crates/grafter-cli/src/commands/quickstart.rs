@@ -19,8 +19,8 @@ use grafter::graft::{GraftError, GraftOptions, graft};
 use grafter::metrics::Metric;
 use grafter::model::Model;
 use grafter::predict::{Prediction, predict, row_logits};
-use grafter::report::train::{History, Texts, TrainReport};
-use grafter::train::{Ending, Observers, TrainError};
+use grafter::report::train::{Texts, TrainReport};
+use grafter::train::{Ending, TrainError};
 
 use super::{open_model, print};
 use crate::Outcome;
@@ -80,9 +80,7 @@ fn train_task(
     let mut progress = TrainProgress::new(Metric::default_for(TaskKind::Classification), true, None);
     let mut options = GraftOptions::default();
     options.train.epochs = Some(EPOCHS);
-    let mut history = History::default();
-    let observers = &mut Observers(vec![&mut progress, &mut history]);
-    let result = graft(model, &train, &dev, &options, observers);
+    let result = graft(model, &train, &dev, &options, &mut progress);
     progress.finish()?;
     let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => return Err(interrupted(task)),
@@ -93,8 +91,7 @@ fn train_task(
         return Err(interrupted(task));
     }
     let texts = Texts::of(&grafted.review, &dev);
-    let report =
-        TrainReport { grafted: &grafted, history: &history, train: &train_file, dev: &dev_file, texts };
+    let report = TrainReport { grafted: &grafted, train: &train_file, dev: &dev_file, texts };
     let adapter = &grafted.adapter;
     let probes = Probes::take(model, adapter, &rows_of(&dev)?)?;
     let version =

@@ -19,7 +19,7 @@ use super::{AdapterConfig, Method, Pooling, Unfit, card};
 use crate::calibration::probabilities;
 use crate::data::{MAX_CLASSES, TaskKind};
 use crate::digest::sha256_hex;
-use crate::durable::{TEMPORARY, parent_of, sync_folder, write_synced};
+use crate::durable::{disk, parent_of, put_folder, sync_folder, write_synced};
 use crate::encoder::EncoderConfig;
 use crate::entities::are_entity_tags;
 use crate::model::Model;
@@ -97,9 +97,9 @@ impl Adapter {
         self.manifest.calibration.map_or(1.0, |calibration| calibration.temperature)
     }
 
-    /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so, which takes
-    /// two renames: a crash between them leaves both, the old one under a temporary name beside the target. Any other
-    /// existing folder or file is never replaced.
+    /// Writes the folder, whole or not at all. An existing adapter folder is replaced if `overwrite` says so: on Linux in one
+    /// step; elsewhere a crash may leave the old one under a temporary name beside the target, and nothing in its place. Any
+    /// other existing folder or file is never replaced.
     /// # Errors
     /// If the target exists, or a file cannot be written.
     pub fn save(&self, folder: &Path, overwrite: bool) -> Result<(), AdapterError> {
@@ -138,7 +138,7 @@ impl Adapter {
         };
         let temporary = temporary_beside(folder)?;
         let fresh = temporary.path().join("adapter");
-        fs::create_dir(&fresh).map_err(io("create", &fresh))?;
+        disk::create_folder(&fresh).map_err(io("create", &fresh))?;
         let has_report = companions.iter().any(|(companion, _)| *companion == Companion::Report);
         let own = [
             (WEIGHTS_FILE, &weights_bytes(&self.parameters)),
@@ -225,24 +225,14 @@ impl Adapter {
     }
 }
 
-/// Moves a finished folder to its target. An old adapter steps aside first, goes with the temporary folder, and comes
-/// back if the new one cannot come.
+/// Moves a finished folder to its target; an old adapter goes with the temporary folder.
 fn put_in_place(fresh: &Path, folder: &Path, overwrite: bool, temporary: &Path) -> Result<(), AdapterError> {
     check_target(folder, overwrite)?;
-    let io =
-        |action: &'static str| move |source| AdapterError::Io { action, path: folder.to_owned(), source };
-    let replaced = temporary.join("replaced");
-    if folder.exists() {
-        fs::rename(folder, &replaced).map_err(io("replace"))?;
-    }
-    if let Err(source) = fs::rename(fresh, folder) {
-        if replaced.exists() {
-            // If even this fails, the old one stays beside the new one in the folder that the error names.
-            let _ = fs::rename(&replaced, folder);
-        }
-        return Err(io("write")(source));
-    }
-    Ok(())
+    put_folder(fresh, folder, &temporary.join("replaced")).map_err(|source| AdapterError::Io {
+        action: "write",
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 /// Refuses a target that exists, unless it is an adapter folder that may be replaced.
@@ -296,16 +286,16 @@ fn movable(folder: &Path) -> Result<(), AdapterError> {
     let temporary = temporary_beside(folder)?;
     let aside = temporary.path().join("aside");
     let io = |source| AdapterError::Io { action: "replace", path: folder.to_owned(), source };
-    fs::rename(folder, &aside).map_err(io)?;
-    fs::rename(&aside, folder).map_err(io)
+    disk::rename(folder, &aside).map_err(io)?;
+    disk::rename(&aside, folder).map_err(io)
 }
 
 fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
     let parent = parent_of(folder);
     let io =
         |action: &'static str| move |source| AdapterError::Io { action, path: parent.to_owned(), source };
-    fs::create_dir_all(parent).map_err(io("create"))?;
-    tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent).map_err(io("create a folder in"))
+    disk::create_folders(parent).map_err(io("create"))?;
+    disk::temporary_folder(parent).map_err(io("create a folder in"))
 }
 
 /// Reads and checks `adapter.json` alone.

@@ -13,7 +13,7 @@
 //! which a process or the machine ends, each task is there as it was or not at all. Nothing that belongs to one task is
 //! written for another. Readers take no lock.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -29,7 +29,8 @@ use crate::adapter::{
     Adapter, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
 };
 use crate::digest::{sha256_file, sha256_hex};
-use crate::durable::{TEMPORARY, sync_folder, write_file};
+use crate::durable::{TEMPORARY, clear_temporary, disk, sync_folder, write_file};
+use crate::lock::try_lock;
 use crate::model::Model;
 
 /// The version of the folder's layout that this program writes and reads.
@@ -146,7 +147,7 @@ impl Bank {
     /// # Errors
     /// If the folder is in use or cannot be written.
     pub fn init(path: &Path, model: &Model) -> Result<Self, BankError> {
-        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        disk::create_folders(path).map_err(io_error("create", path))?;
         // Before anything is written into it, and again when no other process can.
         check_empty(path)?;
         let lock = lock(path)?;
@@ -158,7 +159,7 @@ impl Bank {
         };
         for folder in [TASKS, INCOMING] {
             let folder = path.join(folder);
-            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+            disk::create_folders(&folder).map_err(io_error("create", &folder))?;
         }
         write(&path.join(BANK_FILE), &json(&record))?;
         drop(lock);
@@ -300,7 +301,7 @@ impl Bank {
         }
         let scratch = self.scratch()?;
         let fresh = scratch.path().join(name.as_str());
-        fs::create_dir(&fresh).map_err(io_error("create", &fresh))?;
+        disk::create_folder(&fresh).map_err(io_error("create", &fresh))?;
         task.versions.push(write_version(&fresh, incoming)?);
         if known.is_none() {
             write(&fresh.join(TASK_FILE), &json(&task))?;
@@ -389,21 +390,14 @@ impl Bank {
             }
         }
         let incoming = self.path.join(INCOMING);
-        for left in fs::read_dir(&incoming).map_err(io_error("read", &incoming))?.flatten() {
-            if left.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                fs::remove_dir_all(left.path()).map_err(io_error("remove", &left.path()))?;
-            }
-        }
+        clear_temporary(&incoming).map_err(io_error("clear", &incoming))?;
         Ok(lock)
     }
 
     /// A folder on the bank's file system that goes away by itself.
     fn scratch(&self) -> Result<tempfile::TempDir, BankError> {
         let incoming = self.path.join(INCOMING);
-        tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempdir_in(&incoming)
-            .map_err(io_error("create a folder in", &incoming))
+        disk::temporary_folder(&incoming).map_err(io_error("create a folder in", &incoming))
     }
 }
 
@@ -435,15 +429,12 @@ fn write_version(folder: &Path, incoming: &Incoming<'_>) -> Result<VersionEntry,
 
 fn lock(path: &Path) -> Result<File, BankError> {
     let file = path.join(LOCK_FILE);
-    let open = File::options().create(true).truncate(false).write(true).open(&file);
-    let lock = open.map_err(io_error("write", &file))?;
     let ends = Instant::now() + LOCK_TIMEOUT;
     loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if Instant::now() < ends => sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(BankError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(io_error("lock", &file)(source)),
+        match try_lock(&file).map_err(io_error("lock", &file))? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() < ends => sleep(LOCK_PAUSE),
+            None => return Err(BankError::InUse { path: path.to_owned() }),
         }
     }
 }
@@ -458,7 +449,7 @@ fn check_digest(file: &Path, expected: &str) -> Result<(), BankError> {
 
 /// Moves a folder, durably.
 fn rename(from: &Path, to: &Path) -> Result<(), BankError> {
-    fs::rename(from, to).map_err(io_error("write", to))?;
+    disk::rename(from, to).map_err(io_error("write", to))?;
     for folder in [from.parent(), to.parent()].into_iter().flatten() {
         sync_folder(folder).map_err(io_error("sync", folder))?;
     }

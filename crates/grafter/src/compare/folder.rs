@@ -9,7 +9,7 @@
 //! lock                held while a process works on the folder
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ use super::plan::{FORMAT_VERSION, Plan};
 use super::task::{CompareTask, TaskTargets};
 use super::trial::TrialRecord;
 use super::{CompareError, Trial};
-use crate::durable::write_file;
+use crate::durable::{disk, write_file};
+use crate::lock::try_lock;
 use crate::report;
 
 /// The file with the plan.
@@ -53,7 +54,7 @@ impl CompareFolder {
         check(path)?;
         for folder in [TRIALS, TASKS] {
             let folder = path.join(folder);
-            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+            disk::create_folders(&folder).map_err(io_error("create", &folder))?;
         }
         let lock = lock(path)?;
         let plan_file = path.join(PLAN_FILE);
@@ -159,13 +160,8 @@ fn check(path: &Path) -> Result<(), CompareError> {
 
 fn lock(path: &Path) -> Result<File, CompareError> {
     let file = path.join(LOCK_FILE);
-    let open = File::options().create(true).truncate(false).write(true).open(&file);
-    let lock = open.map_err(io_error("write", &file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(CompareError::InUse { folder: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(CompareError::Io { action: "lock", path: file, source }),
-    }
+    let lock = try_lock(&file).map_err(io_error("lock", &file))?;
+    lock.ok_or_else(|| CompareError::InUse { folder: path.to_owned() })
 }
 
 /// Another version is told as such, whatever else the file holds.

@@ -1,93 +1,42 @@
 //! Trains one task on a frozen encoder: the loop from encoded rows to the best parameters.
 //!
-//! [`TrainState`] is the whole state of a run. Everything that looks random (initialisation, the order of the rows,
+//! [`TrainState`] is the whole state of a run, [`Checkpoints`] keep it. Everything that looks random (initialisation, the order of the rows,
 //! dropout) is a pure function of the seed and of counters in that state, so a run is decided by its inputs: the same
 //! seed gives the same bytes, with any number of threads. This file prints nothing and reads no clock; an observer is
 //! told what happens and may end the run.
 
+mod checkpoint;
 mod class_weights;
-mod observers;
+mod history;
+mod observer;
+mod options;
 mod state;
 
+pub use checkpoint::{CheckpointFolder, CheckpointReport, Checkpoints, ResumeError};
 pub use class_weights::{ClassWeight, ClassWeights};
-pub use observers::Observers;
+pub use history::{Event, History};
+pub use observer::{EvaluationReport, Observers, StepReport, TrainObserver};
+pub use options::TrainOptions;
 pub use state::{Best, TrainState};
 
 use std::fmt;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::adapter::{AdapterConfig, Method, TaskParameters};
+use self::checkpoint::{Bounds, Saved, SavedBest};
+use crate::adapter::{AdapterConfig, TaskParameters};
 use crate::encoded::EncodedRows;
 use crate::encoder::{Encoder, EncoderDropout};
 use crate::eval::Answers;
 use crate::gradient::{GradientEngine, Target, loss_of};
 use crate::head;
-use crate::optim::{AdamW, LinearSchedule, clipping, norm};
+use crate::optim::{LinearSchedule, clipping, norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
-use crate::review::Reviewer;
+use crate::review::{Reviewer, Seen};
 use crate::store::{Budget, StoreError};
-
-/// Settings of a run that are not part of the adapter's form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainOptions {
-    /// Passes over the training rows; if absent, see [`TrainOptions::epochs_for`].
-    pub epochs: Option<u32>,
-    /// The run ends after so many steps at most; the learning rate falls to zero with them.
-    #[serde(default)]
-    pub max_steps: Option<u64>,
-    /// Rows of one step.
-    pub batch_size: usize,
-    /// Largest learning rate; [`Method::default_learning_rate`] if absent.
-    pub learning_rate: Option<f64>,
-    /// Share of all steps in which the learning rate rises from zero.
-    pub warmup: f64,
-    /// The optimiser, with its weight decay.
-    pub optimizer: AdamW,
-    /// Largest norm of the gradients.
-    pub max_grad_norm: f64,
-    /// Standard deviation that the adapters begin with.
-    pub init_std: f32,
-    /// Whether the encoder's dropout rates are used in training.
-    pub dropout: bool,
-    /// Steps between evaluations; each epoch's end if absent.
-    pub eval_every: Option<u64>,
-    /// Evaluations without a better score after which the run ends; never if absent.
-    pub patience: Option<u32>,
-    /// How much each class counts; equally if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_weights: Option<ClassWeights>,
-    /// Decides initialisation, order and dropout.
-    pub seed: u64,
-    /// How much is kept of the encoded rows, and of what is constant below everything that trains; it changes no result
-    /// and is not recorded.
-    #[serde(skip)]
-    pub budget: Budget,
-}
-
-/// Where the epochs are not given: enough for about this many steps, within limits.
-const DEFAULT_STEPS: u64 = 1200;
-const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 4..=20;
-
-impl TrainOptions {
-    /// The largest learning rate of a run: the one that was given, otherwise the method's.
-    pub fn learning_rate_for(&self, method: Method) -> f64 {
-        self.learning_rate.unwrap_or(method.default_learning_rate())
-    }
-
-    /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,200 steps, but at
-    /// least 4 and at most 20. Small data needs more passes than large data for the same number of updates.
-    pub fn epochs_for(&self, rows: usize) -> u32 {
-        self.epochs.unwrap_or_else(|| {
-            let per_epoch = steps_per_epoch(rows, self.batch_size.max(1)).max(1);
-            let epochs = DEFAULT_STEPS.div_ceil(per_epoch);
-            epochs.clamp(*DEFAULT_EPOCHS.start(), *DEFAULT_EPOCHS.end()) as u32
-        })
-    }
-}
 
 /// Why a run ended without an adapter.
 #[derive(Debug, Error)]
@@ -112,82 +61,15 @@ pub enum TrainError {
     /// The encoded rows cannot be read any more.
     #[error("the encoded rows cannot be read: {0}")]
     Rows(#[from] StoreError),
+    /// The run cannot go on from its checkpoint.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// The observer ended the run before the first evaluation.
     #[error("interrupted at step {step}, before the first evaluation")]
     Interrupted {
         /// The step.
         step: u64,
     },
-}
-
-/// What the observer is told after each step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct StepReport {
-    /// Steps done.
-    pub step: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// The epoch that the step belongs to, counted from 1.
-    pub epoch: u32,
-    /// Mean loss of the step's rows.
-    pub loss: f64,
-    /// Norm of the gradients before clipping.
-    pub grad_norm: f64,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-    /// Tokens that passed the encoder, or its adapted layers, in the step: none where what the head reads is kept.
-    pub tokens: usize,
-}
-
-/// What the observer is told after each evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EvaluationReport {
-    /// Steps done.
-    pub step: u64,
-    /// The epoch that the step belongs to, counted from 1.
-    pub epoch: u32,
-    /// Score on the dev rows; higher is better.
-    pub score: f64,
-    /// Mean loss on the dev rows, without dropout; it decides between equal scores.
-    pub loss: f64,
-    /// Whether it is the best so far.
-    pub best: bool,
-}
-
-/// Follows a run; an answer of `Break` ends it after what is at hand.
-pub trait TrainObserver {
-    /// While the training and dev rows are encoded: how many are done. `Break` ends the run.
-    fn encoding(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// Before anything is computed, when the rows are encoded.
-    fn begin(&mut self) {}
-    /// While what is constant below everything that trains is computed, once for all rows that come again: how many of
-    /// these are done. `Break` ends the run.
-    fn prefix(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// When that is not kept, or no more, and computed anew in each step from here on.
-    fn not_kept(&mut self, _reason: &NotKept) {}
-    /// After each step.
-    fn step(&mut self, report: &StepReport) -> ControlFlow<()>;
-    /// Within an evaluation: how many dev rows are done, while there are more. `Break` ends the run without this evaluation.
-    fn evaluating(&mut self, _done: usize, _rows: usize) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    /// After each evaluation.
-    fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()>;
-}
-
-/// An observer that looks away.
-impl TrainObserver for () {
-    fn step(&mut self, _: &StepReport) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
 }
 
 /// Why a run ended.
@@ -223,13 +105,15 @@ pub struct TrainData<'a> {
     pub dev: &'a EncodedRows,
     /// A task whose encoder the run begins with, as far as both train it; the frozen encoder if absent.
     pub begin: Option<&'a TaskParameters>,
+    /// Where the state is kept, and gone on from; nowhere if absent.
+    pub checkpoints: Option<Checkpoints<'a>>,
     /// Score of the answers to all dev rows, in their order; higher is better, NaN is worse than any number.
     pub score: &'a dyn Fn(&Answers) -> f64,
 }
 
-/// A run from its beginning to its end; the best parameters are in the state that is returned.
+/// A run from its beginning, or from its newest checkpoint, to its end; the best parameters are in the state that is returned.
 /// # Errors
-/// If there are no rows, in all or in a batch, they cannot be read, or the run ends before the first evaluation.
+/// If there are no rows, in all or in a batch, they or a checkpoint cannot be read, or the run ends before the first evaluation.
 pub fn train(
     encoder: &Encoder,
     config: &AdapterConfig,
@@ -250,10 +134,16 @@ pub fn train(
     if let Some(earlier) = data.begin {
         state.parameters.take_encoder_of(earlier);
     }
-    observer.begin();
     let of_epoch = steps_per_epoch(data.train.len(), options.batch_size);
     let of_epochs = of_epoch * u64::from(options.epochs_for(data.train.len()));
     let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
+    // Before anything is computed that takes time.
+    let bounds = Bounds { rows: data.train.len(), total_steps };
+    let saved = match &data.checkpoints {
+        Some(checkpoints) => checkpoints.newest(state.parameters.layout(), &bounds, observer)?,
+        None => None,
+    };
+    observer.begin();
     // In one epoch or less no training row comes twice, and some may not come at all.
     let kept_train = if total_steps > of_epoch { data.train.len() } else { 0 };
     let prefix = match Constant::of(state.parameters.layout()) {
@@ -271,7 +161,10 @@ pub fn train(
         total_steps,
     };
     let engine = GradientEngine::default();
-    let mut run = Run { encoder, options, data, schedule, prefix, kept_train, engine };
+    let mut run = Run { encoder, options, data, schedule, prefix, kept_train, engine, checkpoint: None };
+    if let Some(saved) = saved {
+        state = run.resume(saved, observer)?;
+    }
     let ending = run.run(&mut state, observer)?;
     Ok((state, ending))
 }
@@ -301,6 +194,11 @@ fn keep(
     }
 }
 
+/// The end of a run whose loss stopped being a number: with the best evaluation, if there was one.
+fn diverged_at(state: &TrainState, step: u64, loss: f64) -> Result<Ending, TrainError> {
+    state.best.is_some().then_some(Ending::Diverged).ok_or(TrainError::Diverged { step, loss })
+}
+
 /// How an evaluation ended.
 enum Evaluated {
     /// All dev rows were scored.
@@ -311,10 +209,14 @@ enum Evaluated {
     Ended,
 }
 
-/// The end of a run whose observer ended it: with the best evaluation, if there was one.
-fn interrupted_at(state: &TrainState) -> Result<Ending, TrainError> {
-    let error = TrainError::Interrupted { step: state.step };
-    state.best.is_some().then_some(Ending::Interrupted).ok_or(error)
+/// How looking at the dev rows ended.
+enum Looked {
+    /// What is kept of the answers to all of them, and the mean loss.
+    Seen(Seen, f64),
+    /// An answer was not a number.
+    NotNumbers,
+    /// The observer ended the run.
+    Ended,
 }
 
 /// What stays the same from step to step, and the buffers.
@@ -327,9 +229,26 @@ struct Run<'a> {
     /// Training rows that stand in `prefix` before the dev rows: all or none.
     kept_train: usize,
     engine: GradientEngine,
+    /// The newest checkpoint of this state: steps done, and whether an evaluation is due.
+    checkpoint: Option<(u64, bool)>,
 }
 
 impl Run<'_> {
+    /// The whole state again from what was kept of it: the best parameters answer the dev rows once more.
+    fn resume(&mut self, saved: Saved, observer: &mut dyn TrainObserver) -> Result<TrainState, TrainError> {
+        let Saved { mut state, best } = saved;
+        if let Some(SavedBest { score, loss, step, values }) = best {
+            let task = TaskParameters::from_values(state.parameters.layout().clone(), values);
+            let Looked::Seen(seen, _) = self.look(&task, observer)? else {
+                return Err(TrainError::Interrupted { step: state.step });
+            };
+            state.best = Some(Best { score, loss, step, values: task.values().to_vec(), seen });
+        }
+        self.checkpoint = Some((state.step, state.evaluation_due));
+        observer.checkpoint(&CheckpointReport::Resumed { step: state.step, history: &state.history });
+        Ok(state)
+    }
+
     fn run(
         &mut self,
         state: &mut TrainState,
@@ -337,42 +256,68 @@ impl Run<'_> {
     ) -> Result<Ending, TrainError> {
         let (options, rows) = (self.options, self.data.train.len());
         let mut order = state.epoch_order(options.seed, rows);
-        while state.step < self.schedule.total_steps {
-            let report = self.step(&order, state, observer)?;
-            if !report.loss.is_finite() || !report.grad_norm.is_finite() {
-                let diverged = TrainError::Diverged { step: report.step, loss: report.loss };
-                return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
-            }
-            let interrupted = observer.step(&report).is_break();
-            let epoch_ended = state.position == rows;
-            let due = state.step == self.schedule.total_steps
-                || options.eval_every.map_or(epoch_ended, |every| state.step.is_multiple_of(every));
-            if due {
-                let report = match self.evaluate(report.epoch, state, observer)? {
+        let mut interrupted = false;
+        loop {
+            if state.evaluation_due {
+                let report = match self.evaluate(state, observer)? {
                     Evaluated::Scored(report) => report,
-                    Evaluated::NotNumbers => {
-                        let diverged = TrainError::Diverged { step: state.step, loss: f64::NAN };
-                        return state.best.is_some().then_some(Ending::Diverged).ok_or(diverged);
-                    }
-                    Evaluated::Ended => return interrupted_at(state),
+                    Evaluated::NotNumbers => return diverged_at(state, state.step, f64::NAN),
+                    Evaluated::Ended => return self.interrupted_at(state, observer),
                 };
-                if observer.evaluation(&report).is_break() {
-                    return Ok(Ending::Interrupted);
-                }
-                if options.patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
-                    return Ok(Ending::EarlyStopped);
-                }
+                interrupted |= observer.evaluation(&report).is_break();
             }
             if interrupted {
-                return interrupted_at(state);
+                return self.interrupted_at(state, observer);
             }
-            if epoch_ended {
+            let patience = options.patience.filter(|_| state.best.is_some());
+            if patience.is_some_and(|patience| state.evaluations_since_best >= patience) {
+                return Ok(Ending::EarlyStopped);
+            }
+            if state.step == self.schedule.total_steps {
+                return Ok(Ending::Completed);
+            }
+            if self.data.checkpoints.is_some() && observer.checkpoint_due(state.step) {
+                self.keep(state, observer);
+            }
+            if state.position == rows {
                 state.epoch += 1;
                 state.position = 0;
                 order = state.epoch_order(options.seed, rows);
             }
+            let report = self.step(&order, state, observer)?;
+            if !report.loss.is_finite() || !report.grad_norm.is_finite() {
+                return diverged_at(state, report.step, report.loss);
+            }
+            state.history.steps.push(report);
+            state.evaluation_due = state.step == self.schedule.total_steps
+                || options
+                    .eval_every
+                    .map_or(state.position == rows, |every| state.step.is_multiple_of(every));
+            interrupted = observer.step(&report).is_break();
         }
-        Ok(Ending::Completed)
+    }
+
+    /// The end of a run whose observer ended it: with the best evaluation, if there was one. It can be gone on from where it
+    /// has checkpoints.
+    fn interrupted_at(
+        &mut self,
+        state: &TrainState,
+        observer: &mut dyn TrainObserver,
+    ) -> Result<Ending, TrainError> {
+        self.keep(state, observer);
+        let error = TrainError::Interrupted { step: state.step };
+        state.best.is_some().then_some(Ending::Interrupted).ok_or(error)
+    }
+
+    /// Writes a checkpoint, unless this state is one already.
+    fn keep(&mut self, state: &TrainState, observer: &mut dyn TrainObserver) {
+        let kept = (state.step, state.evaluation_due);
+        if let Some(checkpoints) = &self.data.checkpoints
+            && self.checkpoint != Some(kept)
+            && checkpoints.write(state, observer)
+        {
+            self.checkpoint = Some(kept);
+        }
     }
 
     /// What is kept of some rows, counted as the prefix counts them. If it cannot be read any more, it is computed anew from
@@ -450,22 +395,40 @@ impl Run<'_> {
         })
     }
 
-    /// Scores the current parameters. Of each row only the answer is kept, of the worst a little more, and the sum of the losses.
+    /// Scores the current parameters.
     fn evaluate(
         &mut self,
-        epoch: u32,
         state: &mut TrainState,
         observer: &mut dyn TrainObserver,
     ) -> Result<Evaluated, StoreError> {
+        let (seen, loss) = match self.look(&state.parameters, observer)? {
+            Looked::Seen(seen, loss) => (seen, loss),
+            Looked::NotNumbers => return Ok(Evaluated::NotNumbers),
+            Looked::Ended => return Ok(Evaluated::Ended),
+        };
+        let score = (self.data.score)(&seen.answers);
+        let best = state.record(score, loss, seen);
+        let report = EvaluationReport { step: state.step, epoch: state.epoch + 1, score, loss, best };
+        state.evaluation_due = false;
+        state.history.evaluations.push(report);
+        Ok(Evaluated::Scored(report))
+    }
+
+    /// Answers all dev rows. Of each only the answer is kept, of the worst a little more, and the sum of the losses.
+    fn look(
+        &mut self,
+        task: &TaskParameters,
+        observer: &mut dyn TrainObserver,
+    ) -> Result<Looked, StoreError> {
         let dev = self.data.dev;
-        let outputs = state.parameters.layout().config().outputs;
+        let outputs = task.layout().config().outputs;
         let mut reviewer = Reviewer::new(dev.targets(), dev.scale());
         let (mut loss, mut weight, mut d_logits) = (0.0, 0.0, Vec::new());
         for rows in dev.groups() {
             let done = rows.end;
-            for (row, logits) in rows.clone().zip(self.dev_logits(rows, &state.parameters, observer)?) {
+            for (row, logits) in rows.clone().zip(self.dev_logits(rows, task, observer)?) {
                 if !are_numbers(&logits) {
-                    return Ok(Evaluated::NotNumbers);
+                    return Ok(Looked::NotNumbers);
                 }
                 d_logits.resize(logits.len(), 0.0);
                 let of_row = loss_of(dev.row_targets(row), outputs, (&logits, &mut d_logits));
@@ -474,13 +437,10 @@ impl Run<'_> {
                 reviewer.push(&logits, &dev.candidates(row)?);
             }
             if done < dev.len() && observer.evaluating(done, dev.len()).is_break() {
-                return Ok(Evaluated::Ended);
+                return Ok(Looked::Ended);
             }
         }
-        let seen = reviewer.finish();
-        let (score, loss) = ((self.data.score)(&seen.answers), loss / weight);
-        let best = state.record(score, loss, seen);
-        Ok(Evaluated::Scored(EvaluationReport { step: state.step, epoch, score, loss, best }))
+        Ok(Looked::Seen(reviewer.finish(), loss / weight))
     }
 
     /// Logits of some dev rows, from what is kept of them.

@@ -6,7 +6,7 @@ use crate::optim::Moments;
 use crate::random::Random;
 use crate::review::Seen;
 
-use super::TrainOptions;
+use super::{History, TrainOptions};
 
 /// The parameters of the best evaluation so far.
 #[derive(Clone, Debug)]
@@ -36,10 +36,14 @@ pub struct TrainState {
     pub epoch: u32,
     /// Rows of the current epoch done.
     pub position: usize,
+    /// Whether the dev rows are to be scored before the next step.
+    pub evaluation_due: bool,
     /// The best evaluation so far.
     pub best: Option<Best>,
     /// Evaluations since the score was last bettered.
     pub evaluations_since_best: u32,
+    /// What the run did so far; nothing depends on it.
+    pub history: History,
 }
 
 /// Streams of the seed, apart from those that initialise tensors.
@@ -50,7 +54,17 @@ impl TrainState {
     pub fn begin(encoder: &Encoder, config: &AdapterConfig, options: &TrainOptions) -> Self {
         let parameters = TaskParameters::initialise(config, encoder, options.init_std, options.seed);
         let moments = Moments::zero(parameters.values().len());
-        Self { parameters, moments, step: 0, epoch: 0, position: 0, best: None, evaluations_since_best: 0 }
+        Self {
+            parameters,
+            moments,
+            step: 0,
+            epoch: 0,
+            position: 0,
+            evaluation_due: false,
+            best: None,
+            evaluations_since_best: 0,
+            history: History::default(),
+        }
     }
 
     /// The order of the rows in the current epoch.

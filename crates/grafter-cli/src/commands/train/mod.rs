@@ -6,20 +6,20 @@ mod target;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
-use grafter::graft::{GraftError, Grafted, graft};
+use grafter::graft::{Beginning, GraftError, Grafted, graft_from};
 use grafter::metrics::{Metric, Scores};
-use grafter::report::train::{History, Texts, TrainReport};
-use grafter::train::{Ending, Observers, TrainError};
+use grafter::report::train::{Texts, TrainReport};
+use grafter::train::{CheckpointFolder, Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
 use super::{base_text, metric_text, print, print_json};
 use crate::Outcome;
-use crate::args::Train;
+use crate::args::{Every, Train};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::{LOG_BEGINNING, TrainProgress};
@@ -68,7 +68,8 @@ fn sources(arguments: &Train) -> Result<[Source; 2], Failure> {
 fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let [train_source, dev_source] = sources(arguments)?;
-    let target = Target::of(arguments)?;
+    let mut target = Target::of(arguments)?;
+    let checkpoints = checkpoints(arguments, &target)?;
     let log = arguments.log.clone().unwrap_or_else(|| target.log());
     let hint = format!("write the log beside the {}, not in it", target.what());
     super::refuse_nested(("--log", &log), target.flag(), &hint)?;
@@ -85,6 +86,11 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
     let metric = options.metric.unwrap_or(Metric::default_for(arguments.kind));
     options.check(&model)?;
+    if let Some(Resumable { folder, used }) = &checkpoints
+        && folder.resume
+    {
+        target.allow_own(&options, *used)?;
+    }
     super::refuse_output(&log, "--log", train_source.paths().chain(dev_source.paths()))?;
     refuse_foreign_log(&log)?;
     // Temporary files lie beside what is written.
@@ -93,37 +99,81 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
     let mut progress = TrainProgress::new(metric, true, Some(&log));
+    if checkpoints.is_some() {
+        progress.checkpoint_every(arguments.checkpoint_every.unwrap_or(CHECKPOINT_EVERY));
+    }
     let mut events = arguments.tensorboard.as_deref().map(EventFiles::new);
-    let mut history = History::default();
     interrupt::listen();
     let result = {
         let mut observers = Observers(vec![&mut progress]);
         if let Some(events) = &mut events {
             observers.0.push(events);
         }
-        if !arguments.no_report {
-            observers.0.push(&mut history);
-        }
-        graft(&model, &train, &dev, &options, &mut observers)
+        let checkpoints = checkpoints.as_ref().map(|checkpoints| &checkpoints.folder);
+        let beginning = Beginning { checkpoints, ..Beginning::default() };
+        graft_from(&beginning, &model, (&train, &dev), &options, &mut observers)
     };
     let log_failure = progress.finish();
     let grafted = match result {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => {
-            tell("interrupted before the first evaluation: there is nothing to keep");
+            match progress.checkpoint() {
+                Some(step) => tell(to_be_resumed(step)),
+                None => tell("interrupted before the first evaluation: there is nothing to keep"),
+            }
             return Err(Failure::Interrupted);
         }
         result => result?,
     };
-    let companions = companions(arguments, (&grafted, &history), &train_source, (&dev_source, &dev));
+    let companions = companions(arguments, &grafted, &train_source, (&dev_source, &dev));
     let saved = target.save(&grafted.adapter, &companions, (&model, &dev))?;
     log_failure.and_then(|()| progress.replace_earlier_log())?;
     events.map_or(Ok(()), EventFiles::finish)?;
+    if let Some(Resumable { folder, .. }) = &checkpoints {
+        match (grafted.ending, progress.checkpoint()) {
+            (Ending::Interrupted, Some(step)) => tell(to_be_resumed(step)),
+            (Ending::Interrupted, None) => {}
+            // The adapter is there: whether they can be taken away decides nothing.
+            _ => {
+                if let Err(error) = folder.clear() {
+                    tell(format_args!("warning: cannot clear `{}`: {error}", folder.path.display()));
+                }
+            }
+        }
+    }
     match report(arguments, &saved, (&grafted, &progress), start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
         reported => reported?,
     }
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+/// Checkpoints of a run.
+struct Resumable {
+    folder: CheckpointFolder,
+    /// Whether one is there already.
+    used: bool,
+}
+
+/// How often they are written by a run that is resumed, if nothing is said.
+const CHECKPOINT_EVERY: Every = Every::Time(Duration::from_secs(600));
+
+/// Where the flags ask for checkpoints. Those of a run that did not end are not written over by one that does not go on with it.
+fn checkpoints(arguments: &Train, target: &Target) -> Result<Option<Resumable>, Failure> {
+    let folder = CheckpointFolder { path: target.checkpoints(), resume: arguments.resume };
+    let used = folder.is_used().map_err(|source| Failure::Read { path: folder.path.clone(), source })?;
+    if used && !folder.resume {
+        return Err(Failure::Usage {
+            message: format!("`{}` has the checkpoints of a run that did not end", folder.path.display()),
+            hint: Some("`--resume` goes on with it; remove the folder to begin anew".to_owned()),
+        });
+    }
+    let wanted = arguments.resume || arguments.checkpoint_every.is_some();
+    Ok(wanted.then_some(Resumable { folder, used }))
+}
+
+fn to_be_resumed(step: u64) -> String {
+    format!("the same command with `--resume` goes on from step {step}")
 }
 
 /// What is odd about the training rows, and what to do where they are meant to be scores.
@@ -139,7 +189,7 @@ fn tell_warnings(train: &LabelledFile, if_scores: &str) {
 /// The report of the run as files beside the adapter; none if it is not wanted.
 fn companions(
     arguments: &Train,
-    (grafted, history): (&Grafted, &History),
+    grafted: &Grafted,
     train: &Source,
     (dev, dev_rows): (&Source, &LabelledFile),
 ) -> Vec<(Companion, Vec<u8>)> {
@@ -153,7 +203,7 @@ fn companions(
     if let Texts::Unreadable(error) = &texts {
         tell(format_args!("warning: the report has no texts: {error}"));
     }
-    TrainReport { grafted, history, train, dev, texts }.files()
+    TrainReport { grafted, train, dev, texts }.files()
 }
 
 /// A file that exists under the log's name is replaced only if it is the log of an earlier run.
@@ -166,7 +216,8 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
             Ok(0)
         }
     });
-    if read.is_ok_and(|bytes| bytes > 0) && beginning != LOG_BEGINNING {
+    // Of a machine that lost its power, the log may have lost its end.
+    if read.is_ok_and(|bytes| bytes > 0) && !LOG_BEGINNING.starts_with(&beginning) {
         return Err(Failure::Usage {
             message: format!("`--log {}` exists and is not the log of a run", log.display()),
             hint: Some("name another file, or remove this one".to_owned()),

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{self, Adapter, Companion};
+use grafter::adapter::{self, Adapter, AdapterError, Companion, MANIFEST_FILE, Manifest};
 use grafter::bank::{Add, Bank, BankError, Incoming, Probes, TaskName, Version, generated_rows, rows_of};
 use grafter::data::{LabelledFile, LabelledRows};
+use grafter::durable::TEMPORARY;
+use grafter::graft::GraftOptions;
+use grafter::lock::OutputLock;
 use grafter::model::Model;
 
 use super::super::{DEFAULT_MODEL, open_bank_model, open_model};
@@ -13,12 +16,13 @@ use crate::failure::Failure;
 use crate::terminal::tell;
 
 pub enum Target {
-    Folder { path: PathBuf, overwrite: bool },
+    Folder { path: PathBuf, overwrite: bool, _lock: OutputLock },
     Bank(Box<Place>),
 }
 
 /// A place in a bank.
 pub struct Place {
+    _lock: OutputLock,
     bank: Bank,
     task: TaskName,
     add: Add,
@@ -42,19 +46,55 @@ impl Target {
             return Self::in_bank(Bank::open(path)?, task, arguments);
         }
         let path = arguments.out.clone().expect("clap asks for --out where there is no --bank");
-        adapter::check_target(&path, arguments.overwrite)?;
-        Ok(Self::Folder { path, overwrite: arguments.overwrite })
+        // Of a run that is resumed, what is there may be its own: see `allow_own`.
+        adapter::check_target(&path, arguments.overwrite || arguments.resume)?;
+        let lock = lock(&path, "")?;
+        Ok(Self::Folder { path, overwrite: arguments.overwrite, _lock: lock })
     }
 
     /// A task of a bank, whose name must be free unless the flags say otherwise.
     pub fn in_bank(bank: Bank, task: &TaskName, arguments: &Train) -> Result<Self, Failure> {
         let add = if arguments.new_version { Add::NewVersion } else { Add::New };
-        if add == Add::New && bank.find_task(task)?.is_some() {
+        if add == Add::New && !arguments.resume && bank.find_task(task)?.is_some() {
             return Err(BankError::TaskExists { name: task.clone() }.into());
         }
+        let lock = lock(bank.path(), &format!(".{task}"))?;
         let (task, made_up_probes) = (task.clone(), arguments.made_up_probes);
         let model = arguments.model.model.clone();
-        Ok(Self::Bank(Box::new(Place { bank, task, add, made_up_probes, model })))
+        Ok(Self::Bank(Box::new(Place { _lock: lock, bank, task, add, made_up_probes, model })))
+    }
+
+    /// Of a run that is resumed: what is in its place is replaced only if the run itself wrote it, when it was interrupted or
+    /// just before it was killed. Without a checkpoint it did not.
+    pub fn allow_own(&mut self, options: &GraftOptions, has_checkpoint: bool) -> Result<(), Failure> {
+        let is_own = |manifest: &Manifest| has_checkpoint && options.gave(manifest);
+        match self {
+            Self::Folder { path, overwrite, .. } => {
+                if !*overwrite && path.join(MANIFEST_FILE).is_file() {
+                    if !is_own(&adapter::read_manifest(path)?) {
+                        return Err(AdapterError::Exists { path: path.clone() }.into());
+                    }
+                    *overwrite = true;
+                }
+            }
+            Self::Bank(place) => {
+                if let (Add::New, Some(task)) = (place.add, place.bank.find_task(&place.task)?) {
+                    if !is_own(&place.bank.manifest(&place.task, &task.newest().version)?) {
+                        return Err(BankError::TaskExists { name: place.task.clone() }.into());
+                    }
+                    place.add = Add::NewVersion;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `<OUT>.checkpoints` or `<BANK>.<TASK>.checkpoints`: beside the folder, which is written when the run has ended.
+    pub fn checkpoints(&self) -> PathBuf {
+        match self {
+            Self::Folder { path, .. } => beside(path, ".checkpoints"),
+            Self::Bank(place) => beside(place.bank.path(), &format!(".{}.checkpoints", place.task)),
+        }
     }
 
     /// What nothing else may be written into.
@@ -108,7 +148,7 @@ impl Target {
         (model, dev): (&Model, &LabelledFile),
     ) -> Result<Saved, Failure> {
         match self {
-            Self::Folder { path, overwrite } => {
+            Self::Folder { path, overwrite, .. } => {
                 adapter.save_with(path, *overwrite, companions)?;
                 Ok(Saved { folder: path.clone(), task: None })
             }
@@ -152,6 +192,18 @@ impl Place {
         let probes = Probes::take(model, adapter, &rows)?;
         Ok(self.bank.add(&self.task, &Incoming { adapter, probes: &probes, companions }, self.add)?)
     }
+}
+
+/// Two runs never write to one place: the second is refused before it has done anything.
+fn lock(path: &Path, end: &str) -> Result<OutputLock, Failure> {
+    let place = beside(path, end);
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let file = place.with_file_name(format!("{TEMPORARY}{name}.lock"));
+    let lock = OutputLock::take(&file).map_err(|source| Failure::Write { path: file, source })?;
+    lock.ok_or_else(|| Failure::Usage {
+        message: format!("another run is writing to `{}`", place.display()),
+        hint: Some("wait until it has ended, or name another place".to_owned()),
+    })
 }
 
 /// A file or folder of the same name with something after it; `.` has the name of the folder that it is.

@@ -1,21 +1,19 @@
 //! The report of one training run: a page for people, and its numbers for programs.
 //!
-//! [`History`] is what the run told on its way, [`Grafted`] what came out; there is no clock in either, so that the same
-//! run gives the same bytes. The page quotes texts of the dev rows that were answered worst, if [`Texts`] brings them.
+//! [`Grafted`] is what the run did and what came out; there is no clock in it, so that the same run gives the same bytes. The page quotes texts of the dev rows that were answered worst, if [`Texts`] brings them.
 
 mod answers;
+mod curves;
 mod facts;
 mod flags;
-mod history;
 
 use self::flags::Flags;
 pub use answers::{RowText, Texts};
-pub use history::History;
 
 use serde::Serialize;
 
 use self::answers::{MATRIX_LABELS, WorstNumbers};
-use self::history::{smoothed, thinned};
+use self::curves::{smoothed, thinned};
 use super::chart::{Axis, Colour, Mark, Plot, Point, Series};
 use super::number::grouped;
 use super::page::{Code, Folded, Page, Paragraph, Section};
@@ -24,7 +22,7 @@ use crate::adapter::Companion;
 use crate::data::{Source, TaskKind};
 use crate::graft::Grafted;
 use crate::metrics::{Metric, Scores};
-use crate::train::EvaluationReport;
+use crate::train::{EvaluationReport, StepReport};
 
 /// Points that a curve has at most.
 const CURVE_POINTS: usize = 1000;
@@ -35,8 +33,6 @@ const SMOOTHED_STEPS: usize = 40;
 pub struct TrainReport<'a> {
     /// What the run gave.
     pub grafted: &'a Grafted,
-    /// What it told on its way.
-    pub history: &'a History,
     /// The training file; of its path only the name is told.
     pub train: &'a Source,
     /// The dev file; of its path only the name is told.
@@ -68,8 +64,8 @@ impl TrainReport<'_> {
         vec![
             (Companion::Report, self.page().to_html().into_bytes()),
             (Companion::ReportNumbers, self.numbers().into_bytes()),
-            (Companion::History, self.history.steps_csv().into_bytes()),
-            (Companion::Evaluations, self.history.evaluations_csv().into_bytes()),
+            (Companion::History, self.grafted.history.steps_csv().into_bytes()),
+            (Companion::Evaluations, self.grafted.history.evaluations_csv().into_bytes()),
             (Companion::Settings, self.flags().toml().into_bytes()),
         ]
     }
@@ -150,7 +146,7 @@ impl TrainReport<'_> {
     }
 
     fn loss_curve(&self) -> Plot {
-        let raw = self.history.curve(|step| step.loss);
+        let raw = self.curve(|step| step.loss);
         let mut series = Vec::new();
         let training = |name: &str, mark, colour, points: Vec<Point>| Series {
             name: name.to_owned(),
@@ -187,7 +183,7 @@ impl TrainReport<'_> {
         let metric = training.metric.describe(&manifest.task.labels);
         let points = self.of_evaluations(|evaluation| evaluation.score);
         let mut series = Vec::new();
-        let ends = self.history.evaluations.first().zip(self.history.evaluations.last());
+        let ends = self.grafted.history.evaluations.first().zip(self.grafted.history.evaluations.last());
         if let (Ok(Some(value)), Some((first, last))) = (training.baseline.get(training.metric), ends) {
             let at = |step: u64| Point::new(step as f64, value);
             series.push(Series {
@@ -197,7 +193,8 @@ impl TrainReport<'_> {
                 ..Series::default()
             });
         }
-        let kept = self.history.evaluations.iter().find(|evaluation| evaluation.step == training.best_step);
+        let kept =
+            self.grafted.history.evaluations.iter().find(|evaluation| evaluation.step == training.best_step);
         series.push(Series {
             name: "evaluations".to_owned(),
             mark: Mark::LineAndPoints,
@@ -219,7 +216,7 @@ impl TrainReport<'_> {
     }
 
     fn of_evaluations(&self, value: impl Fn(&EvaluationReport) -> f64) -> Vec<Point> {
-        let evaluations = self.history.evaluations.iter();
+        let evaluations = self.grafted.history.evaluations.iter();
         let points = evaluations.map(|evaluation| {
             let point = Point::new(evaluation.step as f64, value(evaluation));
             point.noted(format!("epoch {}", evaluation.epoch))
@@ -227,8 +224,13 @@ impl TrainReport<'_> {
         thinned(points.collect(), CURVE_POINTS)
     }
 
-    fn of_steps(&self, title: &str, name: &str, value: impl Fn(&crate::train::StepReport) -> f64) -> Plot {
-        let points = thinned(self.history.curve(value), CURVE_POINTS);
+    /// A number of each step as a curve.
+    fn curve(&self, value: impl Fn(&StepReport) -> f64) -> Vec<Point> {
+        self.grafted.history.steps.iter().map(|step| Point::new(step.step as f64, value(step))).collect()
+    }
+
+    fn of_steps(&self, title: &str, name: &str, value: impl Fn(&StepReport) -> f64) -> Plot {
+        let points = thinned(self.curve(value), CURVE_POINTS);
         Plot {
             title: title.to_owned(),
             x: Axis::linear("step"),
@@ -264,7 +266,7 @@ impl TrainReport<'_> {
                 _ => training.dev_scores.clone(),
             },
             baseline: &training.baseline,
-            evaluations: &self.history.evaluations,
+            evaluations: &self.grafted.history.evaluations,
             confused: confused.iter().map(|pair| (pair.label, pair.answer, pair.rows)).collect(),
             worst: self.worst_numbers(),
         };

@@ -15,12 +15,11 @@ use grafter::data::{LabelSet, LabelledRows, TaskKind};
 use grafter::durable::{parent_of, write_file};
 use grafter::eval::evaluate;
 use grafter::forgetting::{ForgettingMatrix, SequentialFineTuning};
-use grafter::graft::{GraftError, GraftOptions, Grafted, graft_after};
+use grafter::graft::{Beginning, GraftError, GraftOptions, Grafted, graft_from};
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::report;
-use grafter::report::train::History;
-use grafter::train::{Ending, Observers, TrainError};
+use grafter::train::{Ending, TrainError};
 
 use self::earlier::Earlier;
 use self::list::Task;
@@ -135,10 +134,9 @@ impl Sequence<'_> {
         let done = matrix.tasks.len();
         for (place, task) in self.tasks.iter().enumerate().skip(done) {
             self.heading(place, options.method)?;
-            let mut history = History::default();
-            let Some(grafted) = self.train(task, options, None, &mut history)? else { return Ok(None) };
+            let Some(grafted) = self.train(task, options, None)? else { return Ok(None) };
             let (train, (dev, dev_rows)) = (&task.train.0, &task.dev);
-            let companions = companions(self.arguments, (&grafted, &history), train, (dev, dev_rows));
+            let companions = companions(self.arguments, &grafted, train, (dev, dev_rows));
             let target = &targets[place - done];
             let saved = target.save(&grafted.adapter, &companions, (self.model, &task.dev.1))?;
             print(&format!("task     {}\n\n", saved.task.unwrap_or_default()))?;
@@ -175,7 +173,7 @@ impl Sequence<'_> {
         let mut tuning = SequentialFineTuning::default();
         for (place, task) in self.tasks.iter().enumerate() {
             self.heading(place, options.method)?;
-            let trained = self.train(task, &options, tuning.current(), &mut History::default())?;
+            let trained = self.train(task, &options, tuning.current())?;
             let Some(grafted) = trained else { return Ok(None) };
             tuning.push(grafted.adapter);
             let mut scores = Vec::new();
@@ -199,12 +197,12 @@ impl Sequence<'_> {
         task: &Task,
         options: &GraftOptions,
         earlier: Option<&adapter::TaskParameters>,
-        history: &mut History,
     ) -> Result<Option<Grafted>, Failure> {
         let options = GraftOptions { metric: Some(task.metric), ..options.clone() };
         let mut progress = TrainProgress::new(task.metric, true, None);
-        let observers = &mut Observers(vec![&mut progress, history]);
-        let result = graft_after(earlier, self.model, (&task.train.1, &task.dev.1), &options, observers);
+        let beginning = Beginning { earlier, ..Beginning::default() };
+        let data: (&dyn LabelledRows, &dyn LabelledRows) = (&task.train.1, &task.dev.1);
+        let result = graft_from(&beginning, self.model, data, &options, &mut progress);
         progress.finish()?;
         let grafted = match result {
             Err(GraftError::Train(TrainError::Interrupted { .. })) => None,

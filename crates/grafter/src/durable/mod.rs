@@ -1,18 +1,24 @@
 //! Makes what was written whole, and makes it survive a loss of power.
 
-use std::fs::{self, File};
+pub(crate) mod disk;
+#[doc(hidden)]
+pub mod fault;
+
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub(crate) use disk::sync_folder;
+
 /// How the names of temporary files and folders begin.
-pub(crate) const TEMPORARY: &str = ".grafter-";
+pub const TEMPORARY: &str = ".grafter-";
 
 /// Writes a file whole or not at all: beside its place, synced, then renamed. It may be read by whom the process's mask
 /// lets read, as any other file.
 /// # Errors
 /// What the system says; the file is then as it was.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    written_beside(path, bytes)?.persist(path).map_err(|error| error.error)?;
+    disk::persist(written_beside(path, bytes)?, path)?;
     sync_folder(parent_of(path))
 }
 
@@ -20,7 +26,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// `AlreadyExists` if something of that name is there, otherwise what the system says.
 pub fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    written_beside(path, bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
+    disk::persist_new(written_beside(path, bytes)?, path)?;
     sync_folder(parent_of(path))
 }
 
@@ -50,22 +56,30 @@ impl WholeFile {
         }
         // By itself, so that the message has no temporary name in it.
         fs::metadata(parent_of(path))?;
-        Ok(Self { file: beside(path)?, path: path.to_owned() })
+        Ok(Self { file: disk::temporary_file(parent_of(path))?, path: path.to_owned() })
     }
 
     /// Moves the file into its place.
     /// # Errors
     /// What the system says; the file is then as it was.
     pub fn finish(self) -> io::Result<()> {
-        self.file.as_file().sync_all()?;
-        self.file.persist(&self.path).map_err(|error| error.error)?;
-        sync_folder(parent_of(&self.path))
+        let place = self.path.clone();
+        self.finish_as(&place)
+    }
+
+    /// Moves the file into another place of the same folder, whose name was not known before.
+    /// # Errors
+    /// What the system says; what is there is then as it was.
+    pub fn finish_as(self, path: &Path) -> io::Result<()> {
+        disk::sync(self.file.as_file())?;
+        disk::persist(self.file, path)?;
+        sync_folder(parent_of(path))
     }
 }
 
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        disk::write(self.file.as_file_mut(), bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -73,19 +87,11 @@ impl Write for WholeFile {
     }
 }
 
-/// An empty file under a temporary name beside a place.
-fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(TEMPORARY).tempfile_in(parent_of(path))
-}
-
 /// A file under a temporary name beside a place, synced; without being moved into place it goes away.
 fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    let mut file = beside(path)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    let mut file = disk::temporary_file(parent_of(path))?;
+    disk::write(file.as_file_mut(), bytes)?;
+    disk::sync(file.as_file())?;
     Ok(file)
 }
 
@@ -98,26 +104,45 @@ pub fn create_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()>
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let parent = parent_of(folder);
-    fs::create_dir_all(parent)?;
-    let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent)?;
+    disk::create_folders(parent)?;
+    let temporary = disk::temporary_folder(parent)?;
     let fresh = temporary.path().join("folder");
-    fs::create_dir(&fresh)?;
+    disk::create_folder(&fresh)?;
     for (name, bytes) in files {
         write_synced(&fresh.join(name), bytes)?;
     }
     sync_folder(&fresh)?;
     if folder.exists() {
-        fs::remove_dir(folder)?;
+        disk::remove_empty_folder(folder)?;
     }
-    fs::rename(&fresh, folder)?;
+    disk::rename(&fresh, folder)?;
     sync_folder(parent)
+}
+
+/// Puts a finished folder into a place, on the same file system. What is there comes to where the finished one was: in one
+/// step on Linux, elsewhere in several, in which a crash leaves it beside its place under the name `aside`.
+/// # Errors
+/// What the system says; the place is then as it was, or what was there is at `aside`.
+pub(crate) fn put_folder(fresh: &Path, folder: &Path, aside: &Path) -> io::Result<()> {
+    if folder.symlink_metadata().is_err() {
+        return disk::rename(fresh, folder);
+    }
+    match disk::exchange(fresh, folder) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+        exchanged => return exchanged,
+    }
+    disk::rename(folder, aside)?;
+    disk::rename(fresh, folder).inspect_err(|_| {
+        // If even this fails, the old one stays where the caller said.
+        let _ = disk::rename(aside, folder);
+    })
 }
 
 /// Writes a new file and waits until it is on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let mut file = disk::create_file(path)?;
+    disk::write(&mut file, bytes)?;
+    disk::sync(&file)
 }
 
 /// The folder that a file or folder lies in.
@@ -128,18 +153,22 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the names in a folder durable. Only Unix can, and not on every file system: where it is not supported there is
-/// nothing to wait for.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    match File::open(folder)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {
-            Ok(())
+/// Takes away what processes left in a folder that ended before it could go by itself. The caller knows that no other
+/// process writes there.
+pub(crate) fn clear_temporary(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
         }
-        result => result,
+        // A link is no folder here: it goes, and what it leads to stays.
+        if entry.file_type()?.is_dir() {
+            disk::remove_folder(&entry.path())?;
+        } else {
+            disk::remove_file(&entry.path())?;
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,62 +1,6 @@
-//! What a run told on its way: steps and evaluations, as curves and as comma-separated values.
-
-use std::fmt::Write;
-use std::ops::ControlFlow;
+//! The steps of a run as curves: smoothed, and thinned to what a page can show.
 
 use crate::report::chart::Point;
-use crate::train::{EvaluationReport, StepReport, TrainObserver};
-
-/// The steps and evaluations of a run, in their order: 56 bytes a step.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// Every step.
-    pub steps: Vec<StepReport>,
-    /// Every evaluation.
-    pub evaluations: Vec<EvaluationReport>,
-}
-
-impl History {
-    /// One line a step, the numbers in full.
-    pub fn steps_csv(&self) -> String {
-        let mut csv = String::from("step,epoch,loss,grad_norm,learning_rate\n");
-        for step in &self.steps {
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                csv,
-                "{},{},{},{},{}",
-                step.step, step.epoch, step.loss, step.grad_norm, step.learning_rate
-            );
-        }
-        csv
-    }
-
-    /// One line an evaluation, the numbers in full; `best` says whether it was the best so far.
-    pub fn evaluations_csv(&self) -> String {
-        let mut csv = String::from("step,epoch,score,loss,best\n");
-        for evaluation in &self.evaluations {
-            let EvaluationReport { step, epoch, score, loss, best } = evaluation;
-            let _ = writeln!(csv, "{step},{epoch},{score},{loss},{best}");
-        }
-        csv
-    }
-
-    /// A number of each step as a curve.
-    pub(super) fn curve(&self, value: impl Fn(&StepReport) -> f64) -> Vec<Point> {
-        self.steps.iter().map(|step| Point::new(step.step as f64, value(step))).collect()
-    }
-}
-
-impl TrainObserver for History {
-    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        self.steps.push(*report);
-        ControlFlow::Continue(())
-    }
-
-    fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()> {
-        self.evaluations.push(*report);
-        ControlFlow::Continue(())
-    }
-}
 
 /// How many values the running mean looks back over: a twentieth of the curve, but neither so few that noise stays nor so
 /// many that it lags behind what it shows.
@@ -122,24 +66,5 @@ mod tests {
         assert!(smoothed(&curve([0.5; 9])).iter().all(|point| (point.y - 0.5).abs() < 1e-12));
         // Over five values: (0.8 · 1 + 2) / (0.8 + 1).
         assert!((smoothed(&curve([1.0, 2.0]))[1].y - 2.8 / 1.8).abs() < 1e-12);
-    }
-
-    #[test]
-    fn numbers_are_written_in_full() {
-        let mut history = History::default();
-        let step = StepReport {
-            step: 1,
-            total_steps: 2,
-            epoch: 1,
-            loss: 0.1 + 0.2,
-            grad_norm: 1e-7,
-            learning_rate: 1e-3,
-            tokens: 3,
-        };
-        let evaluation = EvaluationReport { step: 1, epoch: 1, score: f64::NAN, loss: 0.5, best: true };
-        assert!(history.step(&step).is_continue() && history.evaluation(&evaluation).is_continue());
-        let expected = "step,epoch,loss,grad_norm,learning_rate\n1,1,0.30000000000000004,0.0000001,0.001\n";
-        assert_eq!(history.steps_csv(), expected);
-        assert_eq!(history.evaluations_csv(), "step,epoch,score,loss,best\n1,1,NaN,0.5,true\n");
     }
 }

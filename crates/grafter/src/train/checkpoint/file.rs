@@ -1,0 +1,351 @@
+//! One checkpoint as a safetensors file.
+//!
+//! The header is decided by few counts, so a reader makes the header that it expects and compares: nothing is sized by what
+//! a file says. Numbers that are not single precision are stored by their bits, so that NaN comes back as it was.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::adapter::{TaskLayout, TaskParameters};
+use crate::digest::{hex, sha256_file};
+use crate::durable::{WholeFile, disk};
+use crate::optim::Moments;
+use crate::train::{EvaluationReport, History, StepReport, TrainState};
+
+/// The version of the layout that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+/// Longer headers are not read. Most of one is what the run was begun with, such as the names of the labels.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
+/// Bytes that are converted at a time.
+const CHUNK_BYTES: usize = 1 << 16;
+/// The numbers of a step, and of an evaluation, in the history.
+const HISTORY_COLUMNS: usize = 5;
+/// The entry of the header that says everything but the numbers.
+const METADATA: &str = "checkpoint";
+
+/// Everything of a state but its numbers.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    format_version: u32,
+    /// What the run was begun with.
+    run: Value,
+    step: u64,
+    epoch: u32,
+    position: usize,
+    updates: u64,
+    evaluation_due: bool,
+    evaluations_since_best: u32,
+    evaluations: usize,
+    best: Option<BestRecord>,
+}
+
+/// The best evaluation; score and loss by their bits.
+#[derive(Serialize, Deserialize)]
+struct BestRecord {
+    score: u64,
+    loss: u64,
+    step: u64,
+}
+
+/// What a state that was read must lie within.
+pub struct Bounds {
+    /// Rows of an epoch.
+    pub rows: usize,
+    /// Steps of the run.
+    pub total_steps: u64,
+}
+
+/// A state that was read. What the best parameters answer is not kept and has to be asked again.
+#[derive(Debug)]
+pub struct Saved {
+    /// The state, without the best evaluation.
+    pub state: TrainState,
+    /// The best evaluation.
+    pub best: Option<SavedBest>,
+}
+
+/// The best evaluation without the answers to the dev rows.
+#[derive(Debug)]
+pub struct SavedBest {
+    /// Score on the dev rows.
+    pub score: f64,
+    /// Mean loss on the dev rows.
+    pub loss: f64,
+    /// Steps done when it was reached.
+    pub step: u64,
+    /// The trained numbers.
+    pub values: Vec<f32>,
+}
+
+/// `step-<step>.<sha256>.safetensors`
+fn name(step: u64, sha256: &str) -> String {
+    format!("step-{step:010}.{sha256}.safetensors")
+}
+
+/// The step and the digest that a name tells, if it is one of a checkpoint.
+pub fn parse_name(name: &str) -> Option<(u64, &str)> {
+    let (step, sha256) = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.split_once('.')?;
+    let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let step = step.bytes().all(|byte| byte.is_ascii_digit()).then(|| step.parse().ok())??;
+    is_digest.then_some((step, sha256))
+}
+
+/// Writes a state into a folder, which is made if it is missing.
+/// # Errors
+/// What the system says.
+pub fn write(folder: &Path, run: &Value, state: &TrainState) -> io::Result<()> {
+    disk::create_folders(folder)?;
+    let record = Record {
+        format_version: FORMAT_VERSION,
+        run: run.clone(),
+        step: state.step,
+        epoch: state.epoch,
+        position: state.position,
+        updates: state.moments.updates,
+        evaluation_due: state.evaluation_due,
+        evaluations_since_best: state.evaluations_since_best,
+        evaluations: state.history.evaluations.len(),
+        best: state.best.as_ref().map(|best| BestRecord {
+            score: best.score.to_bits(),
+            loss: best.loss.to_bits(),
+            step: best.step,
+        }),
+    };
+    let text = serde_json::to_string(&record).expect("a state is plain data");
+    let numbers = state.parameters.values().len();
+    let header = Header::new(&text, numbers, &record).expect("what is in memory can be counted");
+    let mut out = Hashing { file: WholeFile::begin(&folder.join("step"))?, hasher: Sha256::new() };
+    out.write_all(&(header.text.len() as u64).to_le_bytes())?;
+    out.write_all(header.text.as_bytes())?;
+    let best = state.best.as_ref().map(|best| &best.values[..]);
+    let floats = [state.parameters.values(), &state.moments.mean, &state.moments.square];
+    for values in floats.into_iter().chain(best) {
+        for piece in values.chunks(CHUNK_BYTES / size_of::<f32>()) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
+            out.write_all(&bytes)?;
+        }
+    }
+    for row in
+        state.history.steps.iter().map(step_row).chain(state.history.evaluations.iter().map(evaluation_row))
+    {
+        out.write_all(&row.map(u64::to_le_bytes).concat())?;
+    }
+    let Hashing { file, hasher } = out;
+    file.finish_as(&folder.join(name(state.step, &hex(&hasher.finalize()))))
+}
+
+/// Opens a checkpoint and checks that its content is that which was written; gives what the run was begun with.
+/// # Errors
+/// What is wrong with the file, in words.
+pub fn open(path: &Path, sha256: &str) -> Result<(Value, Opened), String> {
+    let found = sha256_file(path).map_err(|error| error.to_string())?;
+    if found != sha256 {
+        return Err(format!("its content has SHA-256 {found}, not that of its name"));
+    }
+    let unreadable = |error: io::Error| error.to_string();
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    let mut file = BufReader::new(file);
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(unreadable)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES.min(bytes) {
+        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"));
+    }
+    let mut header = String::new();
+    file.by_ref().take(length).read_to_string(&mut header).map_err(unreadable)?;
+    let no_header = |_| "its header is not that of a checkpoint".to_owned();
+    let parsed: Map<String, Value> = serde_json::from_str(&header).map_err(no_header)?;
+    let text = parsed.get("__metadata__").and_then(|metadata| metadata.get(METADATA)?.as_str());
+    let text = text.ok_or("its header is not that of a checkpoint")?.to_owned();
+    let Version { format_version } = serde_json::from_str(&text).map_err(no_header)?;
+    if format_version != FORMAT_VERSION {
+        return Err(format!("expected layout {FORMAT_VERSION}, found {format_version}"));
+    }
+    let mut record: Record = serde_json::from_str(&text).map_err(no_header)?;
+    let run = std::mem::take(&mut record.run);
+    Ok((run, Opened { file, bytes, header, text, record }))
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+/// A checkpoint whose numbers are still to be read.
+pub struct Opened {
+    file: BufReader<File>,
+    bytes: u64,
+    header: String,
+    text: String,
+    record: Record,
+}
+
+impl Opened {
+    /// Reads the numbers.
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn read(mut self, layout: &TaskLayout, bounds: &Bounds) -> Result<Saved, String> {
+        let (record, numbers) = (&self.record, layout.list().len());
+        let expected = Header::new(&self.text, numbers, record).ok_or("its counts are beyond counting")?;
+        if self.header != expected.text || self.bytes != expected.bytes {
+            return Err(format!(
+                "expected {} bytes with the numbers of this run, found {}",
+                expected.bytes, self.bytes
+            ));
+        }
+        let best_fits = record.best.as_ref().is_none_or(|best| best.step <= record.step);
+        if record.position > bounds.rows || record.step > bounds.total_steps || !best_fits {
+            return Err("its counts are not those of a state of this run".to_owned());
+        }
+        let parameters = TaskParameters::from_values(layout.clone(), floats(&mut self.file, numbers)?);
+        let (mean, square) = (floats(&mut self.file, numbers)?, floats(&mut self.file, numbers)?);
+        let best = match &record.best {
+            Some(best) => Some(SavedBest {
+                score: f64::from_bits(best.score),
+                loss: f64::from_bits(best.loss),
+                step: best.step,
+                values: floats(&mut self.file, numbers)?,
+            }),
+            None => None,
+        };
+        let mut history = History::default();
+        for place in 1..=record.step {
+            history.steps.push(step_of(row(&mut self.file)?, bounds.total_steps, place)?);
+        }
+        for _ in 0..record.evaluations {
+            history.evaluations.push(evaluation_of(row(&mut self.file)?)?);
+        }
+        let state = TrainState {
+            parameters,
+            moments: Moments { mean, square, updates: record.updates },
+            step: record.step,
+            epoch: record.epoch,
+            position: record.position,
+            evaluation_due: record.evaluation_due,
+            best: None,
+            evaluations_since_best: record.evaluations_since_best,
+            history,
+        };
+        Ok(Saved { state, best })
+    }
+}
+
+/// The header of a file, and how long the whole file is.
+struct Header {
+    text: String,
+    bytes: u64,
+}
+
+impl Header {
+    /// `None` if the counts are beyond counting. The header is padded so that the numbers begin at a multiple of eight.
+    fn new(text: &str, numbers: usize, record: &Record) -> Option<Self> {
+        let mut tensors = vec![("parameters", "F32", vec![numbers]), ("moments.mean", "F32", vec![numbers])];
+        tensors.push(("moments.square", "F32", vec![numbers]));
+        if record.best.is_some() {
+            tensors.push(("best", "F32", vec![numbers]));
+        }
+        let steps = usize::try_from(record.step).ok()?;
+        tensors.push(("history.steps", "U64", vec![steps, HISTORY_COLUMNS]));
+        tensors.push(("history.evaluations", "U64", vec![record.evaluations, HISTORY_COLUMNS]));
+        let mut header = Map::new();
+        header.insert("__metadata__".to_owned(), json!({ METADATA: text }));
+        let mut end = 0_usize;
+        for (name, dtype, shape) in tensors {
+            let width = if dtype == "F32" { size_of::<f32>() } else { size_of::<u64>() };
+            let begin = end;
+            end = shape.iter().try_fold(width, |bytes, size| bytes.checked_mul(*size))?.checked_add(begin)?;
+            let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
+            header.insert(name.to_owned(), tensor);
+        }
+        let mut text = Value::Object(header).to_string();
+        text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+        let bytes = (text.len() as u64).checked_add(8)?.checked_add(end as u64)?;
+        Some(Self { text, bytes })
+    }
+}
+
+/// Writes to a file and computes the digest of what was written.
+struct Hashing {
+    file: WholeFile,
+    hasher: Sha256,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// So many numbers, all of them finite.
+fn floats(file: &mut impl Read, count: usize) -> Result<Vec<f32>, String> {
+    let mut values = Vec::with_capacity(count);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while values.len() < count {
+        let bytes = &mut chunk[..CHUNK_BYTES.min((count - values.len()) * size_of::<f32>())];
+        file.read_exact(bytes).map_err(|error| error.to_string())?;
+        values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err("it has a number that is not finite".to_owned())
+    }
+}
+
+type Row = [u64; HISTORY_COLUMNS];
+
+fn row(file: &mut impl Read) -> Result<Row, String> {
+    let mut row = Row::default();
+    for number in &mut row {
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+        *number = u64::from_le_bytes(bytes);
+    }
+    Ok(row)
+}
+
+fn step_row(step: &StepReport) -> Row {
+    let floats = [step.loss, step.grad_norm, step.learning_rate].map(f64::to_bits);
+    [u64::from(step.epoch), step.tokens as u64, floats[0], floats[1], floats[2]]
+}
+
+fn step_of(row: Row, total_steps: u64, step: u64) -> Result<StepReport, String> {
+    let [epoch, tokens, loss, grad_norm, learning_rate] = row;
+    Ok(StepReport {
+        step,
+        total_steps,
+        epoch: u32::try_from(epoch).map_err(|_| "it has an epoch beyond counting")?,
+        loss: f64::from_bits(loss),
+        grad_norm: f64::from_bits(grad_norm),
+        learning_rate: f64::from_bits(learning_rate),
+        tokens: usize::try_from(tokens).map_err(|_| "it has tokens beyond counting")?,
+    })
+}
+
+fn evaluation_row(evaluation: &EvaluationReport) -> Row {
+    let EvaluationReport { step, epoch, score, loss, best } = evaluation;
+    [*step, u64::from(*epoch), score.to_bits(), loss.to_bits(), u64::from(*best)]
+}
+
+fn evaluation_of(row: Row) -> Result<EvaluationReport, String> {
+    let [step, epoch, score, loss, best] = row;
+    Ok(EvaluationReport {
+        step,
+        epoch: u32::try_from(epoch).map_err(|_| "it has an epoch beyond counting")?,
+        score: f64::from_bits(score),
+        loss: f64::from_bits(loss),
+        best: best == 1,
+    })
+}
