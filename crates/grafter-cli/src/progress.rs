@@ -313,7 +313,7 @@ impl TrainObserver for TrainProgress {
 
     fn checkpoint_due(&mut self, step: u64) -> bool {
         match self.every {
-            Some(Every::Steps(steps)) => step > 0 && step.is_multiple_of(steps),
+            Some(Every::Steps(steps)) => step.is_multiple_of(steps),
             Some(Every::Time(time)) => self.last_checkpoint.elapsed() >= time,
             None => false,
         }

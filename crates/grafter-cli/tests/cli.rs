@@ -19,6 +19,8 @@ mod onnx;
 mod outputs;
 #[path = "cli/questions.rs"]
 mod questions;
+#[path = "cli/resume.rs"]
+mod resume;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -14,14 +14,18 @@ pub struct Difference {
     pub found: String,
 }
 
-/// Compares two values, which are called `what`.
+/// Compares two values, which are called `what`, or nothing where their fields speak for themselves.
 /// # Errors
 /// The first field that differs.
 pub fn differ(what: &str, expected: &impl Serialize, found: &impl Serialize) -> Result<(), Difference> {
     let expected = serde_json::to_value(expected).expect("records are plain data");
     let found = serde_json::to_value(found).expect("records are plain data");
     first_difference(String::new(), &expected, &found).map_or(Ok(()), |(path, expected, found)| {
-        let what = if path.is_empty() { what.to_owned() } else { format!("{what}: `{path}`") };
+        let what = match (what, path.as_str()) {
+            (what, "") => what.to_owned(),
+            ("", path) => format!("`{path}`"),
+            (what, path) => format!("{what}: `{path}`"),
+        };
         Err(Difference { what, expected, found })
     })
 }

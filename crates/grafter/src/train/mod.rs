@@ -276,7 +276,7 @@ impl Run<'_> {
             if state.step == self.schedule.total_steps {
                 return Ok(Ending::Completed);
             }
-            if self.data.checkpoints.is_some() && observer.checkpoint_due(state.step) {
+            if self.data.checkpoints.is_some() && state.step > 0 && observer.checkpoint_due(state.step) {
                 self.keep(state, observer);
             }
             if state.position == rows {

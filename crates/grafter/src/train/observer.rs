@@ -64,7 +64,7 @@ pub trait TrainObserver {
     }
     /// After each evaluation.
     fn evaluation(&mut self, report: &EvaluationReport) -> ControlFlow<()>;
-    /// Of a run that has checkpoints: whether one is to be written now, after so many steps.
+    /// Of a run that has checkpoints: whether one is to be written now, after so many steps and before the next one.
     fn checkpoint_due(&mut self, _step: u64) -> bool {
         false
     }

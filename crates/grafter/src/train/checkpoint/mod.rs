@@ -153,7 +153,7 @@ impl<'a> Checkpoints<'a> {
         let io = |source| ResumeError::Io { path: self.folder.path.clone(), source };
         for found in found(&self.folder.path).map_err(io)? {
             let saved = file::open(&found.path, &found.sha256).and_then(|(run, rest)| {
-                let same = differ("the run", &run, &self.run);
+                let same = differ("", &run, &self.run);
                 Ok(same.map(|()| rest.read(layout, bounds)))
             });
             let reason = match saved {
