@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod failure;
 mod interrupt;
+mod memory;
 mod progress;
 mod serve;
 mod sources;

@@ -92,6 +92,11 @@ const CHUNK_TOKENS: usize = 512;
 const MIN_CHUNKS: usize = 4;
 const MIN_CHUNK_TOKENS: usize = 64;
 
+/// Tokens of a chunk at most, where a unit has so many at most: chunks are of one size but for the unit that fills one.
+pub(crate) fn most_chunk_tokens(unit: usize) -> usize {
+    CHUNK_TOKENS + unit
+}
+
 impl PackedBatch {
     /// Packs the sequences in their order.
     /// # Panics
@@ -297,6 +302,17 @@ mod tests {
             .map(|chunk| (chunk.first_sequence, chunk.sequences(), chunk.units.clone()))
             .collect();
         assert_eq!(limits, [(0, 10, 0..1), (10, 10, 1..2), (20, 10, 2..3), (30, 2, 3..4)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_chunk_is_larger_than_its_bound(lengths in prop::collection::vec(1_usize..900, 1..60)) {
+            let sequences: Vec<_> = lengths.iter().map(|length| sequence(*length)).collect();
+            let longest = *lengths.iter().max().unwrap();
+            for chunk in PackedBatch::new(&sequences).chunks() {
+                prop_assert!(chunk.tokens() <= most_chunk_tokens(longest), "{} of {longest}", chunk.tokens());
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::batch::{PackedBatch, TokenIds, groups_by_tokens};
 use crate::data::Targets;
 use crate::digest::hex;
 use crate::gradient::Target;
+use crate::memory::Largest;
 use crate::predict::of_row;
 use crate::question_answering;
 use crate::store::{Budget, Store, StoreError};
@@ -152,6 +153,15 @@ impl EncodedRows {
     /// If there is no such row.
     pub fn tokens(&self, row: usize) -> usize {
         self.sequences[self.sequences_of(row)].iter().map(|place| place.tokens as usize).sum()
+    }
+
+    /// How many tokens the largest of the rows have.
+    pub fn largest(&self) -> Largest {
+        let sequence = self.sequences.iter().map(|place| place.tokens as usize).max().unwrap_or(0);
+        let row = (0..self.len()).map(|row| self.tokens(row)).max().unwrap_or(0);
+        // Of the choices of a row one softmax is taken.
+        let unit = if matches!(self.targets, Targets::Choices(_)) { row } else { sequence };
+        Largest { sequence, unit, row }
     }
 
     /// Words of a row that the head reads, each by itself; none where it reads the text as a whole.

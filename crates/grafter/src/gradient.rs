@@ -145,6 +145,11 @@ const GROUP_CHUNKS: usize = 32;
 /// chunks are grouped changes no result, since they are added one by one in their order.
 const GROUP_NUMBERS: usize = 1 << 26;
 
+/// Chunks whose gradients are held at the same time, where a task has so many gradients.
+pub(crate) fn chunks_held(dense: usize, threads: usize) -> usize {
+    GROUP_CHUNKS.min((GROUP_NUMBERS / dense.max(1)).max(threads))
+}
+
 /// Numbers whose gradients one thread adds, chunk by chunk in their order.
 const SUM_BLOCK: usize = 1 << 14;
 
@@ -168,6 +173,15 @@ pub struct GradientEngine {
 }
 
 impl GradientEngine {
+    /// Numbers that all buffers have room for, but for those of the heads.
+    #[cfg(test)]
+    pub(crate) fn numbers(&self) -> usize {
+        let workspaces = self.workspaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let passes: usize = workspaces.iter().map(|workspace| workspace.activations.numbers()).sum();
+        let gradients = self.chunk_gradients.iter().map(|of| of.dense.len() + of.embeddings.len());
+        passes + gradients.sum::<usize>() + self.total.len()
+    }
+
     /// Mean loss of a batch (cross entropy in nats, or squared error), each row counting with its weight, and the gradients
     /// of the task's parameters.
     ///
@@ -185,8 +199,7 @@ impl GradientEngine {
         assert_eq!(targets.len(), batch.units(), "one target for each unit");
         let chunks = batch.chunks();
         let dense = task.layout().dense_len();
-        let within_memory = (GROUP_NUMBERS / dense).max(rayon::current_num_threads());
-        let held = chunks.len().min(GROUP_CHUNKS).min(within_memory);
+        let held = chunks.len().min(chunks_held(dense, rayon::current_num_threads()));
         if self.chunk_gradients.len() < held {
             self.chunk_gradients.resize_with(held, ChunkGradients::default);
         }

@@ -75,6 +75,7 @@ pub mod graft;
 pub mod head;
 pub mod hub;
 pub mod lock;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod onnx;

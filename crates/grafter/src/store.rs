@@ -19,6 +19,8 @@ pub struct Budget {
     pub memory_bytes: u64,
     /// Bytes in all of what is constant; what would take more is computed anew in each step.
     pub total_bytes: u64,
+    /// Bytes that training may take beside the model and the rows; a run that would take more is refused. Without end if absent.
+    pub training_bytes: Option<u64>,
     /// Folder of the temporary files, the system's if absent. They have no name there, or lose it with the run.
     pub folder: Option<PathBuf>,
 }
@@ -26,7 +28,7 @@ pub struct Budget {
 impl Default for Budget {
     /// 1 GiB in memory, 8 GiB in all.
     fn default() -> Self {
-        Self { memory_bytes: 1 << 30, total_bytes: 8 << 30, folder: None }
+        Self { memory_bytes: 1 << 30, total_bytes: 8 << 30, training_bytes: None, folder: None }
     }
 }
 

@@ -1114,3 +1114,23 @@ fn a_task_takes_over_what_another_made_of_the_encoder_and_no_head() {
     task.set_head_values(&[7.0; 66]);
     assert_eq!(task.head_values(), [7.0; 66]);
 }
+
+#[test]
+fn a_run_that_the_machine_is_too_small_for_is_refused_before_its_first_step() {
+    let (train_rows, dev_rows) = opinions();
+    let mut options = options();
+    options.train.budget.training_bytes = Some(1 << 30);
+    let fits = graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap();
+    options.train.budget.training_bytes = Some(100_000);
+    let mut recorder = Recorder::default();
+    let error = graft(&MODEL, &train_rows, &dev_rows, &options, &mut recorder).unwrap_err();
+    let GraftError::Train(TrainError::Memory { tokens, needed, free: 100_000, .. }) = error else {
+        panic!("{error}")
+    };
+    assert!(needed > 100_000 && (4..48).contains(&tokens), "{needed} {tokens}");
+    assert!(recorder.steps.is_empty());
+    // The limit decides nothing else.
+    options.train.budget.training_bytes = None;
+    let without = graft(&MODEL, &train_rows, &dev_rows, &options, &mut ()).unwrap();
+    assert_eq!(without.adapter.digest(), fits.adapter.digest());
+}

@@ -12,6 +12,7 @@ use grafter::metrics::Metric;
 use grafter::train::{ClassWeight, ClassWeights};
 
 use super::{Every, ModelOrBankArg, RowArgs};
+use crate::memory;
 
 #[derive(Debug, Args)]
 pub struct Train {
@@ -272,6 +273,7 @@ impl SharedTrainingArgs {
             ..GraftOptions::default()
         };
         let train = &mut options.train;
+        train.budget.training_bytes = memory::free();
         train.epochs = self.epochs;
         train.max_steps = self.max_steps;
         train.batch_size = self.batch_size;

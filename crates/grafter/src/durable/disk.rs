@@ -96,11 +96,11 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
-        return renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|error| match error {
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|error| match error {
             // Of a file system that cannot, and of a kernel.
             Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
             error => error.into(),
-        });
+        })
     }
     #[cfg(not(target_os = "linux"))]
     {

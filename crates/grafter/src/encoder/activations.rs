@@ -78,6 +78,40 @@ impl LayerActivations {
         }
     }
 
+    #[cfg(test)]
+    fn numbers(&self) -> usize {
+        let Self {
+            query_key_value,
+            probabilities,
+            positions,
+            intermediate,
+            projection_inputs,
+            attention_site,
+            feed_forward_site,
+        } = self;
+        let of_site = |site: &SiteActivations| {
+            let SiteActivations {
+                adapter_input,
+                normalised_before,
+                rstd_before,
+                bottleneck_before,
+                bottleneck_after,
+                normalised,
+                rstd,
+            } = site;
+            let inner = bottleneck_before.len() + bottleneck_after.len();
+            adapter_input.len()
+                + normalised_before.len()
+                + rstd_before.len()
+                + inner
+                + normalised.len()
+                + rstd.len()
+        };
+        let inputs: usize = projection_inputs.iter().map(Vec::len).sum();
+        let own = query_key_value.len() + probabilities.len() + positions.len() + intermediate.len();
+        own + inputs + of_site(attention_site) + of_site(feed_forward_site)
+    }
+
     /// Keeps the input of a product if its weight is trained and a backward pass follows.
     pub fn keep_input(&mut self, layer: usize, projection: Projection, pass: &ForwardPass<'_>, x: &[f32]) {
         let kept = &mut self.projection_inputs[projection as usize];
@@ -228,6 +262,58 @@ impl Activations {
     /// embeddings, `[tokens, embedding width]`.
     pub fn d_embeddings(&self) -> &[f32] {
         if self.embedded.is_empty() { &self.d_hidden } else { &self.d_embedded }
+    }
+
+    /// Numbers that all buffers have room for. Every field is named, so that none can be forgotten.
+    #[cfg(test)]
+    pub(crate) fn numbers(&self) -> usize {
+        let Self {
+            layers,
+            embeddings_normalised,
+            embedded,
+            d_embedded,
+            embeddings_rstd,
+            hidden,
+            attention_block,
+            scratch,
+            intermediate,
+            attention_scratch,
+            rotary: [global, local],
+            final_normalised,
+            final_rstd,
+            d_gated,
+            bias_by_distance,
+            d_bias_by_distance,
+            relative,
+            d_hidden,
+            d_branch,
+            d_query_key_value,
+            d_bottleneck,
+        } = self;
+        let buffers = [
+            embeddings_normalised,
+            embedded,
+            d_embedded,
+            embeddings_rstd,
+            hidden,
+            attention_block,
+            scratch,
+            intermediate,
+            attention_scratch,
+            global,
+            local,
+            final_normalised,
+            final_rstd,
+            d_gated,
+            bias_by_distance,
+            d_bias_by_distance,
+            d_hidden,
+            d_branch,
+            d_query_key_value,
+            d_bottleneck,
+        ];
+        let of_layers: usize = layers.iter().map(LayerActivations::numbers).sum();
+        of_layers + relative.numbers() + buffers.iter().map(|buffer| buffer.len()).sum::<usize>()
     }
 
     /// Gradient of the last hidden states, `[tokens, hidden]`, to be filled by the head before a backward pass.

@@ -115,6 +115,14 @@ pub(super) struct RelativeActivations {
     d_rows: Vec<f32>,
 }
 
+#[cfg(test)]
+impl RelativeActivations {
+    pub fn numbers(&self) -> usize {
+        let Self { rows, normalised, rstd, d_projected, d_of_layer, d_rows } = self;
+        [rows, normalised, rstd, d_projected, d_of_layer, d_rows].iter().map(|buffer| buffer.len()).sum()
+    }
+}
+
 /// Whose rows, for texts of which length, and what of them is dropped.
 #[derive(Clone, Copy)]
 pub(super) struct RelativePass<'a> {

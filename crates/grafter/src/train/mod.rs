@@ -26,15 +26,17 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::checkpoint::{Bounds, Saved, SavedBest};
-use crate::adapter::{AdapterConfig, TaskParameters};
+use crate::adapter::{AdapterConfig, TaskLayout, TaskParameters};
 use crate::encoded::EncodedRows;
 use crate::encoder::{Encoder, EncoderDropout};
 use crate::eval::Answers;
 use crate::gradient::{GradientEngine, Target, loss_of};
 use crate::head;
+use crate::memory::training_bytes;
 use crate::optim::{LinearSchedule, clipping, norm};
 use crate::predict::{are_numbers, batch_logits};
 use crate::prefix::{Constant, NotKept, Prefix};
+use crate::report::number::bytes;
 use crate::review::{Reviewer, Seen};
 use crate::store::{Budget, StoreError};
 
@@ -61,6 +63,22 @@ pub enum TrainError {
     /// The encoded rows cannot be read any more.
     #[error("the encoded rows cannot be read: {0}")]
     Rows(#[from] StoreError),
+    /// The machine is too small.
+    #[error(
+        "training on texts of up to {tokens} tokens takes up to {} of memory on {threads} threads, {} is free",
+        bytes(*needed),
+        bytes(*free)
+    )]
+    Memory {
+        /// Tokens of the longest sequence.
+        tokens: usize,
+        /// Threads that run at the same time.
+        threads: usize,
+        /// Bytes that training takes at most.
+        needed: u64,
+        /// Bytes that it may take.
+        free: u64,
+    },
     /// The run cannot go on from its checkpoint.
     #[error(transparent)]
     Resume(#[from] ResumeError),
@@ -143,6 +161,7 @@ pub fn train(
         Some(checkpoints) => checkpoints.newest(state.parameters.layout(), &bounds, observer)?,
         None => None,
     };
+    check_memory(encoder, state.parameters.layout(), options, data)?;
     observer.begin();
     // In one epoch or less no training row comes twice, and some may not come at all.
     let kept_train = if total_steps > of_epoch { data.train.len() } else { 0 };
@@ -167,6 +186,22 @@ pub fn train(
     }
     let ending = run.run(&mut state, observer)?;
     Ok((state, ending))
+}
+
+/// Refuses a run that would take more memory than it may. Dev rows take less than training rows of their length.
+fn check_memory(
+    encoder: &Encoder,
+    layout: &TaskLayout,
+    options: &TrainOptions,
+    data: &TrainData<'_>,
+) -> Result<(), TrainError> {
+    let Some(free) = options.budget.training_bytes else { return Ok(()) };
+    let (largest, threads) = (data.train.largest().max(data.dev.largest()), rayon::current_num_threads());
+    let needed = training_bytes(&encoder.config, layout, largest, options.batch_size, threads);
+    if needed <= free {
+        return Ok(());
+    }
+    Err(TrainError::Memory { tokens: largest.sequence, threads, needed, free })
 }
 
 /// Steps of an epoch; the last one may have fewer rows.

@@ -36,6 +36,8 @@ pub fn run(open: &Open<'_>, todo: Vec<Trial>) -> Result<usize, Failure> {
     let mut template = open.template.clone();
     template.train.budget.memory_bytes /= jobs as u64;
     template.train.budget.total_bytes /= jobs as u64;
+    template.train.budget.training_bytes =
+        template.train.budget.training_bytes.map(|bytes| bytes / jobs as u64);
     let shared = Shared {
         open,
         template,

@@ -152,17 +152,18 @@ impl<'a> Checkpoints<'a> {
         }
         let io = |source| ResumeError::Io { path: self.folder.path.clone(), source };
         for found in found(&self.folder.path).map_err(io)? {
-            let saved = file::open(&found.path, &found.sha256).and_then(|(run, rest)| {
-                let same = differ("", &run, &self.run);
-                Ok(same.map(|()| rest.read(layout, bounds)))
-            });
-            let reason = match saved {
-                Ok(Ok(Ok(saved))) => return Ok(Some(saved)),
-                Ok(Err(Difference { what, expected, found: now })) => {
-                    let path = found.path;
-                    return Err(ResumeError::OtherRun { path, what, expected, found: now });
+            let reason = match file::open(&found.path, &found.sha256) {
+                Ok((run, rest)) => {
+                    if let Err(Difference { what, expected, found: now }) = differ("", &run, &self.run) {
+                        let path = found.path;
+                        return Err(ResumeError::OtherRun { path, what, expected, found: now });
+                    }
+                    match rest.read(layout, bounds) {
+                        Ok(saved) => return Ok(Some(saved)),
+                        Err(reason) => reason,
+                    }
                 }
-                Ok(Ok(Err(reason))) | Err(reason) => reason,
+                Err(reason) => reason,
             };
             let reason = escape(&reason, 200);
             observer.checkpoint(&CheckpointReport::Unusable { path: &found.path, reason: &reason });
