@@ -382,6 +382,7 @@ fn a_fault_in_any_operation_of_a_checkpoint_loses_no_work() {
             fault::arm(nth, fault);
             let ended = go_on(&place, &options, &mut watcher);
             if fault::disarm() < nth {
+                println!("{fault:?}: {} operations of checkpoints", nth - 1);
                 assert!(nth > 30, "{nth} operations are too few to be all");
                 break;
             }
