@@ -22,9 +22,9 @@ clippy:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Licences and advisories, where cargo-deny is installed
+# Licences, sources and yanked versions; advisories where cargo-deny is installed
 deny:
-    @if command -v cargo-deny >/dev/null; then cargo deny check; else echo "skipped: cargo-deny is not installed"; fi
+    .ci/dependencies
 
 # All tests
 test:

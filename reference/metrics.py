@@ -11,9 +11,11 @@ import warnings
 
 import numpy as np
 import scipy
+import scipy.special
 import scipy.stats
 import sklearn
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 SEED = 20190613
 
@@ -125,6 +127,39 @@ def regression_cases(rng):
     yield regression("constant both", [2, 2], [3, 3])
 
 
+# Bins of the certainty, as Guo et al. 2017 have them.
+BINS = 15
+
+
+def calibration(name, logits, classes, temperature):
+    # As the other program reads them.
+    logits = np.array(logits, dtype=np.float32)
+    probabilities = scipy.special.softmax(logits.astype(np.float64) / temperature, axis=1)
+    certainty, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == np.asarray(classes)
+    # Of each bin that has a row, the share of right answers and the mean certainty; a bin is open below, closed above.
+    share, mean = calibration_curve(right, certainty, n_bins=BINS)
+    bins = np.digitize(certainty, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
+    rows = np.unique(bins, return_counts=True)[1]
+    return {
+        "name": name,
+        # Nine digits give a float32 back.
+        "logits": [[float(f"{value:.9g}") for value in row] for row in logits],
+        "classes": np.asarray(classes).tolist(),
+        "temperature": temperature,
+        "error": float(np.average(np.abs(share - mean), weights=rows)),
+    }
+
+
+def calibration_cases(rng):
+    for classes, rows, size, temperature in ((2, 40, 1.5, 1.0), (3, 150, 3.0, 1.0), (3, 150, 3.0, 2.5), (6, 80, 0.5, 0.7)):
+        logits = size * rng.normal(size=(rows, classes))
+        drawn = [rng.choice(classes, p=scipy.special.softmax(row)) for row in logits]
+        yield calibration(f"random {classes} classes {rows} rows at {temperature}", logits, drawn, temperature)
+    yield calibration("certain and right", [[40.0, 0.0], [0.0, 50.0]], [0, 1], 1.0)
+    yield calibration("certain and half right", [[40.0, 0.0], [0.0, 50.0]], [0, 0], 1.0)
+    yield calibration("undecided", [[1.0, 1.0]] * 4, [0, 1, 1, 0], 1.0)
+
+
 def main():
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(SEED)
@@ -135,6 +170,7 @@ def main():
         "classification": list(classification_cases(rng)),
         "regression": list(regression_cases(rng)),
         "multi_label": list(multi_label_cases(rng)),
+        "calibration": list(calibration_cases(rng)),
     }
     json.dump(fixture, sys.stdout, separators=(",", ":"))
     print()

@@ -42,7 +42,13 @@ pub fn matmul_packed(result: MatrixMut<'_>, left: Matrix<'_>, right: &PackedMatr
     multiply(Kernel::of_this_machine(), result, left, right, start);
 }
 
-fn multiply(kernel: Kernel, result: MatrixMut<'_>, left: Matrix<'_>, right: &PackedMatrix, start: Start<'_>) {
+pub(crate) fn multiply(
+    kernel: Kernel,
+    result: MatrixMut<'_>,
+    left: Matrix<'_>,
+    right: &PackedMatrix,
+    start: Start<'_>,
+) {
     let (rows, inner) = left.shape();
     let (right_inner, columns) = right.shape();
     assert_eq!(inner, right_inner, "inner dimensions of a product");

@@ -21,6 +21,8 @@ pub mod adapter;
 pub mod attention;
 pub mod disentangled;
 pub mod dropout;
+#[cfg(test)]
+mod edges;
 pub mod embedding;
 pub mod gated;
 pub mod gemm;

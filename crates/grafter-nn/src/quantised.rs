@@ -112,10 +112,14 @@ pub fn matmul_quantised(result: &mut [f32], left: &[f32], weight: &QuantisedMatr
 }
 
 /// Computes a block of rows and one panel.
-type Kernel = fn(&Block<'_>, &mut [f32]);
+pub(crate) type Kernel = fn(&Block<'_>, &mut [f32]);
+
+/// The kernel that every machine has.
+#[cfg(test)]
+pub(crate) const PORTABLE: Kernel = compute_portable;
 
 /// The fastest kernel of this machine.
-fn kernel() -> Kernel {
+pub(crate) fn kernel() -> Kernel {
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512_vnni() {
         return compute_vnni;
@@ -123,7 +127,13 @@ fn kernel() -> Kernel {
     compute_portable
 }
 
-fn multiply(result: &mut [f32], left: &[f32], weight: &QuantisedMatrix, bias: &[f32], kernel: Kernel) {
+pub(crate) fn multiply(
+    result: &mut [f32],
+    left: &[f32],
+    weight: &QuantisedMatrix,
+    bias: &[f32],
+    kernel: Kernel,
+) {
     let (inputs, outputs) = (weight.inputs, weight.outputs);
     let rows = left.len() / inputs;
     assert_eq!(left.len(), rows * inputs, "rows of {inputs}");
@@ -250,7 +260,7 @@ fn range(row: &[f32]) -> Range {
 }
 
 /// At most [`ROWS`] quantised rows and one panel.
-struct Block<'a> {
+pub(crate) struct Block<'a> {
     /// `[rows, depth]`
     left: &'a [[u8; DEPTH]],
     /// `[rows]`
@@ -461,7 +471,7 @@ mod tests {
                         sum as f32 * (scale * matrix.scales[output]) + bias[output];
                 }
             }
-            for (name, kernel) in [("portable", compute_portable as Kernel), ("fastest", kernel())] {
+            for (name, kernel) in [("portable", PORTABLE), ("fastest", kernel())] {
                 let mut result = vec![0.0; rows * outputs];
                 multiply(&mut result, &left, &matrix, &bias, kernel);
                 assert!(result == expected, "{name}, {rows} x {inputs} x {outputs}");

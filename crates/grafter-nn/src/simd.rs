@@ -37,6 +37,8 @@ pub fn level() -> Level {
         3 => Level::Avx512,
         _ => {
             let found = detect();
+            #[cfg(test)]
+            let found = found.min(tests::most());
             LEVEL.store(found as u8, Ordering::Relaxed);
             found
         }
@@ -155,16 +157,41 @@ mod tests {
     use crate::attention::{softmax_backward_rows, softmax_rows};
     use crate::dropout::{Dropout, DropoutKey};
     use crate::layer_norm::{self, LayerNormCache, LayerNormWeights};
-    use crate::quantised::{QuantisedMatrix, matmul_quantised};
+    use crate::quantised::{self, PORTABLE, QuantisedMatrix};
     use crate::testing::Random;
     use crate::{gated, linear, residual, rotary};
 
     /// Numbers of any size, and what is none.
     const EXTREMES: [f32; 11] =
         [0.0, -0.0, 1e-40, -1e-40, 88.5, -104.0, 1e30, -1e30, f32::MAX, f32::INFINITY, f32::NAN];
-    /// Neither is a multiple of a register's width.
-    const ROWS: usize = 17;
-    const COLUMNS: usize = 59;
+    /// Names the level that the tests of a process run at, where it is not the machine's.
+    const MOST: &str = "GRAFTER_NN_TEST_LEVEL";
+
+    /// The highest level that the tests of this process run at.
+    pub(super) fn most() -> Level {
+        let levels = [Level::Baseline, Level::Avx2, Level::Avx512];
+        let Some(asked) = std::env::var_os(MOST) else { return Level::Avx512 };
+        levels.into_iter().find(|level| *asked == *format!("{level:?}")).expect("a level by its name")
+    }
+
+    /// What a machine with fewer instructions would be tested with: all tests of the crate once more, in a process of
+    /// their own for each level below this one.
+    #[test]
+    fn every_test_holds_at_every_lower_level() {
+        if std::env::var_os(MOST).is_some() {
+            return;
+        }
+        for lower in [Level::Baseline, Level::Avx2].into_iter().filter(|lower| *lower < level()) {
+            let tests = std::env::current_exe().unwrap();
+            let ran = std::process::Command::new(tests).env(MOST, format!("{lower:?}")).output().unwrap();
+            let told = String::from_utf8_lossy(&ran.stdout);
+            assert!(ran.status.success(), "{lower:?}: {told}");
+            assert!(
+                told.contains("simd::tests::every_level_gives_the_same_bits ... ok"),
+                "{lower:?}: {told}"
+            );
+        }
+    }
 
     /// Runs something at a level that this machine has.
     fn at<T>(forced: Level, run: impl FnOnce() -> T) -> T {
@@ -176,13 +203,16 @@ mod tests {
     }
 
     /// The results of every operation that is compiled for each level, by name.
-    fn elementwise_operations() -> Vec<(&'static str, Vec<f32>)> {
+    fn elementwise_operations(rows: usize, columns: usize) -> Vec<(&'static str, Vec<f32>)> {
         let mut random = Random::new(8);
-        let mut x = random.normals(ROWS * COLUMNS);
-        // In the last row, so that the rows before it have results of their own.
-        x[(ROWS - 1) * COLUMNS..][..EXTREMES.len()].copy_from_slice(&EXTREMES);
-        let d = random.normals(ROWS * COLUMNS);
-        let (weight, bias) = (random.normals(COLUMNS), random.normals(COLUMNS));
+        let mut x = random.normals(rows * columns);
+        if rows > 1 {
+            // In the last row, so that the rows before it have results of their own.
+            let last = &mut x[(rows - 1) * columns..];
+            last.iter_mut().zip(EXTREMES).for_each(|(x, extreme)| *x = extreme);
+        }
+        let d = random.normals(rows * columns);
+        let (weight, bias) = (random.normals(columns), random.normals(columns));
         let mut results = Vec::new();
         let activations = Activation::ALL;
         for activation in activations {
@@ -195,31 +225,31 @@ mod tests {
         tanh_in_place(&mut y);
         results.push(("tanh", y));
 
-        let (mut normalised, mut rstd, mut y) = (vec![0.0; x.len()], vec![0.0; ROWS], vec![0.0; x.len()]);
+        let (mut normalised, mut rstd, mut y) = (vec![0.0; x.len()], vec![0.0; rows], vec![0.0; x.len()]);
         let cache = LayerNormCache { normalised: &mut normalised, rstd: &mut rstd };
         layer_norm::forward(LayerNormWeights { weight: &weight, bias: &bias }, 1e-12, &x, cache, &mut y);
         let (mut d_x, mut d_weight, mut d_bias) = (d.clone(), weight.clone(), bias.clone());
         layer_norm::backward_input(&weight, &normalised, &rstd, &mut d_x);
         layer_norm::backward_weights(&normalised, &d, &mut d_weight, &mut d_bias);
+        let mut d_scale = weight.clone();
+        layer_norm::backward_scale(&normalised, &d, &mut d_scale);
         results.extend([("normalised", normalised), ("rstd", rstd), ("layer normalisation", y)]);
         results.extend([("its input", d_x), ("its scale", d_weight), ("its shift", d_bias)]);
+        results.push(("its scale alone", d_scale));
 
         let (mut probabilities, mut d_scores) = (x.clone(), d.clone());
-        softmax_rows(&mut probabilities, COLUMNS, 0.3);
-        softmax_backward_rows(&probabilities, &mut d_scores, COLUMNS, 0.3);
+        softmax_rows(&mut probabilities, columns, 0.3);
+        softmax_backward_rows(&probabilities, &mut d_scores, columns, 0.3);
         results.extend([("softmax", probabilities), ("softmax, backward", d_scores)]);
 
-        let (half, gates) = x.split_at(ROWS / 2 * COLUMNS);
+        let (half, gates) = x.split_at(rows / 2 * columns);
         let mut product = half.to_vec();
         gated::multiply(&gates[..half.len()], &mut product);
         let mut by_position = Vec::new();
-        rotary::lay_out(10_000.0, 2 * LANES + 2, 5, &mut by_position);
-        let mut turned = x[x.len() - 30 * (LANES + 1)..].to_vec();
-        rotary::forward_sequence(
-            rotary::Rotary { by_position: &by_position, head_dim: 2 * LANES + 2 },
-            2 * LANES + 2,
-            &mut turned,
-        );
+        rotary::lay_out(10_000.0, 2 * columns, rows, &mut by_position);
+        let mut turned = random.normals(rows * 6 * columns);
+        let rotary = rotary::Rotary { by_position: &by_position, head_dim: 2 * columns };
+        rotary::forward_sequence(rotary, 2 * columns, &mut turned);
         results.extend([("product of elements", product), ("turned", turned)]);
 
         let (mut sums, mut added, mut dropped) = (bias.clone(), d.clone(), x.clone());
@@ -235,10 +265,16 @@ mod tests {
         update.apply(&x, &mut means, &mut squares, &mut values);
         results.extend([("mean", means), ("mean square", squares), ("updated", values)]);
 
-        let matrix = QuantisedMatrix::new(&d, ROWS, COLUMNS);
-        let mut product = vec![0.0; ROWS * ROWS];
-        matmul_quantised(&mut product, &x, &matrix, &bias[..ROWS]);
-        results.extend([("quantised weights", matrix.dequantised()), ("quantised product", product)]);
+        let outputs = 17;
+        let matrix = QuantisedMatrix::new(&random.normals(outputs * columns), outputs, columns);
+        let bias = random.normals(outputs);
+        for (name, kernel) in [("quantised product", quantised::kernel()), ("the same in any case", PORTABLE)]
+        {
+            let mut product = vec![0.0; rows * outputs];
+            quantised::multiply(&mut product, &x, &matrix, &bias, kernel);
+            results.push((name, product));
+        }
+        results.push(("quantised weights", matrix.dequantised()));
         results
     }
 
@@ -248,10 +284,16 @@ mod tests {
         let bits = |values: &[f32]| -> Vec<u32> {
             values.iter().map(|value| if value.is_nan() { u32::MAX } else { value.to_bits() }).collect()
         };
-        let expected = at(Level::Baseline, elementwise_operations);
-        for forced in [Level::Avx2, Level::Avx512].into_iter().filter(|forced| *forced <= level()) {
-            for ((name, found), (_, expected)) in at(forced, elementwise_operations).iter().zip(&expected) {
-                assert_eq!(bits(found), bits(expected), "{name}, {forced:?}");
+        // No rows, one row, and rows that are no multiple of a register's width, of half of it, of two or four of them.
+        for columns in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 59] {
+            for rows in [0, 1, 17] {
+                let expected = at(Level::Baseline, || elementwise_operations(rows, columns));
+                for forced in [Level::Avx2, Level::Avx512].into_iter().filter(|forced| *forced <= level()) {
+                    let found = at(forced, || elementwise_operations(rows, columns));
+                    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+                        assert_eq!(bits(found), bits(expected), "{name}, {rows} x {columns}, {forced:?}");
+                    }
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ use grafter::forgetting::SequentialFineTuning;
 use grafter::graft::{Beginning, GraftOptions, graft, graft_from};
 use grafter::model::Model;
 use grafter::predict::row_logits;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(&model_folder(), "tiny-bert").unwrap());
@@ -360,6 +361,125 @@ fn fine_tuning_one_model_on_a_second_task_changes_the_first() {
         answers.push(row_logits(&MODEL, &earliest, &first.rows).unwrap());
     }
     assert_ne!(answers[0], answers[1]);
+}
+
+// ------------------------------------------------------------------------------------------------------ any order
+
+/// What somebody does to a bank: to one of three tasks, with one of three adapters.
+#[derive(Clone, Debug)]
+enum Action {
+    Add(usize, usize),
+    NewVersion(usize, usize),
+    Remove(usize),
+    RemoveVersion(usize, usize),
+}
+
+const TASKS: [&str; 3] = ["a", "a-b", "a.b_c"];
+
+static CANDIDATES: LazyLock<[(Adapter, Probes); 3]> = LazyLock::new(|| {
+    [GOOD.clone(), SPAM.clone(), adapter(["up", "down"], 3)].map(|adapter| {
+        let probes = probes(&adapter);
+        (adapter, probes)
+    })
+});
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = (0..TASKS.len(), 0..3_usize, 0..8_usize).prop_map(|(task, adapter, what)| match what {
+        0..=1 => Action::Add(task, adapter),
+        2..=4 => Action::NewVersion(task, adapter),
+        5 => Action::Remove(task),
+        _ => Action::RemoveVersion(task, adapter),
+    });
+    prop::collection::vec(action, 1..16)
+}
+
+/// A bank as it should be: of each task its versions, the newest last, with the files that each came with.
+#[derive(Default)]
+struct Expected(BTreeMap<&'static str, Vec<(Version, BTreeMap<PathBuf, Vec<u8>>)>>);
+
+impl Expected {
+    /// Does one thing to both; the bank must refuse what cannot be done.
+    fn act(&mut self, bank: &Bank, action: &Action) {
+        let version_of = |adapter: usize| Version::try_from(CANDIDATES[adapter].0.digest()).unwrap();
+        match *action {
+            Action::Add(task, adapter) | Action::NewVersion(task, adapter) => {
+                let (adapter, probes) = &CANDIDATES[adapter];
+                let add = if matches!(action, Action::Add(..)) { Add::New } else { Add::NewVersion };
+                let added = bank.add(&name(TASKS[task]), &Incoming { adapter, probes, companions: &[] }, add);
+                if add == Add::New && self.0.contains_key(TASKS[task]) {
+                    assert!(matches!(added, Err(BankError::TaskExists { .. })), "{added:?}");
+                    return;
+                }
+                let version = added.unwrap();
+                let versions = self.0.entry(TASKS[task]).or_default();
+                let known = versions.iter().position(|(known, _)| *known == version);
+                let entry = known.map(|place| versions.remove(place)).unwrap_or_else(|| {
+                    let files = files(&bank.version_folder(&name(TASKS[task]), &version));
+                    (version, files)
+                });
+                versions.push(entry);
+            }
+            Action::Remove(task) => {
+                let removed = bank.remove(&TASKS[task].parse().unwrap());
+                assert_eq!(removed.is_ok(), self.0.remove(TASKS[task]).is_some(), "{removed:?}");
+            }
+            Action::RemoveVersion(task, adapter) => {
+                let version = version_of(adapter);
+                let asked = format!("{}@{}", TASKS[task], version.as_str());
+                let removed = bank.remove(&asked.parse().unwrap());
+                let versions = self.0.get_mut(TASKS[task]);
+                let place =
+                    versions.as_ref().and_then(|all| all.iter().position(|(known, _)| *known == version));
+                assert_eq!(removed.is_ok(), place.is_some(), "{removed:?}");
+                if let (Some(place), Some(versions)) = (place, versions) {
+                    versions.remove(place);
+                    if versions.is_empty() {
+                        self.0.remove(TASKS[task]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every task has its versions in their order, every file of a version is the one that came, and there is nothing else.
+    fn check(&self, bank: &Bank) {
+        let listed = bank.list().unwrap();
+        assert!(listed.broken.is_empty(), "{:?}", listed.broken);
+        let found = listed.tasks.iter().map(|task| {
+            let versions: Vec<&Version> = task.versions.iter().map(|entry| &entry.version).collect();
+            (task.name.as_str(), versions)
+        });
+        let expected =
+            self.0.iter().map(|(task, versions)| (*task, versions.iter().map(|(version, _)| version)));
+        let expected: BTreeMap<&str, Vec<&Version>> =
+            expected.map(|(task, versions)| (task, versions.collect())).collect();
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+        let mut held = files(&bank.path().join("tasks"));
+        held.retain(|path, _| !path.ends_with("task.json"));
+        let came: BTreeMap<PathBuf, Vec<u8>> =
+            self.0.values().flatten().flat_map(|(_, files)| files.clone()).collect();
+        assert!(held == came, "{:?}, expected {:?}", held.keys(), came.keys());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_changes_leaves_every_other_version_as_it_came(actions in actions()) {
+        let (_folder, bank) = bank();
+        let mut expected = Expected::default();
+        for action in &actions {
+            expected.act(&bank, action);
+            expected.check(&bank);
+        }
+        // Read by another process, as it were.
+        let opened = Bank::open(bank.path()).unwrap();
+        expected.check(&opened);
+        let verified = opened.verify(&MODEL, |_| {}).unwrap();
+        prop_assert_eq!(verified.len(), expected.0.values().map(Vec::len).sum::<usize>());
+        prop_assert!(verified.iter().all(|found| found.verdict() == Verdict::Same));
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------ in memory

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod family;
+mod lengths;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -405,6 +406,11 @@ fn an_adapter_of_zeros_is_the_bare_encoder() {
         let other = task(&config(method, 2), 3);
         assert_eq!(hidden_states(MODEL.encoder(), Some(&other)) == bare, method == Method::Head, "{method}");
     }
+}
+
+#[test]
+fn any_mix_of_lengths_is_answered_as_each_row_alone() {
+    lengths::check_any_lengths(&MODEL);
 }
 
 /// All methods in one batch, each text asked for by several of them, in f32 and in 8 bits.

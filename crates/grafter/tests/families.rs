@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod checkpoint;
+mod lengths;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -194,6 +195,14 @@ fn another_family_with_the_same_numbers_gives_the_same_answers() {
             assert_eq!(read.parameters().values(), adapter.parameters().values());
             assert!(Adapter::load(&path, &bert).is_err(), "{family} is another base");
         }
+    }
+}
+
+#[test]
+fn any_mix_of_lengths_is_answered_as_each_row_alone() {
+    let by_distance = |place: usize| (place % 7) as f32 * 0.5 - 1.0;
+    for model in [distilbert(), roberta("roberta"), electra(), mpnet(by_distance)] {
+        lengths::check_any_lengths(&model);
     }
 }
 

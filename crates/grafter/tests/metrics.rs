@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use grafter::calibration::CalibrationBins;
 use grafter::metrics::{
     AnswerPart, AnswerScores, BestSpan, ClassificationScores, MultiLabelScores, RegressionScores, accuracy,
     best_no_answer_threshold, confusion_matrix, exact_match, f1_binary, f1_macro, matthews,
@@ -19,6 +20,16 @@ struct Fixture {
     classification: Vec<ClassificationCase>,
     regression: Vec<RegressionCase>,
     multi_label: Vec<MultiLabelCase>,
+    calibration: Vec<CalibrationCase>,
+}
+
+#[derive(Deserialize)]
+struct CalibrationCase {
+    name: String,
+    logits: Vec<Vec<f32>>,
+    classes: Vec<usize>,
+    temperature: f64,
+    error: f64,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +141,18 @@ fn regression_is_that_of_scipy() {
             assert_close(&case.name, found.unwrap_or(0.0), expected.unwrap_or(0.0));
         }
         assert_close(&case.name, mean_squared_error(t, p).unwrap(), case.mean_squared_error);
+    }
+}
+
+/// By the bins of scikit-learn's `calibration_curve`.
+#[test]
+fn the_calibration_error_is_that_of_the_curve_of_scikit_learn() {
+    for case in fixture().calibration {
+        let mut bins = CalibrationBins::default();
+        for (logits, class) in case.logits.iter().zip(&case.classes) {
+            bins.push(logits, case.temperature, *class);
+        }
+        assert_close(&case.name, bins.error(), case.error);
     }
 }
 
