@@ -82,6 +82,7 @@ pub mod predict;
 pub mod prefix;
 pub mod question_answering;
 pub mod random;
+mod regular;
 pub mod report;
 pub mod review;
 pub mod row_encoding;
