@@ -19,7 +19,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
-use grafter::data::parquet_panic_is_caught;
+use grafter::panic_is_caught;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -51,8 +51,8 @@ pub enum Outcome {
 fn main() -> ExitCode {
     let tell_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        // What a damaged Parquet file causes becomes an error of its own.
-        if !parquet_panic_is_caught() {
+        // What a damaged file causes in another crate becomes an error of its own.
+        if !panic_is_caught() {
             tell_panic(panic);
         }
     }));

@@ -57,6 +57,7 @@ pub mod answers;
 pub mod bank;
 pub mod batch;
 pub mod calibration;
+mod caught;
 pub mod checkpoint;
 pub mod compare;
 pub mod data;
@@ -93,4 +94,5 @@ pub mod thresholds;
 pub mod tokenizer;
 pub mod train;
 
+pub use caught::panic_is_caught;
 pub use error::Error;
