@@ -8,6 +8,9 @@ mod args;
 mod commands;
 mod config;
 mod failure;
+#[cfg(test)]
+#[path = "../../../fuzz/src/settings.rs"]
+mod fuzz_settings;
 mod interrupt;
 mod progress;
 mod serve;
