@@ -30,6 +30,10 @@ deny:
 test:
     cargo test --workspace
 
+# So many seconds of fuzzing for each target, or for these
+fuzz seconds="60" *targets:
+    fuzz/run {{seconds}} {{targets}}
+
 # Fetch the model into the cache
 pull:
     cargo run --release -- pull

@@ -1,10 +1,17 @@
 //! The command line, as clap reads it.
 
+// The paths say what is so anyway, unless this file is itself included by its path, as the fuzz targets do.
+#[path = "args/bank.rs"]
 mod bank;
+#[path = "args/compare.rs"]
 mod compare;
+#[path = "args/exchange.rs"]
 mod exchange;
+#[path = "args/interval.rs"]
 mod interval;
+#[path = "args/serve.rs"]
 mod serve;
+#[path = "args/train.rs"]
 mod train;
 
 pub use bank::{Bank, BankAdd, BankInit, BankList, BankRemove, BankVerify};

@@ -8,6 +8,9 @@ mod args;
 mod commands;
 mod config;
 mod failure;
+#[cfg(test)]
+#[path = "../../../fuzz/src/settings.rs"]
+mod fuzz_settings;
 mod interrupt;
 mod memory;
 mod progress;
@@ -20,7 +23,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
-use grafter::data::parquet_panic_is_caught;
+use grafter::panic_is_caught;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -52,8 +55,8 @@ pub enum Outcome {
 fn main() -> ExitCode {
     let tell_panic = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        // What a damaged Parquet file causes becomes an error of its own.
-        if !parquet_panic_is_caught() {
+        // What a damaged file causes in another crate becomes an error of its own.
+        if !panic_is_caught() {
             tell_panic(panic);
         }
     }));

@@ -16,7 +16,9 @@ use tokenizers::{
 };
 
 use crate::batch::{TokenIds, Word};
+use crate::caught::caught;
 use crate::digest::sha256_hex;
+use crate::regular;
 
 /// Why a tokenizer could not be read or used.
 #[derive(Debug, Error)]
@@ -119,13 +121,17 @@ impl Tokenizer {
     pub fn read(folder: &Path, vocabulary: usize) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
         let bytes =
-            std::fs::read(&path).map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|error| TokenizerError::Format { path: path.clone(), reason: error.to_string() })?;
-        inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|error| TokenizerError::Format { path: path.clone(), reason: error.to_string() })?;
+            regular::read(&path).map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
+        let wrong = |reason: String| TokenizerError::Format { path: path.clone(), reason };
+        // On some files the crate panics.
+        let inner = caught(|| {
+            let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)?;
+            inner.with_padding(None);
+            inner.with_truncation(None)?;
+            tokenizers::Result::Ok(inner)
+        });
+        let inner = inner.ok_or_else(|| wrong("one of its parts is broken".to_owned()))?;
+        let inner = inner.map_err(|error| wrong(error.to_string()))?;
         let tokens = inner.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
         if tokens > vocabulary {
             return Err(TokenizerError::Vocabulary { path, tokens, vocabulary });
@@ -167,7 +173,7 @@ impl Tokenizer {
         if max_length <= special {
             return Err(TokenizerError::NoRoom { max_length, special });
         }
-        self.encode_beginning(text, max_length).map_err(|error| TokenizerError::Encode(error.to_string()))
+        self.encode_beginning(text, max_length)
     }
 
     /// Token ids of a text whose tokens are known, perhaps with a second one.
@@ -177,9 +183,7 @@ impl Tokenizer {
         text_b: Option<&str>,
         max_length: usize,
     ) -> Result<TokenIds, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
-        let second =
-            text_b.map(|text| self.encode_beginning(text, max_length)).transpose().map_err(failed)?;
+        let second = text_b.map(|text| self.encode_beginning(text, max_length)).transpose()?;
         let (second, second_cut) = second.unzip();
         let (encoding, cut) = self.finish(first, second, max_length)?;
         Ok(token_ids(&encoding, first_cut || second_cut == Some(true) || cut, Vec::new()))
@@ -221,17 +225,16 @@ impl Tokenizer {
         (max_length, stride): (usize, usize),
         most_tokens: usize,
     ) -> Result<Vec<TokenIds>, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
         let special = self.special_tokens(true);
         let room = max_length.saturating_sub(special);
         if room < 2 {
             return Err(TokenizerError::NoRoom { max_length, special });
         }
-        let (mut question, beginning) = self.encode_beginning(question, room / 2).map_err(failed)?;
+        let (mut question, beginning) = self.encode_beginning(question, room / 2)?;
         let cut = beginning || question.len() > room / 2;
         question.truncate(room / 2, 0, TruncationDirection::Right);
         question.take_overflowing();
-        let mut first = self.inner.encode(context, false).map_err(failed)?;
+        let mut first = asked(|| self.inner.encode(context, false))?;
         let at_once = room - question.len();
         // Each window goes on by a token or more, however long the question is.
         let stride = stride.min(at_once - 1);
@@ -262,8 +265,7 @@ impl Tokenizer {
     ) -> Result<TokenIds, TokenizerError> {
         // The post-processor has seen the context already; some take white space off what a token is made of every time.
         let offsets = window.get_offsets().to_vec();
-        let encoding = self.inner.post_process(question.clone(), Some(window), true);
-        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = asked(|| self.inner.post_process(question.clone(), Some(window), true))?;
         let mut words = vec![Word::default()];
         let sequences = encoding.get_sequence_ids().into_iter().enumerate();
         let places = sequences.filter(|(_, sequence)| *sequence == Some(1)).map(|(place, _)| place);
@@ -315,7 +317,6 @@ impl Tokenizer {
         words: &[Range<usize>],
         max_length: usize,
     ) -> Result<Encoding, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
         let most_bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
         let before = if self.needs_space() { " " } else { "" };
         let mut parts: Vec<String> = words
@@ -325,7 +326,7 @@ impl Tokenizer {
                 format!("{before}{}", &word[..word.floor_char_boundary(most_bytes)])
             })
             .collect();
-        let encoding = self.inner.encode(&parts[..], false).map_err(failed)?;
+        let encoding = asked(|| self.inner.encode(&parts[..], false))?;
         let mut has_token = vec![false; words.len()];
         encoding.get_word_ids().iter().flatten().for_each(|word| has_token[*word as usize] = true);
         let Some(word) = has_token.iter().position(|has| !has) else { return Ok(encoding) };
@@ -333,7 +334,7 @@ impl Tokenizer {
         for (part, _) in parts.iter_mut().zip(has_token).filter(|(_, has)| !has) {
             part.clone_from(&unknown);
         }
-        self.inner.encode(&parts[..], false).map_err(failed)
+        asked(|| self.inner.encode(&parts[..], false))
     }
 
     /// Whether a word is another one at the beginning of a text, without white space before it: so byte-level tokenizers have it
@@ -378,8 +379,7 @@ impl Tokenizer {
         };
         let (first, second) = truncate_encodings(first, second, &params)
             .map_err(|error| TokenizerError::Encode(error.to_string()))?;
-        let encoding = self.inner.post_process(first, second, true);
-        let encoding = encoding.map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = asked(|| self.inner.post_process(first, second, true))?;
         if encoding.len() > max_length {
             return Err(TokenizerError::TooLong { tokens: encoding.len(), max_length });
         }
@@ -388,7 +388,7 @@ impl Tokenizer {
 
     /// Tokens of a text's beginning, at least `max_length` of them if the text has as many, and whether something was
     /// left out. Tokenizing takes some hundred times the memory of the text, so a huge text is not tokenized whole.
-    fn encode_beginning(&self, text: &str, max_length: usize) -> tokenizers::Result<(Encoding, bool)> {
+    fn encode_beginning(&self, text: &str, max_length: usize) -> Result<(Encoding, bool), TokenizerError> {
         let mut bytes = max_length.saturating_mul(BYTES_FOR_A_TOKEN);
         while let Some(beginning) =
             text.get(..text.floor_char_boundary(bytes)).filter(|part| part.len() < text.len())
@@ -399,14 +399,20 @@ impl Tokenizer {
                 Some((words, _)) => (words, max_length),
                 None => (beginning, max_length.saturating_add(LAST_WORD_TOKENS)),
             };
-            let encoding = self.inner.encode_fast(part, false)?;
+            let encoding = asked(|| self.inner.encode_fast(part, false))?;
             if encoding.len() >= needed {
                 return Ok((encoding, true));
             }
             bytes = bytes.saturating_mul(8);
         }
-        Ok((self.inner.encode_fast(text, false)?, false))
+        Ok((asked(|| self.inner.encode_fast(text, false))?, false))
     }
+}
+
+/// Asks the crate. Where the parts of a tokenizer do not fit together, it may panic at a text.
+fn asked<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+    let answer = caught(call).ok_or_else(|| "a part of the tokenizer fails on it".to_owned());
+    answer.and_then(|answer| answer.map_err(|error| error.to_string())).map_err(TokenizerError::Encode)
 }
 
 /// What is kept of an encoded text.

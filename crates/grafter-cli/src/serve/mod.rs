@@ -15,6 +15,9 @@ mod body;
 mod catalog;
 mod connection;
 mod error;
+#[cfg(test)]
+#[path = "../../../../fuzz/src/request.rs"]
+mod fuzz_request;
 mod hosts;
 mod info;
 mod limits;

@@ -23,6 +23,7 @@ use crate::durable::{disk, parent_of, put_folder, sync_folder, write_synced};
 use crate::encoder::EncoderConfig;
 use crate::entities::are_entity_tags;
 use crate::model::Model;
+use crate::regular;
 use crate::tensors::{self, TensorProblem};
 use crate::text::{escape, listed};
 
@@ -303,7 +304,7 @@ fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
 /// If it is missing, broken, or contradicts itself.
 pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     let path = folder.join(MANIFEST_FILE);
-    let text = fs::read_to_string(&path).map_err(|source| AdapterError::Io {
+    let text = regular::read_to_string(&path).map_err(|source| AdapterError::Io {
         action: "read",
         path: path.clone(),
         source,
@@ -446,8 +447,11 @@ fn read_weights(
     encoder: &EncoderConfig,
 ) -> Result<TaskParameters, AdapterError> {
     let path = folder.join(WEIGHTS_FILE);
-    let bytes =
-        fs::read(&path).map_err(|source| AdapterError::Io { action: "read", path: path.clone(), source })?;
+    let bytes = regular::read(&path).map_err(|source| AdapterError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|error| AdapterError::Format { path: path.clone(), reason: error.to_string() })?;
     let found = sha256_hex(&bytes);

@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path) -> Result<Map<String, Value>, AdapterHubError> {
     let io = |source| AdapterHubError::Io { action: "read", path: path.to_owned(), source };
     let wrong = |reason: String| AdapterHubError::Description { path: path.to_owned(), reason };
     let mut text = Vec::new();
-    let file = File::open(path).map_err(io)?;
+    let file = crate::regular::check(path).and_then(|()| File::open(path)).map_err(io)?;
     let bytes = file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io)?;
     if bytes as u64 > MAX_BYTES {
         return Err(wrong(format!("it has more than {MAX_BYTES} bytes, which are read at most")));

@@ -32,6 +32,7 @@ use crate::digest::{sha256_file, sha256_hex};
 use crate::durable::{TEMPORARY, clear_temporary, disk, sync_folder, write_file};
 use crate::lock::try_lock;
 use crate::model::Model;
+use crate::regular;
 
 /// The version of the folder's layout that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -290,7 +291,7 @@ impl Bank {
         if known.is_some() && add == Add::New {
             return Err(BankError::TaskExists { name: name.clone() });
         }
-        let (version, target) = (Version::try_from(incoming.adapter.digest())?, self.folder_of(name));
+        let (version, target) = (Version::try_from(incoming.adapter.digest())?, self.own_folder_of(name)?);
         let mut task = known.clone().unwrap_or(TaskEntry { name: name.clone(), versions: Vec::new() });
         if let Some(place) = task.versions.iter().position(|entry| entry.version == version) {
             // What is there stays as it is, with the answers that it came with; one file is replaced.
@@ -329,6 +330,7 @@ impl Bank {
             return rename(&target, &scratch.path().join("removed"));
         }
         let mut task = self.task(&asked.name)?;
+        let target = self.own_folder_of(&asked.name)?;
         let version = task.find(asked)?.version.clone();
         task.versions.retain(|entry| entry.version != version);
         if task.versions.is_empty() {
@@ -378,6 +380,15 @@ impl Bank {
         self.path.join(TASKS).join(name.as_str())
     }
 
+    /// The same before it is written to: through a link something outside of the bank would change.
+    fn own_folder_of(&self, name: &TaskName) -> Result<PathBuf, BankError> {
+        let folder = self.folder_of(name);
+        match fs::symlink_metadata(&folder) {
+            Ok(found) if !found.is_dir() => Err(not_a_folder(folder)),
+            _ => Ok(folder),
+        }
+    }
+
     /// Waits until no other process changes the bank, though not without end, and clears what one left that did not end well.
     fn lock(&self) -> Result<File, BankError> {
         let lock = lock(&self.path)?;
@@ -385,8 +396,7 @@ impl Bank {
             let folder = self.path.join(folder);
             // Through a link something else would be written to, and cleared.
             if !fs::symlink_metadata(&folder).map_err(io_error("read", &folder))?.is_dir() {
-                let reason = "expected a folder, found something else, such as a link".to_owned();
-                return Err(BankError::Record { path: folder, reason });
+                return Err(not_a_folder(folder));
             }
         }
         let incoming = self.path.join(INCOMING);
@@ -399,6 +409,10 @@ impl Bank {
         let incoming = self.path.join(INCOMING);
         disk::temporary_folder(&incoming).map_err(io_error("create a folder in", &incoming))
     }
+}
+
+fn not_a_folder(path: PathBuf) -> BankError {
+    BankError::Record { path, reason: "expected a folder, found something else, such as a link".to_owned() }
 }
 
 /// Refuses a folder that holds something.
@@ -440,7 +454,7 @@ fn lock(path: &Path) -> Result<File, BankError> {
 }
 
 fn check_digest(file: &Path, expected: &str) -> Result<(), BankError> {
-    let found = sha256_file(file).map_err(io_error("read", file))?;
+    let found = regular::check(file).and_then(|()| sha256_file(file)).map_err(io_error("read", file))?;
     if found == expected {
         return Ok(());
     }
@@ -461,7 +475,7 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> B
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BankError> {
-    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    let bytes = regular::read(path).map_err(io_error("read", path))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| BankError::Record { path: path.to_owned(), reason: error.to_string() })
 }

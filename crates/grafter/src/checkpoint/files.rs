@@ -1,7 +1,6 @@
 //! The files that hold a checkpoint's weights: one, or several that an index lists.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{SafeTensorError, SafeTensors};
@@ -9,6 +8,7 @@ use serde::Deserialize;
 
 use super::error::CheckpointError;
 use crate::digest::sha256_hex;
+use crate::regular;
 use crate::tensors::{self, TensorProblem};
 
 /// The weights, where they are in one file.
@@ -30,7 +30,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         return Ok(vec![whole]);
     }
     let wrong = |reason: String| CheckpointError::Index { path: index.clone(), reason };
-    let text = fs::read(&index).map_err(|source| CheckpointError::Io { path: index.clone(), source })?;
+    let text = regular::read(&index).map_err(|source| CheckpointError::Io { path: index.clone(), source })?;
     let Index { weight_map } = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     let mut names: Vec<String> = weight_map.into_values().collect();
     names.sort_unstable();
@@ -54,7 +54,7 @@ pub(super) struct WeightBytes {
 
 impl WeightBytes {
     pub(super) fn read(folder: &Path) -> Result<Self, CheckpointError> {
-        let read = |path: PathBuf| match fs::read(&path) {
+        let read = |path: PathBuf| match regular::read(&path) {
             Ok(bytes) => Ok((path, bytes)),
             Err(source) => Err(CheckpointError::Io { path, source }),
         };

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::plan::{FORMAT_VERSION, Plan};
-use super::task::{CompareTask, TaskTargets};
+use super::task::{CompareTask, TaskTargets, is_task_name};
 use super::trial::TrialRecord;
 use super::{CompareError, Trial};
 use crate::durable::{disk, write_file};
@@ -185,7 +185,17 @@ fn read_plan(path: &Path) -> Result<Plan, CompareError> {
             found: format!("`{tool}` (layout {FORMAT_VERSION})"),
         });
     }
-    read(path)
+    let plan: Plan = read(path)?;
+    let named = plan.tasks.iter().map(|task| &task.name);
+    let mut named = named.chain(plan.grids.iter().flat_map(|grid| &grid.tasks));
+    // The names become paths, of which none may lead out of the folder.
+    match named.find(|name| !is_task_name(name)) {
+        Some(name) => {
+            let reason = format!("`{}` is no name of a task", crate::text::escape(name, 70));
+            Err(CompareError::Record { path: path.to_owned(), reason })
+        }
+        None => Ok(plan),
+    }
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CompareError + 'a {
@@ -193,7 +203,7 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> C
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CompareError> {
-    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    let bytes = crate::regular::read(path).map_err(io_error("read", path))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| CompareError::Record { path: path.to_owned(), reason: error.to_string() })
 }

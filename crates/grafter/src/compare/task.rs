@@ -35,6 +35,12 @@ pub struct TaskSource {
 /// How many characters a task's name may have.
 const MAX_NAME: usize = 64;
 
+/// Whether a name can be a part of file names, on any system.
+pub(super) fn is_task_name(name: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(part)
+}
+
 impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` (or `validation`) and, if there is one, `test`, each `.tsv`, `.csv`,
     /// `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not, or in numbered parts as `train-00000-of-00002.parquet`.
@@ -221,8 +227,7 @@ impl CompareTask {
     /// If the name cannot be one, a row cannot be used, or the metric does not fit the task.
     pub fn open(mut source: TaskSource) -> Result<Self, CompareError> {
         let name = source.name.clone();
-        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(part) {
+        if !is_task_name(&name) {
             return Err(CompareError::TaskName { name });
         }
         let digest = |source: &Source| source.sha256().map_err(|error| CompareError::of_task(&name, error));

@@ -25,6 +25,11 @@ const MOST_GROWTH: u64 = 1000;
 /// Or by this much, of small ones.
 const FREE_BYTES: u64 = 16 << 20;
 
+/// What may come of a file of this size.
+pub(super) fn most_bytes(size: u64) -> u64 {
+    FREE_BYTES.saturating_add(size.saturating_mul(MOST_GROWTH))
+}
+
 impl Compression {
     /// The last extension of files, without its dot.
     pub const EXTENSIONS: [(&str, Self); 3] = [("gz", Self::Gzip), ("zst", Self::Zstd), ("zstd", Self::Zstd)];
@@ -151,7 +156,7 @@ impl<R: Read> Read for Bounded<R> {
             Decoder::Zstd(decoder) => (decoder.read(buffer)?, decoder.input.get_ref().bytes),
         };
         self.bytes += read as u64;
-        if self.bytes > FREE_BYTES + MOST_GROWTH * compressed {
+        if self.bytes > most_bytes(compressed) {
             return Err(invalid(format!("it grows to more than {MOST_GROWTH} times its size")));
         }
         Ok(read)

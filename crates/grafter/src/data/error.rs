@@ -157,6 +157,17 @@ pub enum DataError {
         /// What the reader says, with the place.
         source: serde_json::Error,
     },
+    /// A document in which many questions have a long context, which each of them repeats when it becomes a row.
+    #[error(
+        "{}: its questions with their contexts take more than {most} bytes, the most that is kept of a file of its size",
+        path.display()
+    )]
+    SquadGrows {
+        /// The path.
+        path: PathBuf,
+        /// What a file of its size may take.
+        most: u64,
+    },
     /// The document is one of questions, and the task is another one.
     #[error("{file}: the format `squad` is for a task of the kind {}", TaskKind::QuestionAnswering)]
     OnlyQuestions {
@@ -304,6 +315,9 @@ impl DataError {
                 "pipes and compressed files are read twice: pass a plain file, or set `TMPDIR` to a folder with room for a copy"
                     .to_owned(),
             ),
+            Self::SquadGrows { .. } => {
+                Some("cut its contexts into shorter ones, each with its own questions".to_owned())
+            }
             Self::NoMatch { .. } => Some(
                 "`*` stands for any part of a name and `**` for any folders; keep a pattern in quotes from the shell".to_owned(),
             ),

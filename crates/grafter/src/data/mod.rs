@@ -42,7 +42,7 @@ pub use file_rows::FileRows;
 pub use format::{Format, Source, SourceFile};
 pub use labelled::{LabelledFile, LabelledRows, Rows, blocks};
 pub use labels::{LabelScheme, LabelSet, TaskKind};
-pub use parquet::{ParquetError, ParquetRows, parquet_panic_is_caught};
+pub use parquet::{ParquetError, ParquetRows};
 pub use pattern::{find_files, refuse_twice};
 pub use questions::Question;
 pub use reader::{LabelUse, MAX_ROW_BYTES, ReadOptions, RowReader};

@@ -1,10 +1,12 @@
 //! SQuAD's one JSON document as JSON Lines: articles of paragraphs, each a context with its questions (Rajpurkar et al. 2016,
 //! 2018).
 //!
-//! It is read as it comes, so that one paragraph is in memory at a time.
+//! It is read as it comes, so that one paragraph is in memory at a time. Each question repeats its context, so what is written
+//! may be far more than what is read: both have limits.
 
+use std::cell::Cell;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DataError;
+use super::compressed::most_bytes;
+
+/// Bytes of a paragraph with its questions, or of anything else that the document consists of.
+const MOST_PART_BYTES: u64 = 64 << 20;
 
 /// A context and its questions.
 #[derive(Deserialize)]
@@ -42,16 +48,30 @@ struct Line<'a> {
 ///
 /// # Errors
 /// [`DataError::Squad`] if the document is not one, with line and column; [`DataError::Open`] and [`DataError::Copy`] if it
-/// cannot be read, or its lines not be written.
+/// cannot be read, or its lines not be written; [`DataError::SquadGrows`] if they would be far more than the document.
 pub fn question_lines(path: &Path, document: impl Read) -> Result<File, DataError> {
+    lines_within(path, document, most_bytes)
+}
+
+/// The same, with what may come of a file of a size.
+fn lines_within(path: &Path, document: impl Read, most_of: fn(u64) -> u64) -> Result<File, DataError> {
     let (path, folder) = (path.to_owned(), tempfile::env::temp_dir());
     let copy = |source| DataError::Copy { path: path.clone(), folder: folder.clone(), source };
     let lines = tempfile::tempfile_in(&folder).map_err(copy)?;
-    let mut output = Output { to: BufWriter::new(lines), failed: None };
-    let read = to_lines(document, &mut output);
-    let Output { to, failed } = output;
+    let input = Input::default();
+    // What is compressed has the size of its file; of a pipe it is known as it comes.
+    let size = fs::metadata(&path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
+    let most = || most_of(size.unwrap_or(input.bytes.get()));
+    let mut output = Output { to: BufWriter::new(lines), bytes: 0, most: &most, failed: None };
+    let read = to_lines(document, &input, &mut output);
+    let Output { to, bytes, failed, .. } = output;
     if let Some(source) = failed {
-        return Err(copy(source));
+        let grows = bytes > most();
+        return Err(if grows {
+            DataError::SquadGrows { path: path.clone(), most: most() }
+        } else {
+            copy(source)
+        });
     }
     match read {
         Err(source) if source.is_io() => return Err(DataError::Open { path, source: source.into() }),
@@ -62,15 +82,54 @@ pub fn question_lines(path: &Path, document: impl Read) -> Result<File, DataErro
     Ok(lines)
 }
 
+/// How much of the document was read.
+#[derive(Default)]
+struct Input {
+    bytes: Cell<u64>,
+    /// How much there was of it when the part began that is being read.
+    part: Cell<u64>,
+}
+
+impl Input {
+    /// Another part begins, up to what the reader holds ready.
+    fn begin_part(&self) {
+        self.part.set(self.bytes.get());
+    }
+}
+
+struct Counted<'a, R> {
+    document: R,
+    input: &'a Input,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.document.read(buffer)?;
+        let bytes = self.input.bytes.get() + read as u64;
+        self.input.bytes.set(bytes);
+        if bytes - self.input.part.get() > MOST_PART_BYTES {
+            let reason = format!("a paragraph, or another part of it, has more than {MOST_PART_BYTES} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(read)
+    }
+}
+
 /// Where lines go, and why no more do.
-struct Output<W> {
+struct Output<'a, W> {
     to: W,
+    bytes: u64,
+    /// Bytes that may be written by now.
+    most: &'a dyn Fn() -> u64,
     failed: Option<io::Error>,
 }
 
-impl<W: Write> Write for Output<W> {
+impl<W: Write> Write for Output<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.to.write(bytes);
+        self.bytes += bytes.len() as u64;
+        let fits = self.bytes <= (self.most)();
+        let written =
+            if fits { self.to.write(bytes) } else { Err(io::Error::from(io::ErrorKind::FileTooLarge)) };
         written.map_err(|error| {
             let kind = error.kind();
             if kind != io::ErrorKind::Interrupted {
@@ -89,31 +148,46 @@ impl<W: Write> Write for Output<W> {
 ///
 /// # Errors
 /// If the document is no JSON, or not of this form, with line and column; if `output` takes no more.
-fn to_lines(input: impl Read, output: &mut dyn Write) -> serde_json::Result<()> {
-    let mut deserializer = serde_json::Deserializer::from_reader(std::io::BufReader::new(input));
-    Part::Document(output).deserialize(&mut deserializer)?;
+fn to_lines(document: impl Read, input: &Input, output: &mut dyn Write) -> serde_json::Result<()> {
+    let reader = std::io::BufReader::new(Counted { document, input });
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    Part { form: Form::Document, input, output }.deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
-/// A part of the document, from the outside to the inside, and where the lines go.
-enum Part<'a> {
+/// A part of the document, how much was read, and where the lines go.
+struct Part<'a> {
+    form: Form,
+    input: &'a Input,
+    output: &'a mut dyn Write,
+}
+
+/// What a part is, from the outside to the inside.
+#[derive(Clone, Copy)]
+enum Form {
     /// An object with a list of articles.
-    Document(&'a mut dyn Write),
+    Document,
     /// That list.
-    Articles(&'a mut dyn Write),
+    Articles,
     /// An object with a list of paragraphs.
-    Article(&'a mut dyn Write),
+    Article,
     /// That list.
-    Paragraphs(&'a mut dyn Write),
+    Paragraphs,
+}
+
+impl Part<'_> {
+    fn inner(&mut self, form: Form) -> Part<'_> {
+        Part { form, input: self.input, output: &mut *self.output }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        match &self {
-            Self::Document(_) | Self::Article(_) => deserializer.deserialize_map(self),
-            Self::Articles(_) | Self::Paragraphs(_) => deserializer.deserialize_seq(self),
+        match self.form {
+            Form::Document | Form::Article => deserializer.deserialize_map(self),
+            Form::Articles | Form::Paragraphs => deserializer.deserialize_seq(self),
         }
     }
 }
@@ -122,41 +196,39 @@ impl<'de> Visitor<'de> for Part<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Document(_) => "an object with the field `data`",
-            Self::Articles(_) => "a list of articles",
-            Self::Article(_) => "an article with the field `paragraphs`",
-            Self::Paragraphs(_) => "a list of paragraphs",
+        f.write_str(match self.form {
+            Form::Document => "an object with the field `data`",
+            Form::Articles => "a list of articles",
+            Form::Article => "an article with the field `paragraphs`",
+            Form::Paragraphs => "a list of paragraphs",
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let field = if matches!(self, Self::Document(_)) { "data" } else { "paragraphs" };
+        let (field, form) = match self.form {
+            Form::Document => ("data", Form::Articles),
+            Form::Article | Form::Articles | Form::Paragraphs => ("paragraphs", Form::Paragraphs),
+        };
         let mut found = false;
         while let Some(name) = map.next_key::<String>()? {
+            self.input.begin_part();
             if name != field {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             found = true;
-            map.next_value_seed(match &mut self {
-                Self::Document(output) => Part::Articles(&mut **output),
-                Self::Article(output) | Self::Articles(output) | Self::Paragraphs(output) => {
-                    Part::Paragraphs(&mut **output)
-                }
-            })?;
+            map.next_value_seed(self.inner(form))?;
         }
         if found { Ok(()) } else { Err(serde::de::Error::missing_field(field)) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        match &mut self {
-            Self::Articles(output) => {
-                while list.next_element_seed(Part::Article(&mut **output))?.is_some() {}
-            }
-            Self::Document(output) | Self::Article(output) | Self::Paragraphs(output) => {
+        match self.form {
+            Form::Articles => while list.next_element_seed(self.inner(Form::Article))?.is_some() {},
+            Form::Document | Form::Article | Form::Paragraphs => {
                 while let Some(paragraph) = list.next_element::<Paragraph>()? {
-                    write(&paragraph, output).map_err(serde::de::Error::custom)?;
+                    self.input.begin_part();
+                    write(&paragraph, self.output).map_err(serde::de::Error::custom)?;
                 }
             }
         }
@@ -182,7 +254,7 @@ mod tests {
 
     fn lines(document: &str) -> serde_json::Result<String> {
         let mut output = Vec::new();
-        to_lines(document.as_bytes(), &mut output)?;
+        to_lines(document.as_bytes(), &Input::default(), &mut output)?;
         Ok(String::from_utf8(output).unwrap())
     }
 
@@ -217,5 +289,37 @@ mod tests {
         ] {
             assert_eq!(lines(document).unwrap_err().to_string(), expected);
         }
+    }
+    /// Each question has the whole context: the lines may be as many bytes as the square of the document's.
+    #[test]
+    fn questions_that_repeat_a_long_context_are_bounded_by_the_file() {
+        let document = |questions: usize| {
+            let questions = vec![r#"{"question":"q"}"#; questions].join(",");
+            let context = "c".repeat(1000);
+            format!(r#"{{"data":[{{"paragraphs":[{{"context":"{context}","qas":[{questions}]}}]}}]}}"#)
+        };
+        let (small, large) = (document(10), document(100));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.json");
+        std::fs::write(&path, &large).unwrap();
+        // A pipe is no file.
+        for path in [&path, Path::new("-")] {
+            let read = |document: &str| lines_within(path, document.as_bytes(), |size| 20 * size);
+            assert_eq!(read(&small).unwrap().metadata().unwrap().len(), 10 * 1031);
+            let error = read(&large).unwrap_err();
+            let DataError::SquadGrows { most, .. } = error else { panic!("{error}") };
+            assert_eq!(most, 20 * large.len() as u64);
+        }
+        assert_eq!(most_bytes(3), (16 << 20) + 3000);
+    }
+
+    /// However the document came to be as long, a part of it is in memory as a whole.
+    #[test]
+    fn a_part_has_a_limit() {
+        let begin = &br#"{"data":[{"paragraphs":[{"context":""#[..];
+        let document = || begin.chain(io::repeat(b'c'));
+        let error = question_lines(Path::new("-"), document()).unwrap_err();
+        let DataError::Open { source, .. } = error else { panic!("{error}") };
+        assert!(source.to_string().ends_with("has more than 67108864 bytes"), "{source}");
     }
 }

@@ -257,7 +257,7 @@ impl EncoderConfig {
     /// # Errors
     /// If the file cannot be read or parsed, or names something that is not supported.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let text = std::fs::read_to_string(path)
+        let text = crate::regular::read_to_string(path)
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         #[derive(Deserialize)]
         struct Named {

@@ -19,7 +19,6 @@ use parquet::basic::Type as Physical;
 
 pub use error::ParquetError;
 use objects::{Part, Unfit};
-pub use table::parquet_panic_is_caught;
 use table::{Column, Stored, Table, Value};
 
 use super::columns::{find_label, find_tags, find_text_or_words};
@@ -31,7 +30,7 @@ use super::{DataError, LabelUse, MAX_CLASSES, ReadOptions, Row, RowError, RowErr
 ///
 /// It ends at the end of the file, or after an error of the file itself ([`RowErrorKind::Parquet`]). On some damaged files the
 /// crate below panics; this is caught and is such an error, so a program must not be built with `panic = "abort"`. Its panic
-/// hook can ask [`parquet_panic_is_caught`].
+/// hook can ask [`panic_is_caught`](crate::panic_is_caught).
 pub struct ParquetRows {
     table: Table,
     file: Arc<str>,

@@ -5,10 +5,8 @@
 //! can still take much memory, for example with a page that says to be 2 GiB when it is decompressed.
 
 use std::borrow::Borrow;
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +23,7 @@ use parquet::schema::types::{ColumnDescPtr, Type};
 
 use super::super::file::FromPlace;
 use super::{ParquetError, error::damaged};
+use crate::caught::caught;
 
 /// The four bytes at both ends of a file.
 const MAGIC: &[u8] = b"PAR1";
@@ -35,21 +34,9 @@ const HUGGING_FACE: &str = "huggingface";
 /// How many rows are decoded at a time. Their texts keep the pages that they are in.
 const BATCH_ROWS: u64 = 64;
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic on this thread would become a [`ParquetError`]: there is nothing that a panic hook should tell of it.
-pub fn parquet_panic_is_caught() -> bool {
-    GUARDED.get()
-}
-
 /// Calls into the crate. After an error nothing that the call used may be used again.
 fn guarded<T>(call: impl FnOnce() -> CrateResult<T>) -> Result<T, ParquetError> {
-    GUARDED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(false);
-    result.map_err(|_| damaged("what it holds cannot be decoded"))?.map_err(ParquetError::from)
+    caught(call).ok_or_else(|| damaged("what it holds cannot be decoded"))?.map_err(ParquetError::from)
 }
 
 /// A file whose footer was read.
@@ -483,13 +470,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_that_is_known_to_be_caught() {
+    fn a_panic_is_an_error() {
         let error = guarded(|| {
-            assert!(parquet_panic_is_caught());
             let nothing: Vec<u8> = Vec::new();
             Ok(nothing[0])
         });
         assert!(matches!(error, Err(ParquetError::Damaged { .. })));
-        assert!(!parquet_panic_is_caught());
     }
 }
