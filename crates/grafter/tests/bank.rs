@@ -64,8 +64,11 @@ fn bank() -> (TempDir, Bank) {
     (folder, bank)
 }
 
+/// Files by their paths, with their bytes.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// Every file below a folder.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn files(folder: &Path) -> Files {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -395,7 +398,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 /// A bank as it should be: of each task its versions, the newest last, with the files that each came with.
 #[derive(Default)]
-struct Expected(BTreeMap<&'static str, Vec<(Version, BTreeMap<PathBuf, Vec<u8>>)>>);
+struct Expected(BTreeMap<&'static str, Vec<(Version, Files)>>);
 
 impl Expected {
     /// Does one thing to both; the bank must refuse what cannot be done.
