@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Runs a target on its inputs, in the order of their names.
+#[allow(clippy::print_stdout, reason = "a test may print")]
 pub fn run(target: &str, body: fn(&[u8])) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("fuzz"));
     let home = home.into_iter().find(|folder| folder.join("corpus").is_dir()).expect("the folder `fuzz`");

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unused_imports, reason = "files of the command line are included whole")]
 
+#[cfg(test)]
+mod corpus;
 pub mod library;
 pub mod serve;
 pub mod settings;
@@ -17,6 +19,8 @@ mod args;
 mod config;
 #[path = "../../crates/grafter-cli/src/failure.rs"]
 mod failure;
+#[path = "../../crates/grafter-cli/src/memory.rs"]
+mod memory;
 #[path = "../../crates/grafter-cli/src/terminal.rs"]
 mod terminal;
 

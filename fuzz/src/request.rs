@@ -74,11 +74,7 @@ fn limits() -> Limits {
 }
 
 #[cfg(test)]
-#[path = "corpus.rs"]
-mod corpus;
-
-#[cfg(test)]
 #[test]
 fn bodies_of_the_corpus() {
-    corpus::run("request", request);
+    crate::corpus::run("request", request);
 }

@@ -24,11 +24,7 @@ pub fn settings(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "corpus.rs"]
-mod corpus;
-
-#[cfg(test)]
 #[test]
 fn files_of_the_corpus() {
-    corpus::run("settings", settings);
+    crate::corpus::run("settings", settings);
 }

@@ -7,6 +7,9 @@
 mod args;
 mod commands;
 mod config;
+#[cfg(test)]
+#[path = "../../../fuzz/src/corpus.rs"]
+mod corpus;
 mod failure;
 #[cfg(test)]
 #[path = "../../../fuzz/src/settings.rs"]
