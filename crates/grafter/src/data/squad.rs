@@ -305,7 +305,7 @@ mod tests {
         // A pipe is no file.
         for path in [&path, Path::new("-")] {
             let read = |document: &str| lines_within(path, document.as_bytes(), |size| 20 * size);
-            assert_eq!(read(&small).unwrap().metadata().unwrap().len(), 10 * 1031);
+            assert_eq!(read(&small).unwrap().metadata().unwrap().len(), 10 * 1030);
             let error = read(&large).unwrap_err();
             let DataError::SquadGrows { most, .. } = error else { panic!("{error}") };
             assert_eq!(most, 20 * large.len() as u64);
