@@ -346,6 +346,21 @@ fn a_file_that_changes_between_two_readings_is_told() {
     assert_eq!(files.message(&error), "rows.parquet: the file changed while it was read");
 }
 
+#[test]
+fn a_page_that_would_take_all_memory_is_refused() {
+    let files = Files::new();
+    let mut bytes = std::fs::read(fixture("glue-cola")).unwrap();
+    // The header of the first page of texts: its type, then what it is when it is decompressed, which is made 2 GiB.
+    assert_eq!(bytes[4..7], [0x15, 4, 0x15]);
+    let end = 7 + bytes[7..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+    bytes.splice(7..=end, [0xfe, 0xff, 0xff, 0xff, 0x0f]);
+    let error = Dataset::read_train(&files.write(&bytes), CLASSES).unwrap_err();
+    assert_eq!(
+        files.message(&error),
+        "rows.parquet:1: the Parquet file is damaged: a page has no header, or is far more than its bytes can hold"
+    );
+}
+
 /// Reads all that can be read of a damaged file, in a file that is used again.
 fn read_damaged(mut file: &File, bytes: &[u8]) -> usize {
     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(bytes)).unwrap();

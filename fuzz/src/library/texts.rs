@@ -30,14 +30,14 @@ pub fn texts(bytes: &[u8]) {
             assert!(tokens.words.iter().all(|word| (word.token as usize) < tokens.ids.len()));
         }
         let context = text_b.unwrap_or_default();
-        let windows = tokenizer.encode_windows(text, context, (max_length, stride), 1 << 14);
+        let windows = tokenizer.encode_windows(text, context, (max_length, stride), 1 << 10);
         for window in tell(windows).into_iter().flatten() {
             assert!(window.ids.len() <= max_length);
             assert!(window.words.iter().all(|word| context.get(word.range.clone()).is_some()));
         }
         let choices = [context, text, "x"];
         if let Some(sequences) =
-            tell(tokenizer.encode_with_each(text, choices.into_iter(), (max_length, 1 << 14)))
+            tell(tokenizer.encode_with_each(text, choices.into_iter(), (max_length, 1 << 10)))
         {
             assert_eq!(sequences.len(), choices.len());
         }

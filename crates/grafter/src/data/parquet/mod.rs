@@ -8,7 +8,9 @@
 //! names, whose order in the file is their order in a label set. A number below 0 marks a row without a label.
 
 mod error;
+mod header;
 mod objects;
+mod pages;
 mod table;
 
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
 //! What is asked of the `parquet` crate: which columns a file has, and their values one after another.
 //!
 //! The crate panics on some damaged files, so every call into it is [`guarded`]. What a file claims is held against its size
-//! where that is cheap: ranges lie inside the file, and a dictionary has no more values than bytes. A file that was made for it
-//! can still take much memory, for example with a page that says to be 2 GiB when it is decompressed.
+//! where that is cheap: ranges lie inside the file, a page does not grow without measure, and a dictionary has no more values than
+//! bytes. A file that was made for it can still take much memory.
 
 use std::borrow::Borrow;
 use std::fs::File;
@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
-use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{
     BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
@@ -22,13 +21,16 @@ use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReade
 use parquet::schema::types::{ColumnDescPtr, Type};
 
 use super::super::file::FromPlace;
-use super::{ParquetError, error::damaged};
+use super::pages::{Headers, Pages};
+use super::{ParquetError, error::damaged, header};
 use crate::caught::caught;
 
 /// The four bytes at both ends of a file.
 const MAGIC: &[u8] = b"PAR1";
 /// At the end of one whose footer is encrypted.
 const ENCRYPTED: &[u8] = b"PARE";
+/// The bytes that follow the footer: its length and those four.
+const FOOTER_END: u64 = 8;
 /// The key of what Hugging Face's `datasets` keeps in a file.
 const HUGGING_FACE: &str = "huggingface";
 /// How many rows are decoded at a time. Their texts keep the pages that they are in.
@@ -42,6 +44,7 @@ fn guarded<T>(call: impl FnOnce() -> CrateResult<T>) -> Result<T, ParquetError> 
 /// A file whose footer was read.
 pub(super) struct Table {
     reader: SerializedFileReader<Places>,
+    headers: Arc<Headers<Places>>,
     pub fields: Vec<Field>,
     /// JSON of Hugging Face's `datasets`, if there is any.
     pub hugging_face: Option<String>,
@@ -95,6 +98,10 @@ impl Table {
         let places = Places::new(file)?;
         guarded(|| {
             let length = places.length;
+            let headers = Arc::new(Headers(places.clone()));
+            if !header::footer_is_plausible(&places.footer()?) {
+                return Err(CrateError::General("its schema has more columns than it describes".to_owned()));
+            }
             let reader = SerializedFileReader::new(places)?;
             check_claims(reader.metadata(), length)?;
             let told = reader.metadata().file_metadata();
@@ -111,7 +118,7 @@ impl Table {
             let mut pairs = told.key_value_metadata().into_iter().flatten();
             let hugging_face =
                 pairs.find(|pair| pair.key == HUGGING_FACE).and_then(|pair| pair.value.clone());
-            Ok(Self { reader, fields, hugging_face })
+            Ok(Self { reader, headers, fields, hugging_face })
         })
     }
 
@@ -139,13 +146,14 @@ impl Table {
             return Ok(None);
         }
         guarded(|| {
-            let group = self.reader.get_row_group(place)?;
+            let group = self.reader.metadata().row_group(place);
+            let rows = usize::try_from(group.num_rows())?;
             let columns = leaves.map(|(leaf, stored)| {
-                let pages = Pages(group.get_column_page_reader(leaf)?);
-                Column::new(group.metadata().schema_descr().column(leaf), stored, pages)
+                let pages = Pages::open(&self.headers, group.column(leaf), rows)?;
+                Column::new(group.schema_descr().column(leaf), stored, pages)
             });
             let columns = columns.collect::<CrateResult<_>>()?;
-            Ok(Some((u64::try_from(group.metadata().num_rows())?, columns)))
+            Ok(Some((rows as u64, columns)))
         })
     }
 }
@@ -306,8 +314,10 @@ fn decoder<T: DataType>(
     value: fn(T::T) -> Value,
 ) -> Box<dyn FnMut(usize) -> CrateResult<Vec<Option<Value>>> + Send> {
     let there = column.max_def_level();
+    let budget = pages.budget();
     let mut reader = ColumnReaderImpl::<T>::new(column, Box::new(pages));
     Box::new(move |rows| {
+        budget.renew();
         let (mut levels, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
         let repeated = matches!(stored, Stored::List { .. }).then_some(&mut repetitions);
         reader.read_records(rows, Some(&mut levels), repeated, &mut values)?;
@@ -349,39 +359,8 @@ fn lists(entries: impl Iterator<Item = Entry>, element_level: i16) -> Vec<Option
     rows.into_iter().map(|row| row.map(Value::List)).collect()
 }
 
-/// The pages of a column in a row group.
-struct Pages(Box<dyn PageReader>);
-
-impl PageReader for Pages {
-    fn get_next_page(&mut self) -> CrateResult<Option<Page>> {
-        let page = self.0.get_next_page()?;
-        match &page {
-            // The crate takes 32 bytes for each text that is claimed.
-            Some(Page::DictionaryPage { buf, num_values, .. }) if *num_values as usize > buf.len() => {
-                Err(CrateError::General("a dictionary has more values than bytes".to_owned()))
-            }
-            _ => Ok(page),
-        }
-    }
-
-    fn peek_next_page(&mut self) -> CrateResult<Option<PageMetadata>> {
-        self.0.peek_next_page()
-    }
-
-    fn skip_next_page(&mut self) -> CrateResult<()> {
-        self.0.skip_next_page()
-    }
-}
-
-impl Iterator for Pages {
-    type Item = CrateResult<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
-}
-
 /// A file that is read by place. The crate's own way moves the position that all handles of an open file share.
+#[derive(Clone)]
 struct Places {
     file: Arc<File>,
     length: u64,
@@ -401,6 +380,16 @@ impl Places {
             (MAGIC, MAGIC) => Ok(places),
             _ => Err(ParquetError::NotParquet),
         }
+    }
+
+    /// What describes the file; its length stands before the four bytes at the end.
+    fn footer(&self) -> CrateResult<Bytes> {
+        let end = self.length - FOOTER_END;
+        let length: [u8; 4] = (*self.get_bytes(end, 4)?).try_into().unwrap_or_default();
+        let length = u32::from_le_bytes(length);
+        let begin = end.checked_sub(length.into());
+        let begin = begin.ok_or_else(|| CrateError::EOF("its footer is longer than the file".to_owned()))?;
+        self.get_bytes(begin, length as usize)
     }
 }
 
@@ -430,44 +419,7 @@ impl ChunkReader for Places {
 
 #[cfg(test)]
 mod tests {
-    use parquet::basic::Encoding;
-
     use super::*;
-
-    struct OnePage(Option<Page>);
-
-    impl PageReader for OnePage {
-        fn get_next_page(&mut self) -> CrateResult<Option<Page>> {
-            Ok(self.0.take())
-        }
-
-        fn peek_next_page(&mut self) -> CrateResult<Option<PageMetadata>> {
-            Ok(None)
-        }
-
-        fn skip_next_page(&mut self) -> CrateResult<()> {
-            Ok(())
-        }
-    }
-
-    impl Iterator for OnePage {
-        type Item = CrateResult<Page>;
-
-        fn next(&mut self) -> Option<Self::Item> {
-            self.get_next_page().transpose()
-        }
-    }
-
-    #[test]
-    fn a_dictionary_has_no_more_values_than_bytes() {
-        let read = |num_values| {
-            let buf = Bytes::from_static(&[0; 8]);
-            let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
-            Pages(Box::new(OnePage(Some(page)))).get_next_page()
-        };
-        assert!(read(8).is_ok());
-        assert!(read(9).is_err());
-    }
 
     #[test]
     fn a_panic_is_an_error() {
