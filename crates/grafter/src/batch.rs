@@ -65,7 +65,7 @@ impl Default for PackedBatch {
 
 /// Rows are packed into batches of about this many tokens where all of them are wanted, which bounds the memory of a
 /// pass.
-const BATCH_TOKENS: usize = 8192;
+pub(crate) const BATCH_TOKENS: usize = 8192;
 
 /// Cuts rows into consecutive groups of at most 8,192 tokens; a longer row is a group of its own.
 pub fn groups_by_tokens<T>(rows: &[T], tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
@@ -95,6 +95,12 @@ const MIN_CHUNK_TOKENS: usize = 64;
 /// Tokens of a chunk at most, where a unit has so many at most: chunks are of one size but for the unit that fills one.
 pub(crate) fn most_chunk_tokens(unit: usize) -> usize {
     CHUNK_TOKENS + unit
+}
+
+/// Chunks at most of a batch of so many tokens.
+pub(crate) fn most_chunks(tokens: usize) -> usize {
+    let by_size = tokens.div_ceil(CHUNK_TOKENS);
+    by_size.saturating_add(MIN_CHUNKS)
 }
 
 impl PackedBatch {
@@ -312,6 +318,8 @@ mod tests {
             for chunk in PackedBatch::new(&sequences).chunks() {
                 prop_assert!(chunk.tokens() <= most_chunk_tokens(longest), "{} of {longest}", chunk.tokens());
             }
+            let batch = PackedBatch::new(&sequences);
+            prop_assert!(batch.chunks().len() <= most_chunks(batch.tokens()));
         }
     }
 

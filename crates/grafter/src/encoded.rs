@@ -4,6 +4,7 @@
 //! or in a temporary file ([`Budget`]); for each row there are 32 bytes beside them, its place and its target.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -113,6 +114,10 @@ impl EncodedRows {
                 Targets::Answers(questions, no_answer) => {
                     let right: Vec<&str> = questions[row].right().collect();
                     note(format_args!("{no_answer} {right:?}"));
+                    // Questions of one context follow each other.
+                    if row == 0 || !Arc::ptr_eq(&questions[row - 1].context, &questions[row].context) {
+                        note(format_args!("{}", questions[row].context));
+                    }
                 }
                 Targets::Classes(classes) | Targets::Choices(classes) => {
                     note(format_args!("{}", classes[row]))

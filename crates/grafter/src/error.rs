@@ -92,7 +92,7 @@ impl Error {
                 Some("a smaller `--lr` helps most often".to_owned())
             }
             Self::Graft(GraftError::Train(TrainError::Memory { .. })) => {
-                Some("a smaller `--max-length` or fewer `--threads` take less".to_owned())
+                Some("a smaller `--max-length`, fewer `--threads`, or fewer `--jobs` of a comparison take less".to_owned())
             }
             Self::Graft(GraftError::Rows(_) | GraftError::Train(TrainError::Rows(_))) => Some(
                 "make room there, or write elsewhere: `train` keeps temporary files in the folder that `--out` lies in"

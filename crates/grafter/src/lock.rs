@@ -21,7 +21,8 @@ pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
 #[derive(Debug)]
 pub struct OutputLock {
     path: PathBuf,
-    file: File,
+    /// Absent where the file system has no locks.
+    file: Option<File>,
 }
 
 impl OutputLock {
@@ -30,10 +31,18 @@ impl OutputLock {
     /// What the system says.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         loop {
-            let Some(file) = try_lock(path)? else { return Ok(None) };
+            let file = match try_lock(path) {
+                Ok(Some(file)) => file,
+                Ok(None) => return Ok(None),
+                // A file system without locks is no reason to refuse the work.
+                Err(error) if cannot_lock(&error) => {
+                    return Ok(Some(Self { path: path.to_owned(), file: None }));
+                }
+                Err(error) => return Err(error),
+            };
             // Whoever had it before may have taken it away after it was opened here: then it locks nothing.
             if is_at(&file, path)? {
-                return Ok(Some(Self { path: path.to_owned(), file }));
+                return Ok(Some(Self { path: path.to_owned(), file: Some(file) }));
             }
         }
     }
@@ -41,10 +50,20 @@ impl OutputLock {
 
 impl Drop for OutputLock {
     fn drop(&mut self) {
-        // While it is locked, so that nobody else can have it; what cannot be removed hinders nobody.
+        // While it is locked, so that nobody else can have it.
         let _ = fs::remove_file(&self.path);
-        let _ = self.file.unlock();
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
     }
+}
+
+/// Whether no process can lock there.
+fn cannot_lock(error: &io::Error) -> bool {
+    /// `ENOLCK` of Linux: a network's file system whose server has no locks.
+    const NO_LOCKS: i32 = 37;
+    error.kind() == io::ErrorKind::Unsupported
+        || cfg!(target_os = "linux") && error.raw_os_error() == Some(NO_LOCKS)
 }
 
 #[cfg(unix)]
@@ -54,7 +73,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino())))
 }
 
-/// An open file cannot be removed there.
+/// What tells one file from another is not stable there: of two processes that begin in the instant in which a third one ends,
+/// both may run.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)

@@ -7,7 +7,7 @@
 use grafter_nn::attention::probability_count;
 
 use crate::adapter::{Lowest, Method, Pooling, TaskLayout};
-use crate::batch::most_chunk_tokens;
+use crate::batch::{BATCH_TOKENS, most_chunk_tokens, most_chunks};
 use crate::encoder::EncoderConfig;
 use crate::gradient::chunks_held;
 use crate::prefix::Constant;
@@ -45,33 +45,45 @@ pub fn training_bytes(
 ) -> u64 {
     let wide = |number: usize| number as u64;
     let tokens = most_chunk_tokens(largest.unit);
-    let of_thread =
-        wide(chunk_numbers(encoder, layout, largest, tokens)) + wide(head_numbers(layout, tokens));
-    let held = chunks_held(layout.dense_len(), threads);
-    let tables = if layout.trains_tables() { tokens * encoder.embedding_width() } else { 0 };
-    let gradients = wide(held) * wide(layout.dense_len() + tables);
-    // The numbers, their gradients, two running means of these, and the best numbers so far.
-    let trained = 5 * wide(layout.list().len());
-    let batch = wide(batch_size) * wide(largest.row);
-    let states = match Constant::of(layout) {
-        Some(Constant::States(_)) => wide(encoder.hidden_size),
-        _ => 0,
-    };
-    // Of each token its id, its type and its place, and the hidden states that are kept of it.
-    let batch = batch * (4 + states);
-    (wide(threads) * of_thread + gradients + trained + batch) * size_of::<f32>() as u64
-}
-
-/// Numbers of a chunk's pass forward and backward: [`Activations`](crate::encoder::activations::Activations).
-fn chunk_numbers(encoder: &EncoderConfig, layout: &TaskLayout, largest: Largest, tokens: usize) -> usize {
-    let (hidden, length) = (encoder.hidden_size, largest.sequence);
-    let config = layout.config();
-    let bottleneck = if config.method.has_adapters() { config.bottleneck.widest() } else { 0 };
-    let frozen = match layout.lowest_trained() {
+    let of_batch = batch_size.saturating_mul(largest.row.max(1));
+    let lowest = match layout.lowest_trained() {
         Lowest::Embeddings => 0,
         Lowest::Layer(layer, _) => layer,
         Lowest::Head => encoder.num_hidden_layers,
     };
+    let head = wide(head_numbers(layout, tokens));
+    let pass = |lowest| wide(chunk_numbers(encoder, layout, largest, lowest)) + head;
+    // A small batch has fewer chunks than there are threads. Dev rows pass in batches of their own, forward only, where one
+    // layer's buffers serve all.
+    let chunks = most_chunks(of_batch);
+    let training = wide(threads.min(chunks)) * pass(lowest);
+    let evaluation =
+        wide(threads.min(most_chunks(BATCH_TOKENS + largest.row))) * pass(encoder.num_hidden_layers);
+    let held = chunks_held(layout.dense_len(), threads).min(chunks);
+    let tables = if layout.trains_tables() { tokens * encoder.embedding_width() } else { 0 };
+    let gradients = wide(held) * wide(layout.dense_len() + tables);
+    // The numbers, their gradients, two running means of these, the best numbers so far and those that take their place.
+    let trained = 6 * wide(layout.list().len());
+    // Of each token its id, its type and its place, and the hidden states that are kept of it.
+    let of_token = match Constant::of(layout) {
+        Some(Constant::States(_)) => 4 + wide(encoder.hidden_size),
+        _ => 4,
+    };
+    let mut batch = wide(of_batch).saturating_mul(of_token);
+    if matches!(Constant::of(layout), Some(Constant::Pooled(_))) {
+        // The head alone passes a batch at once.
+        batch = batch.saturating_add(wide(head_numbers(layout, of_batch)));
+    }
+    let numbers = (training.max(evaluation) + gradients + trained).saturating_add(batch);
+    numbers.saturating_mul(size_of::<f32>() as u64)
+}
+
+/// Numbers of a chunk's pass forward and backward: [`Activations`](crate::encoder::activations::Activations).
+/// The layers from the lowest on keep what they computed; one does in any case.
+fn chunk_numbers(encoder: &EncoderConfig, layout: &TaskLayout, largest: Largest, lowest: usize) -> usize {
+    let (tokens, hidden, length) = (most_chunk_tokens(largest.unit), encoder.hidden_size, largest.sequence);
+    let config = layout.config();
+    let bottleneck = if config.method.has_adapters() { config.bottleneck.widest() } else { 0 };
     let before = if config.method == Method::Pfeiffer { hidden + 1 } else { 0 };
     let site = 2 * hidden + 2 * bottleneck + 1 + before;
     let outputs = encoder.intermediate_outputs();
@@ -87,7 +99,7 @@ fn chunk_numbers(encoder: &EncoderConfig, layout: &TaskLayout, largest: Largest,
             + relative * 3 * hidden
     };
     let layers: usize =
-        (frozen.min(encoder.num_hidden_layers - 1)..encoder.num_hidden_layers).map(layer).sum();
+        (lowest.min(encoder.num_hidden_layers - 1)..encoder.num_hidden_layers).map(layer).sum();
     // A gate's gradient, and the layer normalisation after all layers.
     let pre_norm = if encoder.pre_norm.is_some() { outputs + hidden + 1 } else { 0 };
     let passing =
@@ -101,7 +113,7 @@ fn chunk_numbers(encoder: &EncoderConfig, layout: &TaskLayout, largest: Largest,
 /// tokens.
 fn head_numbers(layout: &TaskLayout, tokens: usize) -> usize {
     let read = if layout.config().pooling == Pooling::Words { tokens } else { tokens / 2 + 1 };
-    read * (8 * layout.hidden() + 2 * layout.config().outputs)
+    read.saturating_mul(8 * layout.hidden() + 2 * layout.config().outputs)
 }
 
 #[cfg(test)]
@@ -145,7 +157,7 @@ mod tests {
                     let longest = *lengths.iter().max().unwrap();
                     let largest = Largest { sequence: longest, unit: longest, row: longest };
                     let bound = training_bytes(&encoder.config, task.layout(), largest, rows.len(), 1);
-                    let taken = (engine.numbers() + 4 * task.values().len()) as u64 * 4;
+                    let taken = (engine.numbers() + 5 * task.values().len()) as u64 * 4;
                     assert!(taken <= bound, "{folder}, {method}, {lengths:?}: {taken} of {bound}");
                     if lengths.iter().all(|length| *length == long) {
                         assert!(bound < 3 * taken, "{folder}, {method}: {taken}, bound {bound}");

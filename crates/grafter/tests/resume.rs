@@ -194,7 +194,9 @@ fn what_is_there_after_each_write_is_enough() {
     assert!(all_of(&go_on(&from, &options, &mut watcher).unwrap()) == whole, "writing changes nothing");
     assert_eq!(watcher.copied as u64, STEPS - 1, "after every step but the last");
     for copied in 0..watcher.copied {
-        let ended = go_on(&to.join(copied.to_string()), &options, &mut ()).unwrap();
+        let mut watcher = Watcher::default();
+        let ended = go_on(&to.join(copied.to_string()), &options, &mut watcher).unwrap();
+        assert_eq!(watcher.told, [format!("resumed {}", copied + 1)]);
         assert!(all_of(&ended) == whole, "went on from checkpoint {copied}");
     }
 }
@@ -294,13 +296,19 @@ fn the_newest_checkpoint_that_is_whole_is_used_and_the_others_are_told() {
         assert_eq!(watcher.told[1], "resumed 6");
         assert!(all_of(&ended) == whole);
     }
-    // With none that is whole, the run begins anew.
+    // With none that is whole, the run begins anew, and its own checkpoints take the place of those that claim to be further.
     for name in [older, newest] {
         fs::write(folder.path().join(name), "half").unwrap();
     }
+    let mut watcher = Watcher { stop: Some(3), ..Watcher::default() };
+    assert!(matches!(
+        go_on(folder.path(), &options, &mut watcher),
+        Err(GraftError::Train(TrainError::Interrupted { step: 3 }))
+    ));
+    assert_eq!(watcher.told[2..], ["missing", "written 3"]);
     let mut watcher = Watcher::default();
     assert!(all_of(&go_on(folder.path(), &options, &mut watcher).unwrap()) == whole);
-    assert_eq!(watcher.told.last().unwrap(), "missing");
+    assert_eq!(watcher.told, ["resumed 3"]);
 }
 
 /// Changes the description of a checkpoint and gives it the name that its content then has.
@@ -324,6 +332,9 @@ fn a_checkpoint_that_claims_what_it_does_not_hold_is_not_used() {
         (r#"\"step\":9"#, r#"\"step\":18446744073709551615"#),
         (r#"\"step\":9"#, r#"\"step\":10"#),
         (r#"\"position\":12"#, r#"\"position\":4000000000"#),
+        (r#"\"epoch\":1"#, r#"\"epoch\":4294967295"#),
+        (r#"\"evaluations_since_best\":0"#, r#"\"evaluations_since_best\":4294967295"#),
+        (r#"\"updates\":9"#, r#"\"updates\":18446744073709551615"#),
         (r#"\"evaluations\":1"#, r#"\"evaluations\":18446744073709551615"#),
         (r#"\"format_version\":1"#, r#"\"format_version\":2"#),
         (r#""dtype":"F32""#, r#""dtype":"F64""#),

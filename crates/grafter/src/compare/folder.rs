@@ -20,7 +20,7 @@ use super::plan::{FORMAT_VERSION, Plan};
 use super::task::{CompareTask, TaskTargets, is_task_name};
 use super::trial::TrialRecord;
 use super::{CompareError, Trial};
-use crate::durable::{disk, write_file};
+use crate::durable::{TEMPORARY, clear_temporary, disk, write_file};
 use crate::lock::try_lock;
 use crate::report;
 
@@ -57,6 +57,9 @@ impl CompareFolder {
             disk::create_folders(&folder).map_err(io_error("create", &folder))?;
         }
         let lock = lock(path)?;
+        for folder in [path.to_owned(), path.join(TRIALS), path.join(TASKS)] {
+            clear_temporary(&folder).map_err(io_error("clear", &folder))?;
+        }
         let plan_file = path.join(PLAN_FILE);
         let known = if plan_file.exists() { Some(read_plan(&plan_file)?) } else { None };
         let mut all = known.clone().unwrap_or_else(|| plan.clone());
@@ -150,7 +153,8 @@ fn check(path: &Path) -> Result<(), CompareError> {
     let entries = fs::read_dir(path).map_err(io_error("read", path))?;
     for entry in entries {
         let name = entry.map_err(io_error("read", path))?.file_name().to_string_lossy().into_owned();
-        if ![LOCK_FILE, TRIALS, TASKS].contains(&name.as_str()) {
+        // What a process left that ended in writing is no reason to refuse.
+        if ![LOCK_FILE, TRIALS, TASKS].contains(&name.as_str()) && !name.starts_with(TEMPORARY) {
             let name = crate::text::escape(&name, 60);
             return Err(CompareError::NotAComparison { folder: path.to_owned(), name });
         }

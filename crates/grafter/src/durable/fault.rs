@@ -1,4 +1,4 @@
-//! Faults for tests: the n-th operation of [`disk`](super::disk) on this thread fails, or ends the process.
+//! Faults for tests: the n-th operation of `disk.rs` on this thread fails, or ends the process.
 //!
 //! Nothing but a test arms one. Without it an operation looks at one number of its thread.
 

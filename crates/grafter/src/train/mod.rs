@@ -197,7 +197,8 @@ fn check_memory(
 ) -> Result<(), TrainError> {
     let Some(free) = options.budget.training_bytes else { return Ok(()) };
     let (largest, threads) = (data.train.largest().max(data.dev.largest()), rayon::current_num_threads());
-    let needed = training_bytes(&encoder.config, layout, largest, options.batch_size, threads);
+    let batch_size = options.batch_size.min(data.train.len());
+    let needed = training_bytes(&encoder.config, layout, largest, batch_size, threads);
     if needed <= free {
         return Ok(());
     }
@@ -274,13 +275,14 @@ impl Run<'_> {
         let Saved { mut state, best } = saved;
         if let Some(SavedBest { score, loss, step, values }) = best {
             let task = TaskParameters::from_values(state.parameters.layout().clone(), values);
-            let Looked::Seen(seen, _) = self.look(&task, observer)? else {
-                return Err(TrainError::Interrupted { step: state.step });
+            let seen = match self.look(&task, observer)? {
+                Looked::Seen(seen, _) => seen,
+                Looked::NotNumbers => return Err(TrainError::Diverged { step, loss: f64::NAN }),
+                Looked::Ended => return Err(TrainError::Interrupted { step: state.step }),
             };
             state.best = Some(Best { score, loss, step, values: task.values().to_vec(), seen });
         }
         self.checkpoint = Some((state.step, state.evaluation_due));
-        observer.checkpoint(&CheckpointReport::Resumed { step: state.step, history: &state.history });
         Ok(state)
     }
 

@@ -126,8 +126,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     };
     let companions = companions(arguments, &grafted, &train_source, (&dev_source, &dev));
     let saved = target.save(&grafted.adapter, &companions, (&model, &dev))?;
-    log_failure.and_then(|()| progress.replace_earlier_log())?;
-    events.map_or(Ok(()), EventFiles::finish)?;
+    let log_failure = log_failure.and_then(|()| progress.replace_earlier_log());
     if let Some(Resumable { folder, .. }) = &checkpoints {
         match (grafted.ending, progress.checkpoint()) {
             (Ending::Interrupted, Some(step)) => tell(to_be_resumed(step)),
@@ -140,6 +139,8 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
             }
         }
     }
+    log_failure?;
+    events.map_or(Ok(()), EventFiles::finish)?;
     match report(arguments, &saved, (&grafted, &progress), start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use grafter::adapter::{self, Adapter, AdapterError, Companion, MANIFEST_FILE, Manifest};
+use grafter::adapter::{self, Adapter, AdapterError, Companion, MANIFEST_FILE};
 use grafter::bank::{Add, Bank, BankError, Incoming, Probes, TaskName, Version, generated_rows, rows_of};
 use grafter::data::{LabelledFile, LabelledRows};
-use grafter::durable::TEMPORARY;
+use grafter::digest::sha256_file;
+use grafter::durable::{TEMPORARY, parent_of};
 use grafter::graft::GraftOptions;
 use grafter::lock::OutputLock;
 use grafter::model::Model;
+use grafter::train::Ending;
 
 use super::super::{DEFAULT_MODEL, open_bank_model, open_model};
 use crate::args::Train;
@@ -46,9 +48,12 @@ impl Target {
             return Self::in_bank(Bank::open(path)?, task, arguments);
         }
         let path = arguments.out.clone().expect("clap asks for --out where there is no --bank");
+        // First, so that no run disturbs another one by looking.
+        std::fs::create_dir_all(parent_of(&path))
+            .map_err(|source| Failure::Write { path: parent_of(&path).to_owned(), source })?;
+        let lock = lock(&path, "")?;
         // Of a run that is resumed, what is there may be its own: see `allow_own`.
         adapter::check_target(&path, arguments.overwrite || arguments.resume)?;
-        let lock = lock(&path, "")?;
         Ok(Self::Folder { path, overwrite: arguments.overwrite, _lock: lock })
     }
 
@@ -64,29 +69,51 @@ impl Target {
         Ok(Self::Bank(Box::new(Place { _lock: lock, bank, task, add, made_up_probes, model })))
     }
 
-    /// Of a run that is resumed: what is in its place is replaced only if the run itself wrote it, when it was interrupted or
-    /// just before it was killed. Without a checkpoint it did not.
+    /// Of a run that is resumed: what is in its place is replaced if the run itself wrote it when it was interrupted. If it is
+    /// finished, it may be what the run wrote just before it was killed: then it must be what comes out again.
     pub fn allow_own(&mut self, options: &GraftOptions, has_checkpoint: bool) -> Result<(), Failure> {
-        let is_own = |manifest: &Manifest| has_checkpoint && options.gave(manifest);
+        let found = match self {
+            Self::Folder { path, overwrite: false, .. } if path.join(MANIFEST_FILE).is_file() => {
+                adapter::read_manifest(path)?
+            }
+            Self::Bank(place) if place.add == Add::New => match place.bank.find_task(&place.task)? {
+                Some(task) => place.bank.manifest(&place.task, &task.newest().version)?,
+                None => return Ok(()),
+            },
+            Self::Folder { .. } | Self::Bank(_) => return Ok(()),
+        };
+        if !(has_checkpoint && options.gave(&found)) {
+            return Err(self.exists());
+        }
+        let interrupted = found.training.is_some_and(|training| training.ending == Ending::Interrupted);
         match self {
-            Self::Folder { path, overwrite, .. } => {
-                if !*overwrite && path.join(MANIFEST_FILE).is_file() {
-                    if !is_own(&adapter::read_manifest(path)?) {
-                        return Err(AdapterError::Exists { path: path.clone() }.into());
-                    }
-                    *overwrite = true;
-                }
-            }
-            Self::Bank(place) => {
-                if let (Add::New, Some(task)) = (place.add, place.bank.find_task(&place.task)?) {
-                    if !is_own(&place.bank.manifest(&place.task, &task.newest().version)?) {
-                        return Err(BankError::TaskExists { name: place.task.clone() }.into());
-                    }
-                    place.add = Add::NewVersion;
-                }
-            }
+            Self::Folder { overwrite, .. } => *overwrite = interrupted,
+            Self::Bank(place) if interrupted => place.add = Add::NewVersion,
+            Self::Bank(_) => {}
         }
         Ok(())
+    }
+
+    /// Something is in its place.
+    fn exists(&self) -> Failure {
+        match self {
+            Self::Folder { path, .. } => AdapterError::Exists { path: path.clone() }.into(),
+            Self::Bank(place) => BankError::TaskExists { name: place.task.clone() }.into(),
+        }
+    }
+
+    /// Whether this very adapter is in its place.
+    fn has(&self, adapter: &Adapter) -> bool {
+        let digest = adapter.digest();
+        match self {
+            Self::Folder { path, .. } => {
+                sha256_file(&path.join(MANIFEST_FILE)).is_ok_and(|there| there == digest)
+            }
+            Self::Bank(place) => {
+                let task = place.bank.find_task(&place.task).ok().flatten();
+                task.is_some_and(|task| task.newest().version.as_str() == digest)
+            }
+        }
     }
 
     /// `<OUT>.checkpoints` or `<BANK>.<TASK>.checkpoints`: beside the folder, which is written when the run has ended.
@@ -147,12 +174,14 @@ impl Target {
         companions: &[(Companion, Vec<u8>)],
         (model, dev): (&Model, &LabelledFile),
     ) -> Result<Saved, Failure> {
+        // Of a run that was killed after it: then the same bytes come into their own place.
+        let again = self.has(adapter);
         match self {
             Self::Folder { path, overwrite, .. } => {
-                adapter.save_with(path, *overwrite, companions)?;
+                adapter.save_with(path, *overwrite || again, companions)?;
                 Ok(Saved { folder: path.clone(), task: None })
             }
-            Self::Bank(place) => match place.put(adapter, companions, (model, dev)) {
+            Self::Bank(place) => match place.put(adapter, companions, (model, dev), again) {
                 Ok(version) => Ok(Saved {
                     folder: place.bank.version_folder(&place.task, &version),
                     task: Some(format!("{}@{}", place.task, version.short())),
@@ -184,13 +213,15 @@ impl Place {
         adapter: &Adapter,
         companions: &[(Companion, Vec<u8>)],
         (model, dev): (&Model, &LabelledFile),
+        again: bool,
     ) -> Result<Version, Failure> {
         let rows = match self.made_up_probes {
             true => generated_rows(dev.task().scheme.kind(), dev.task().pair, adapter.manifest().max_length),
             false => rows_of(dev)?,
         };
         let probes = Probes::take(model, adapter, &rows)?;
-        Ok(self.bank.add(&self.task, &Incoming { adapter, probes: &probes, companions }, self.add)?)
+        let add = if again { Add::NewVersion } else { self.add };
+        Ok(self.bank.add(&self.task, &Incoming { adapter, probes: &probes, companions }, add)?)
     }
 }
 

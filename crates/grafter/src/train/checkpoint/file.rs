@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::adapter::{TaskLayout, TaskParameters};
 use crate::digest::{hex, sha256_file};
-use crate::durable::{WholeFile, disk};
+use crate::durable::{WholeFile, disk, parent_of};
 use crate::optim::Moments;
+use crate::regular;
 use crate::train::{EvaluationReport, History, StepReport, TrainState};
 
 /// The version of the layout that this program writes and reads.
@@ -42,6 +43,25 @@ struct Record {
     evaluations_since_best: u32,
     evaluations: usize,
     best: Option<BestRecord>,
+}
+
+impl Record {
+    /// Whether the counts belong to each other: a run that goes on from them neither counts beyond its end nor ends without
+    /// an evaluation.
+    fn is_within(&self, bounds: &Bounds) -> bool {
+        let rows = bounds.rows as u64;
+        let before = u64::from(self.epoch).checked_mul(rows);
+        let done = before.and_then(|before| before.checked_add(self.position as u64));
+        let at_end = self.step == bounds.total_steps;
+        self.position <= bounds.rows
+            // A step has one row at least.
+            && done.is_some_and(|done| done >= self.step)
+            && u64::from(self.epoch) <= self.step
+            && self.updates <= self.step
+            && u64::from(self.evaluations_since_best) <= self.step
+            && self.best.as_ref().is_none_or(|best| best.step <= self.step)
+            && (!at_end || self.best.is_some() || self.evaluation_due)
+    }
 }
 
 /// The best evaluation; score and loss by their bits.
@@ -99,7 +119,10 @@ pub fn parse_name(name: &str) -> Option<(u64, &str)> {
 /// # Errors
 /// What the system says.
 pub fn write(folder: &Path, run: &Value, state: &TrainState) -> io::Result<()> {
-    disk::create_folders(folder)?;
+    if !folder.is_dir() {
+        disk::create_folders(folder)?;
+        disk::sync_folder(parent_of(folder))?;
+    }
     let record = Record {
         format_version: FORMAT_VERSION,
         run: run.clone(),
@@ -139,18 +162,29 @@ pub fn write(folder: &Path, run: &Value, state: &TrainState) -> io::Result<()> {
     file.finish_as(&folder.join(name(state.step, &hex(&hasher.finalize()))))
 }
 
+/// Bytes of a checkpoint of such a run, at most.
+pub fn most_bytes(layout: &TaskLayout, bounds: &Bounds) -> u64 {
+    let numbers = 4 * size_of::<f32>() as u64 * layout.list().len() as u64;
+    let row = (HISTORY_COLUMNS * size_of::<u64>()) as u64;
+    let history = bounds.total_steps.saturating_mul(2 * row);
+    MAX_HEADER_BYTES.saturating_add(8 + numbers).saturating_add(history)
+}
+
 /// Opens a checkpoint and checks that its content is that which was written; gives what the run was begun with.
 /// # Errors
 /// What is wrong with the file, in words.
-pub fn open(path: &Path, sha256: &str) -> Result<(Value, Opened), String> {
+pub fn open(path: &Path, sha256: &str, most_bytes: u64) -> Result<(Value, Opened), String> {
+    regular::check(path).map_err(|error| error.to_string())?;
+    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if bytes > most_bytes {
+        return Err(format!("expected at most {most_bytes} bytes, found {bytes}"));
+    }
     let found = sha256_file(path).map_err(|error| error.to_string())?;
     if found != sha256 {
         return Err(format!("its content has SHA-256 {found}, not that of its name"));
     }
     let unreadable = |error: io::Error| error.to_string();
-    let file = File::open(path).map_err(unreadable)?;
-    let bytes = file.metadata().map_err(unreadable)?.len();
-    let mut file = BufReader::new(file);
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(unreadable)?;
     let length = u64::from_le_bytes(length);
@@ -192,6 +226,9 @@ impl Opened {
     /// What is wrong with the file, in words.
     pub fn read(mut self, layout: &TaskLayout, bounds: &Bounds) -> Result<Saved, String> {
         let (record, numbers) = (&self.record, layout.list().len());
+        if record.step > bounds.total_steps || record.evaluations as u64 > record.step {
+            return Err("its counts are not those of a state of this run".to_owned());
+        }
         let expected = Header::new(&self.text, numbers, record).ok_or("its counts are beyond counting")?;
         if self.header != expected.text || self.bytes != expected.bytes {
             return Err(format!(
@@ -199,8 +236,7 @@ impl Opened {
                 expected.bytes, self.bytes
             ));
         }
-        let best_fits = record.best.as_ref().is_none_or(|best| best.step <= record.step);
-        if record.position > bounds.rows || record.step > bounds.total_steps || !best_fits {
+        if !record.is_within(bounds) {
             return Err("its counts are not those of a state of this run".to_owned());
         }
         let parameters = TaskParameters::from_values(layout.clone(), floats(&mut self.file, numbers)?);

@@ -152,14 +152,19 @@ impl<'a> Checkpoints<'a> {
         }
         let io = |source| ResumeError::Io { path: self.folder.path.clone(), source };
         for found in found(&self.folder.path).map_err(io)? {
-            let reason = match file::open(&found.path, &found.sha256) {
+            let reason = match file::open(&found.path, &found.sha256, file::most_bytes(layout, bounds)) {
                 Ok((run, rest)) => {
                     if let Err(Difference { what, expected, found: now }) = differ("", &run, &self.run) {
                         let path = found.path;
                         return Err(ResumeError::OtherRun { path, what, expected, found: now });
                     }
                     match rest.read(layout, bounds) {
-                        Ok(saved) => return Ok(Some(saved)),
+                        Ok(saved) => {
+                            let Saved { state, .. } = &saved;
+                            let (step, history) = (state.step, &state.history);
+                            observer.checkpoint(&CheckpointReport::Resumed { step, history });
+                            return Ok(Some(saved));
+                        }
                         Err(reason) => reason,
                     }
                 }
@@ -175,11 +180,16 @@ impl<'a> Checkpoints<'a> {
     /// Writes the state; says whether it could.
     pub(super) fn write(&self, state: &TrainState, observer: &mut dyn TrainObserver) -> bool {
         let folder = &self.folder.path;
-        let written = file::write(folder, &self.run, state).and_then(|()| prune(folder));
+        let written = file::write(folder, &self.run, state);
         observer.checkpoint(&match &written {
             Ok(()) => CheckpointReport::Written { step: state.step },
             Err(error) => CheckpointReport::Failed { folder, error },
         });
+        if written.is_ok()
+            && let Err(error) = prune(folder, state.step)
+        {
+            observer.checkpoint(&CheckpointReport::Failed { folder, error: &error });
+        }
         written.is_ok()
     }
 }
@@ -210,11 +220,14 @@ fn found(folder: &Path) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Takes away all but the newest, and what a process left that was killed in writing.
-fn prune(folder: &Path) -> io::Result<()> {
+/// Takes away all but the newest, and what a process left that was killed in writing. What claims to be further than this step is
+/// broken, or this run would have gone on from it.
+fn prune(folder: &Path, step: u64) -> io::Result<()> {
     clear_temporary(folder)?;
-    for older in found(folder)?.into_iter().skip(KEPT) {
-        disk::remove_file(&older.path)?;
+    let (further, known): (Vec<Found>, Vec<Found>) =
+        found(folder)?.into_iter().partition(|found| found.step > step);
+    for gone in further.iter().chain(known.iter().skip(KEPT)) {
+        disk::remove_file(&gone.path)?;
     }
     Ok(())
 }
