@@ -159,7 +159,9 @@ mod tests {
                     let bound = training_bytes(&encoder.config, task.layout(), largest, rows.len(), 1);
                     let taken = (engine.numbers() + 5 * task.values().len()) as u64 * 4;
                     assert!(taken <= bound, "{folder}, {method}, {lengths:?}: {taken} of {bound}");
-                    if lengths.iter().all(|length| *length == long) {
+                    // A step of the head alone is another one, see `compute_from_pooled`.
+                    let passes = task.layout().lowest_trained() != Lowest::Head;
+                    if passes && lengths.iter().all(|length| *length == long) {
                         assert!(bound < 3 * taken, "{folder}, {method}: {taken}, bound {bound}");
                     }
                 }
