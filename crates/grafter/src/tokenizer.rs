@@ -377,8 +377,13 @@ impl Tokenizer {
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
-        let (first, second) = truncate_encodings(first, second, &params)
+        let (mut first, mut second) = truncate_encodings(first, second, &params)
             .map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        // What was cut off: the parts of one text would be joined with those of the other, each with each.
+        first.take_overflowing();
+        if let Some(second) = &mut second {
+            second.take_overflowing();
+        }
         let encoding = asked(|| self.inner.post_process(first, second, true))?;
         if encoding.len() > max_length {
             return Err(TokenizerError::TooLong { tokens: encoding.len(), max_length });
