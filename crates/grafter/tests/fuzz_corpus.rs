@@ -34,6 +34,7 @@ targets!(
     rows_parquet,
     rows_squad,
     rows_tsv,
+    run_checkpoint,
     texts,
     tokenizer,
     torch_archive,

@@ -5,6 +5,7 @@ mod banks;
 mod base;
 mod models;
 mod rows;
+mod runs;
 mod texts;
 
 pub use adapters::{
@@ -15,4 +16,5 @@ pub use models::{checkpoint_index, checkpoint_weights, config, tokenizer};
 pub use rows::{
     gzip, rows_conll, rows_csv, rows_jsonl, rows_lines, rows_parquet, rows_squad, rows_tsv, zstd,
 };
+pub use runs::run_checkpoint;
 pub use texts::texts;

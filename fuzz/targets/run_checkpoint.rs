@@ -1,0 +1,3 @@
+#![no_main]
+
+grafter_fuzz::fuzzer!(grafter_fuzz::library::run_checkpoint);
