@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+/// Where the groups of processes are told of, of either version.
+const GROUPS: &str = "/sys/fs/cgroup";
+
 /// Bytes that are free on the machine, or in the container if that is less; `None` where neither is told.
 pub fn free() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
-    let container = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
-        let group = Path::new("/sys/fs/cgroup").join(group_of(&text)?.trim_start_matches('/'));
-        let read = |name: &str| fs::read_to_string(group.join(name)).ok();
-        left_in_group(&read("memory.max")?, &read("memory.current")?, &read("memory.stat")?)
-    });
+    let groups = fs::read_to_string("/proc/self/cgroup").ok();
+    let container = groups.and_then(|groups| left_in_groups(&groups, Path::new(GROUPS)));
     machine.into_iter().chain(container).min()
 }
 
@@ -20,17 +20,44 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The group of the unified hierarchy.
-fn group_of(groups: &str) -> Option<&str> {
-    groups.lines().find_map(|line| line.strip_prefix("0::"))
+/// The files of a group that tell what it may take, what it takes, and how much of that are pages of files.
+struct Files {
+    most: &'static str,
+    taken: &'static str,
+    /// The line of `memory.stat`.
+    cached: &'static str,
+}
+
+const VERSION_1: Files =
+    Files { most: "memory.limit_in_bytes", taken: "memory.usage_in_bytes", cached: "total_cache " };
+const VERSION_2: Files = Files { most: "memory.max", taken: "memory.current", cached: "file " };
+
+/// What a process may still take by its group and by those around it, of which each has a limit of its own. `groups` is what
+/// `/proc/self/cgroup` says: lines of a number, controllers and a path, `0::/a/b` of version 2, `4:memory:/a/b` of version 1. In
+/// a container the path may be the machine's, and only its end, or nothing of it, is there.
+fn left_in_groups(groups: &str, root: &Path) -> Option<u64> {
+    let of_line = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (root, files) = match controllers {
+            "" => (root.to_owned(), VERSION_2),
+            _ if controllers.split(',').any(|name| name == "memory") => (root.join("memory"), VERSION_1),
+            _ => return None,
+        };
+        let group = Path::new(path.trim_start_matches('/'));
+        group.ancestors().filter_map(|group| left_in_group(&root.join(group), &files)).min()
+    };
+    groups.lines().filter_map(of_line).min()
 }
 
 /// What a group may still take: pages of files are given back when they are needed. `None` if it has no limit.
-fn left_in_group(max: &str, current: &str, stat: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    let current: u64 = current.trim().parse().ok()?;
-    let files = stat.lines().find_map(|line| line.strip_prefix("file ")).and_then(|files| files.parse().ok());
-    Some(max.saturating_sub(current.saturating_sub(files.unwrap_or(0))))
+fn left_in_group(group: &Path, files: &Files) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+    let number = |name| read(name)?.trim().parse::<u64>().ok();
+    let (most, taken) = (number(files.most)?, number(files.taken)?);
+    let cached = read("memory.stat").and_then(|stat| {
+        stat.lines().find_map(|line| line.strip_prefix(files.cached)?.trim().parse::<u64>().ok())
+    });
+    Some(most.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
 }
 
 #[cfg(test)]
@@ -38,14 +65,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_tells_is_read() {
+    fn what_the_machine_has_free_is_read() {
         let meminfo =
             "MemTotal:       24683648 kB\nMemFree:  1 kB\nMemAvailable:   19750000 kB\nBuffers: 3 kB\n";
         assert_eq!(available(meminfo), Some(19_750_000 * 1024));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
-        assert_eq!(group_of("4:memory:/other\n0::/a/b\n"), Some("/a/b"));
-        assert_eq!(left_in_group("1000\n", "700\n", "anon 600\nfile 80\nfile_mapped 3\n"), Some(380));
-        assert_eq!(left_in_group("500\n", "700\n", ""), Some(0));
-        assert_eq!(left_in_group("max\n", "700\n", ""), None);
+    }
+
+    /// A folder of groups; each file is named by its path.
+    fn groups(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn the_narrowest_group_around_the_process_decides() {
+        let root = groups(&[
+            ("a/memory.max", "1000\n"),
+            ("a/memory.current", "700\n"),
+            ("a/memory.stat", "anon 600\nfile 80\nfile_mapped 3\n"),
+            ("a/b/memory.max", "max\n"),
+            ("a/b/memory.current", "650\n"),
+            ("a/c/memory.max", "500\n"),
+            ("a/c/memory.current", "600\n"),
+        ]);
+        let left = |groups| left_in_groups(groups, root.path());
+        assert_eq!(left("0::/a\n"), Some(380));
+        assert_eq!(left("0::/a/b\n"), Some(380), "its own has no limit, the one around it has");
+        assert_eq!(left("0::/a/c\n"), Some(0));
+        assert_eq!(left("0::/\n"), None);
+        assert_eq!(left("no line of a group\n"), None);
+    }
+
+    #[test]
+    fn groups_of_the_first_version_are_read_where_they_are() {
+        let root = groups(&[
+            ("memory/memory.limit_in_bytes", "2000\n"),
+            ("memory/memory.usage_in_bytes", "900\n"),
+            ("memory/memory.stat", "cache 1\ntotal_cache 100\n"),
+        ]);
+        // The path is that of the machine, of which the container sees nothing.
+        let groups = "5:cpu,cpuacct:/\n4:memory:/docker/0123\n0::/docker/0123\n";
+        assert_eq!(left_in_groups(groups, root.path()), Some(1200));
     }
 }

@@ -102,6 +102,12 @@ impl EncodedRows {
         }))
     }
 
+    /// Bytes that the rows take in memory, beside their targets.
+    pub fn held_bytes(&self) -> u64 {
+        let places = size_of_val(&*self.sequences) + size_of_val(&*self.rows) + size_of_val(&*self.spans);
+        self.store.held_bytes() + places as u64
+    }
+
     /// SHA-256 of everything that training and its evaluations read of the rows.
     /// # Errors
     /// If the temporary file cannot be read.

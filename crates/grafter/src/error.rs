@@ -8,6 +8,7 @@ use crate::bank::BankError;
 use crate::checkpoint::CheckpointError;
 use crate::compare::CompareError;
 use crate::data::{DataError, RowError};
+use crate::durable::parent_of;
 use crate::eval::EvalError;
 use crate::graft::GraftError;
 use crate::hub::HubError;
@@ -16,7 +17,7 @@ use crate::model::ModelError;
 use crate::onnx::OnnxError;
 use crate::predict::PredictError;
 use crate::tokenizer::TokenizerError;
-use crate::train::TrainError;
+use crate::train::{ResumeError, TrainError};
 
 /// Anything that can go wrong in this library.
 #[derive(Debug, Error)]
@@ -94,6 +95,14 @@ impl Error {
             Self::Graft(GraftError::Train(TrainError::Memory { .. })) => {
                 Some("a smaller `--max-length`, fewer `--threads`, or fewer `--jobs` of a comparison take less".to_owned())
             }
+            Self::Graft(GraftError::Train(TrainError::Resume(ResumeError::OtherRun { path, .. }))) => Some(format!(
+                "go on with what it was begun with, or remove `{}` to begin anew",
+                parent_of(path).display()
+            )),
+            Self::Graft(GraftError::Train(TrainError::Resume(ResumeError::Layout { path, .. }))) => Some(format!(
+                "go on with the version of grafter that wrote it, or remove `{}` to begin anew",
+                parent_of(path).display()
+            )),
             Self::Graft(GraftError::Rows(_) | GraftError::Train(TrainError::Rows(_))) => Some(
                 "make room there, or write elsewhere: `train` keeps temporary files in the folder that `--out` lies in"
                     .to_owned(),

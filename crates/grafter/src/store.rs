@@ -19,7 +19,8 @@ pub struct Budget {
     pub memory_bytes: u64,
     /// Bytes in all of what is constant; what would take more is computed anew in each step.
     pub total_bytes: u64,
-    /// Bytes that training may take beside the model and the rows; a run that would take more is refused. Without end if absent.
+    /// Bytes that a run may take beside the model. If its rows and a step of training would take more, it is refused; what is
+    /// constant of the rows has what is left of them in memory, and lies in a file beyond. Without end if absent.
     pub training_bytes: Option<u64>,
     /// Folder of the temporary files, the system's if absent. They have no name there, or lose it with the run.
     pub folder: Option<PathBuf>,
@@ -59,6 +60,11 @@ impl Store {
     pub fn new(budget: &Budget) -> Self {
         let capacity = usize::try_from(budget.memory_bytes / WORD_BYTES as u64).unwrap_or(usize::MAX);
         Self { memory: Vec::new(), capacity, folder: budget.folder.clone(), file: None }
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.memory.capacity() as u64 * WORD_BYTES as u64
     }
 
     /// Makes room for so many words, of which none is there yet.

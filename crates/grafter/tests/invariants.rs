@@ -28,6 +28,7 @@ use grafter::graft::{Beginning, GraftError, GraftOptions, Grafted, graft, graft_
 use grafter::metrics::{Metric, Scores};
 use grafter::model::Model;
 use grafter::predict::{Prediction, Query, logits, predict, row_logits};
+use grafter::prefix::NotKept;
 use grafter::random::Random;
 use grafter::store::Budget;
 use grafter::train::{
@@ -120,11 +121,16 @@ fn sequence(length: usize, seed: u64) -> TokenIds {
 struct Recorder {
     steps: Vec<StepReport>,
     evaluations: Vec<EvaluationReport>,
+    not_kept: usize,
     break_at_step: Option<u64>,
     break_at_evaluation: Option<usize>,
 }
 
 impl TrainObserver for Recorder {
+    fn not_kept(&mut self, _reason: &NotKept) {
+        self.not_kept += 1;
+    }
+
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.steps.push(*report);
         if self.break_at_step == Some(report.step) {
@@ -1116,6 +1122,32 @@ fn a_task_takes_over_what_another_made_of_the_encoder_and_no_head() {
 }
 
 #[test]
+fn what_is_constant_of_the_rows_has_the_memory_that_is_left() {
+    let (train_rows, dev_rows) = opinions();
+    let mut options = GraftOptions { adapt_from_layer: 1, ..options() };
+    // Where there can be no file, what has no room in memory is not kept.
+    options.train.budget.folder = Some(PathBuf::from("/nowhere/to/be/found"));
+    let mut run = |training_bytes| {
+        options.train.budget.training_bytes = training_bytes;
+        let mut recorder = Recorder::default();
+        let digest =
+            graft(&MODEL, &train_rows, &dev_rows, &options, &mut recorder).map(|run| run.adapter.digest());
+        (digest, recorder.not_kept)
+    };
+    let (without_end, not_kept) = run(None);
+    assert_eq!(not_kept, 0);
+    let Err(GraftError::Train(TrainError::Memory { needed, free, .. })) = run(Some(100_000)).0 else {
+        panic!("there was memory enough")
+    };
+    let least = 100_000 - free + needed;
+    let (with_least, not_kept) = run(Some(least));
+    assert_eq!(not_kept, 1);
+    assert_eq!(with_least.unwrap(), without_end.unwrap());
+    assert!(run(Some(least - 1)).0.is_err());
+    assert_eq!(run(Some(least + (1 << 24))).1, 0);
+}
+
+#[test]
 fn a_run_that_the_machine_is_too_small_for_is_refused_before_its_first_step() {
     let (train_rows, dev_rows) = opinions();
     let mut options = options();
@@ -1124,10 +1156,11 @@ fn a_run_that_the_machine_is_too_small_for_is_refused_before_its_first_step() {
     options.train.budget.training_bytes = Some(100_000);
     let mut recorder = Recorder::default();
     let error = graft(&MODEL, &train_rows, &dev_rows, &options, &mut recorder).unwrap_err();
-    let GraftError::Train(TrainError::Memory { tokens, needed, free: 100_000, .. }) = error else {
-        panic!("{error}")
-    };
-    assert!(needed > 100_000 && (4..48).contains(&tokens), "{needed} {tokens}");
+    let GraftError::Train(TrainError::Memory { tokens, needed, free, .. }) = error else { panic!("{error}") };
+    assert!(needed > free && (4..48).contains(&tokens), "{needed} {free} {tokens}");
+    // The rows are counted: their tokens at least.
+    let tokens_bytes = 4 * 4 * train_rows.rows.len() as u64;
+    assert!((1..100_000 - tokens_bytes).contains(&free), "{free}");
     assert!(recorder.steps.is_empty());
     // The limit decides nothing else.
     options.train.budget.training_bytes = None;

@@ -336,7 +336,6 @@ fn a_checkpoint_that_claims_what_it_does_not_hold_is_not_used() {
         (r#"\"evaluations_since_best\":0"#, r#"\"evaluations_since_best\":4294967295"#),
         (r#"\"updates\":9"#, r#"\"updates\":18446744073709551615"#),
         (r#"\"evaluations\":1"#, r#"\"evaluations\":18446744073709551615"#),
-        (r#"\"format_version\":1"#, r#"\"format_version\":2"#),
         (r#""dtype":"F32""#, r#""dtype":"F64""#),
         (r#""__metadata__""#, r#""__nothing__""#),
         (r#"\"best\":{"#, r#"\"best\":[{"#),
@@ -349,6 +348,32 @@ fn a_checkpoint_that_claims_what_it_does_not_hold_is_not_used() {
         assert!(watcher.told[0].starts_with("unusable: "), "{to}: {:?}", watcher.told);
         assert_eq!(watcher.told[1], "resumed 6", "{to}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_another_layout_is_refused_and_stays() {
+    let folder = ended_after_nine();
+    let newest = folder.path().join(&names(folder.path())[1]);
+    forge(&newest, r#"\"format_version\":1"#, r#"\"format_version\":2"#);
+    match go_on(folder.path(), &options(Method::Houlsby), &mut ()).unwrap_err() {
+        GraftError::Train(TrainError::Resume(ResumeError::Layout { expected: 1, found: 2, .. })) => {}
+        error => panic!("{error}"),
+    }
+    assert_eq!(names(folder.path()).len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_the_system_does_not_give_is_an_error_and_not_passed_over() {
+    let folder = ended_after_nine();
+    let newest = folder.path().join(&names(folder.path())[1]);
+    fs::remove_file(&newest).unwrap();
+    std::os::unix::fs::symlink(&newest, &newest).unwrap();
+    match go_on(folder.path(), &options(Method::Houlsby), &mut ()).unwrap_err() {
+        GraftError::Train(TrainError::Resume(ResumeError::Io { path, .. })) => assert_eq!(path, newest),
+        error => panic!("{error}"),
+    }
+    assert_eq!(names(folder.path()).len(), 2);
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub enum TrainError {
         threads: usize,
         /// Bytes that training takes at most.
         needed: u64,
-        /// Bytes that it may take.
+        /// Bytes that it may take, beside its rows.
         free: u64,
     },
     /// The run cannot go on from its checkpoint.
@@ -161,14 +161,16 @@ pub fn train(
         Some(checkpoints) => checkpoints.newest(state.parameters.layout(), &bounds, observer)?,
         None => None,
     };
-    check_memory(encoder, state.parameters.layout(), options, data)?;
+    let left = memory_left(encoder, state.parameters.layout(), options, data)?;
     observer.begin();
     // In one epoch or less no training row comes twice, and some may not come at all.
     let kept_train = if total_steps > of_epoch { data.train.len() } else { 0 };
     let prefix = match Constant::of(state.parameters.layout()) {
         Some(constant) => {
             let sets = if kept_train > 0 { vec![data.train, data.dev] } else { vec![data.dev] };
-            keep(encoder, constant, &options.budget, &sets, observer)?
+            let mut budget = options.budget.clone();
+            budget.memory_bytes = budget.memory_bytes.min(left);
+            keep(encoder, constant, &budget, &sets, observer)?
         }
         None => None,
     };
@@ -188,21 +190,23 @@ pub fn train(
     Ok((state, ending))
 }
 
-/// Refuses a run that would take more memory than it may. Dev rows take less than training rows of their length.
-fn check_memory(
+/// What of the memory that a run may take is left beside its rows and a step of training. Dev rows take less than training rows of
+/// their length.
+/// # Errors
+/// If it is not enough for them.
+fn memory_left(
     encoder: &Encoder,
     layout: &TaskLayout,
     options: &TrainOptions,
     data: &TrainData<'_>,
-) -> Result<(), TrainError> {
-    let Some(free) = options.budget.training_bytes else { return Ok(()) };
+) -> Result<u64, TrainError> {
+    let Some(all) = options.budget.training_bytes else { return Ok(u64::MAX) };
+    let free = all.saturating_sub(data.train.held_bytes() + data.dev.held_bytes());
     let (largest, threads) = (data.train.largest().max(data.dev.largest()), rayon::current_num_threads());
     let batch_size = options.batch_size.min(data.train.len());
     let needed = training_bytes(&encoder.config, layout, largest, batch_size, threads);
-    if needed <= free {
-        return Ok(());
-    }
-    Err(TrainError::Memory { tokens: largest.sequence, threads, needed, free })
+    let left = free.checked_sub(needed);
+    left.ok_or(TrainError::Memory { tokens: largest.sequence, threads, needed, free })
 }
 
 /// Steps of an epoch; the last one may have fewer rows.

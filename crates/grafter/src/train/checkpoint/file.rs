@@ -19,7 +19,7 @@ use crate::regular;
 use crate::train::{EvaluationReport, History, StepReport, TrainState};
 
 /// The version of the layout that this program writes and reads.
-const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 /// Longer headers are not read. Most of one is what the run was begun with, such as the names of the labels.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 /// Bytes that are converted at a time.
@@ -170,36 +170,71 @@ pub fn most_bytes(layout: &TaskLayout, bounds: &Bounds) -> u64 {
     MAX_HEADER_BYTES.saturating_add(8 + numbers).saturating_add(history)
 }
 
+/// Why a file is nothing to go on from.
+#[derive(Debug)]
+pub enum Unusable {
+    /// Its content is not that of a state of the run: what is wrong with it, in words.
+    Broken(String),
+    /// It is whole, and of a layout that this program does not know.
+    Layout(u32),
+    /// The system does not give its content, which may be good.
+    Unread(io::Error),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound, UnexpectedEof};
+        match error.kind() {
+            // It ends early, is no text, no file, or a link to nothing.
+            UnexpectedEof | InvalidData | InvalidInput | IsADirectory | NotFound => {
+                Self::Broken(error.to_string())
+            }
+            _ => Self::Unread(error),
+        }
+    }
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self::Broken(reason)
+    }
+}
+
+impl From<&str> for Unusable {
+    fn from(reason: &str) -> Self {
+        Self::Broken(reason.to_owned())
+    }
+}
+
 /// Opens a checkpoint and checks that its content is that which was written; gives what the run was begun with.
 /// # Errors
-/// What is wrong with the file, in words.
-pub fn open(path: &Path, sha256: &str, most_bytes: u64) -> Result<(Value, Opened), String> {
-    regular::check(path).map_err(|error| error.to_string())?;
-    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+/// Why it cannot be used.
+pub fn open(path: &Path, sha256: &str, most_bytes: u64) -> Result<(Value, Opened), Unusable> {
+    regular::check(path)?;
+    let bytes = std::fs::metadata(path)?.len();
     if bytes > most_bytes {
-        return Err(format!("expected at most {most_bytes} bytes, found {bytes}"));
+        return Err(format!("expected at most {most_bytes} bytes, found {bytes}").into());
     }
-    let found = sha256_file(path).map_err(|error| error.to_string())?;
+    let found = sha256_file(path)?;
     if found != sha256 {
-        return Err(format!("its content has SHA-256 {found}, not that of its name"));
+        return Err(format!("its content has SHA-256 {found}, not that of its name").into());
     }
-    let unreadable = |error: io::Error| error.to_string();
-    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut file = BufReader::new(File::open(path)?);
     let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(unreadable)?;
+    file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES.min(bytes) {
-        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"));
+        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}").into());
     }
     let mut header = String::new();
-    file.by_ref().take(length).read_to_string(&mut header).map_err(unreadable)?;
+    file.by_ref().take(length).read_to_string(&mut header)?;
     let no_header = |_| "its header is not that of a checkpoint".to_owned();
     let parsed: Map<String, Value> = serde_json::from_str(&header).map_err(no_header)?;
     let text = parsed.get("__metadata__").and_then(|metadata| metadata.get(METADATA)?.as_str());
     let text = text.ok_or("its header is not that of a checkpoint")?.to_owned();
     let Version { format_version } = serde_json::from_str(&text).map_err(no_header)?;
     if format_version != FORMAT_VERSION {
-        return Err(format!("expected layout {FORMAT_VERSION}, found {format_version}"));
+        return Err(Unusable::Layout(format_version));
     }
     let mut record: Record = serde_json::from_str(&text).map_err(no_header)?;
     let run = std::mem::take(&mut record.run);
@@ -223,21 +258,22 @@ pub struct Opened {
 impl Opened {
     /// Reads the numbers.
     /// # Errors
-    /// What is wrong with the file, in words.
-    pub fn read(mut self, layout: &TaskLayout, bounds: &Bounds) -> Result<Saved, String> {
+    /// Why it cannot be used.
+    pub fn read(mut self, layout: &TaskLayout, bounds: &Bounds) -> Result<Saved, Unusable> {
         let (record, numbers) = (&self.record, layout.list().len());
         if record.step > bounds.total_steps || record.evaluations as u64 > record.step {
-            return Err("its counts are not those of a state of this run".to_owned());
+            return Err("its counts are not those of a state of this run".into());
         }
         let expected = Header::new(&self.text, numbers, record).ok_or("its counts are beyond counting")?;
         if self.header != expected.text || self.bytes != expected.bytes {
             return Err(format!(
                 "expected {} bytes with the numbers of this run, found {}",
                 expected.bytes, self.bytes
-            ));
+            )
+            .into());
         }
         if !record.is_within(bounds) {
-            return Err("its counts are not those of a state of this run".to_owned());
+            return Err("its counts are not those of a state of this run".into());
         }
         let parameters = TaskParameters::from_values(layout.clone(), floats(&mut self.file, numbers)?);
         let (mean, square) = (floats(&mut self.file, numbers)?, floats(&mut self.file, numbers)?);
@@ -325,28 +361,28 @@ impl Write for Hashing {
 }
 
 /// So many numbers, all of them finite.
-fn floats(file: &mut impl Read, count: usize) -> Result<Vec<f32>, String> {
+fn floats(file: &mut impl Read, count: usize) -> Result<Vec<f32>, Unusable> {
     let mut values = Vec::with_capacity(count);
     let mut chunk = vec![0; CHUNK_BYTES];
     while values.len() < count {
         let bytes = &mut chunk[..CHUNK_BYTES.min((count - values.len()) * size_of::<f32>())];
-        file.read_exact(bytes).map_err(|error| error.to_string())?;
+        file.read_exact(bytes)?;
         values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
     }
     if values.iter().all(|value| value.is_finite()) {
         Ok(values)
     } else {
-        Err("it has a number that is not finite".to_owned())
+        Err("it has a number that is not finite".into())
     }
 }
 
 type Row = [u64; HISTORY_COLUMNS];
 
-fn row(file: &mut impl Read) -> Result<Row, String> {
+fn row(file: &mut impl Read) -> io::Result<Row> {
     let mut row = Row::default();
     for number in &mut row {
         let mut bytes = [0; 8];
-        file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+        file.read_exact(&mut bytes)?;
         *number = u64::from_le_bytes(bytes);
     }
     Ok(row)
@@ -357,7 +393,7 @@ fn step_row(step: &StepReport) -> Row {
     [u64::from(step.epoch), step.tokens as u64, floats[0], floats[1], floats[2]]
 }
 
-fn step_of(row: Row, total_steps: u64, step: u64) -> Result<StepReport, String> {
+fn step_of(row: Row, total_steps: u64, step: u64) -> Result<StepReport, Unusable> {
     let [epoch, tokens, loss, grad_norm, learning_rate] = row;
     Ok(StepReport {
         step,
@@ -375,7 +411,7 @@ fn evaluation_row(evaluation: &EvaluationReport) -> Row {
     [*step, u64::from(*epoch), score.to_bits(), loss.to_bits(), u64::from(*best)]
 }
 
-fn evaluation_of(row: Row) -> Result<EvaluationReport, String> {
+fn evaluation_of(row: Row) -> Result<EvaluationReport, Unusable> {
     let [step, epoch, score, loss, best] = row;
     Ok(EvaluationReport {
         step,

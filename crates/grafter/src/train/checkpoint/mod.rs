@@ -18,6 +18,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(super) use self::file::{Bounds, Saved, SavedBest};
+use self::file::{FORMAT_VERSION, Unusable};
 use super::{History, TrainObserver, TrainState};
 use crate::adapter::TaskLayout;
 use crate::difference::{Difference, differ};
@@ -78,10 +79,20 @@ pub enum ResumeError {
         /// As it is.
         found: String,
     },
-    /// The folder cannot be read.
+    /// The checkpoint is of another version of the program.
+    #[error("`{}` has layout {found}, this version of grafter reads {expected}", path.display())]
+    Layout {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The layout that is known.
+        expected: u32,
+        /// That of the file.
+        found: u32,
+    },
+    /// The folder or the checkpoint cannot be read: what is in it may be good.
     #[error("cannot read `{}`: {source}", path.display())]
     Io {
-        /// The folder.
+        /// The folder or the file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -140,7 +151,7 @@ impl<'a> Checkpoints<'a> {
 
     /// The state to go on from: that of the newest checkpoint that is whole, if the run is to be resumed and there is one.
     /// # Errors
-    /// If the folder cannot be read, or the checkpoint is of another run.
+    /// If the folder or a checkpoint cannot be read, or the checkpoint is of another run or of another layout.
     pub(super) fn newest(
         &self,
         layout: &TaskLayout,
@@ -152,29 +163,46 @@ impl<'a> Checkpoints<'a> {
         }
         let io = |source| ResumeError::Io { path: self.folder.path.clone(), source };
         for found in found(&self.folder.path).map_err(io)? {
-            let reason = match file::open(&found.path, &found.sha256, file::most_bytes(layout, bounds)) {
-                Ok((run, rest)) => {
-                    if let Err(Difference { what, expected, found: now }) = differ("", &run, &self.run) {
-                        let path = found.path;
-                        return Err(ResumeError::OtherRun { path, what, expected, found: now });
-                    }
-                    match rest.read(layout, bounds) {
-                        Ok(saved) => {
-                            let Saved { state, .. } = &saved;
-                            let (step, history) = (state.step, &state.history);
-                            observer.checkpoint(&CheckpointReport::Resumed { step, history });
-                            return Ok(Some(saved));
-                        }
-                        Err(reason) => reason,
-                    }
+            let path = found.path.clone();
+            let reason = match self.read(&found, layout, bounds)? {
+                Ok(saved) => {
+                    let Saved { state, .. } = &saved;
+                    let (step, history) = (state.step, &state.history);
+                    observer.checkpoint(&CheckpointReport::Resumed { step, history });
+                    return Ok(Some(saved));
                 }
-                Err(reason) => reason,
+                Err(Unusable::Broken(reason)) => reason,
+                Err(Unusable::Layout(found)) => {
+                    return Err(ResumeError::Layout { path, expected: FORMAT_VERSION, found });
+                }
+                Err(Unusable::Unread(source)) => return Err(ResumeError::Io { path, source }),
             };
             let reason = escape(&reason, 200);
-            observer.checkpoint(&CheckpointReport::Unusable { path: &found.path, reason: &reason });
+            observer.checkpoint(&CheckpointReport::Unusable { path: &path, reason: &reason });
         }
         observer.checkpoint(&CheckpointReport::Missing { folder: &self.folder.path });
         Ok(None)
+    }
+
+    /// A checkpoint's state, or why it cannot be used.
+    /// # Errors
+    /// If it is of another run.
+    fn read(
+        &self,
+        found: &Found,
+        layout: &TaskLayout,
+        bounds: &Bounds,
+    ) -> Result<Result<Saved, Unusable>, ResumeError> {
+        let (run, rest) = match file::open(&found.path, &found.sha256, file::most_bytes(layout, bounds)) {
+            Ok(opened) => opened,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        match differ("", &run, &self.run) {
+            Err(Difference { what, expected, found: now }) => {
+                Err(ResumeError::OtherRun { path: found.path.clone(), what, expected, found: now })
+            }
+            Ok(()) => Ok(rest.read(layout, bounds)),
+        }
     }
 
     /// Writes the state; says whether it could.
