@@ -214,7 +214,7 @@ fn a_second_run_on_one_place_is_refused() {
     let place = place();
     place.run(&["bank", "init", "bank"]).succeeded();
     let all = arguments(4000, "adapter", 1, 1);
-    let both = [(all.clone(), "adapter"), (in_bank("bank", all), "bank.reviews")];
+    let both = [(all.clone(), "adapter"), (in_bank("bank", all.clone()), "bank.reviews")];
     for (arguments, name) in both {
         let mut first = start(&place, &arguments, &["--checkpoint-every=1"]);
         wait_for_checkpoint(&place, &format!("{name}.checkpoints"));
@@ -227,6 +227,12 @@ fn a_second_run_on_one_place_is_refused() {
                      place\n"
                 )
             );
+        }
+        #[cfg(unix)]
+        if name == "bank.reviews" {
+            std::os::unix::fs::symlink(place.path("bank"), place.path("link")).unwrap();
+            let linked = finish(&place, &in_bank("link", all.clone()), &[]);
+            assert!(linked.stderr.contains("another run is writing to `link.reviews`"), "{}", linked.stderr);
         }
         first.kill().unwrap();
         first.wait().unwrap();

@@ -225,14 +225,14 @@ impl Place {
     }
 }
 
-/// Two runs never write to one place: the second is refused before it has done anything.
+/// Two runs never write to one place, whatever links it is named by: the second is refused before it has done anything.
 fn lock(path: &Path, end: &str) -> Result<OutputLock, Failure> {
-    let place = beside(path, end);
+    let place = beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), end);
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let file = place.with_file_name(format!("{TEMPORARY}{name}.lock"));
     let lock = OutputLock::take(&file).map_err(|source| Failure::Write { path: file, source })?;
     lock.ok_or_else(|| Failure::Usage {
-        message: format!("another run is writing to `{}`", place.display()),
+        message: format!("another run is writing to `{}`", beside(path, end).display()),
         hint: Some("wait until it has ended, or name another place".to_owned()),
     })
 }
