@@ -131,6 +131,10 @@ pub(crate) fn put_folder(fresh: &Path, folder: &Path, aside: &Path) -> io::Resul
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
         exchanged => return exchanged,
     }
+    put_in_two_steps(fresh, folder, aside)
+}
+
+fn put_in_two_steps(fresh: &Path, folder: &Path, aside: &Path) -> io::Result<()> {
     disk::rename(folder, aside)?;
     disk::rename(fresh, folder).inspect_err(|_| {
         // If even this fails, the old one stays where the caller said.
@@ -173,6 +177,7 @@ pub(crate) fn clear_temporary(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::fault::Fault;
     use super::*;
 
     #[test]
@@ -189,6 +194,31 @@ mod tests {
             assert_eq!(fs::read_dir(target).unwrap().count(), 2);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary folder is left");
+    }
+
+    /// As where the system cannot exchange two folders.
+    #[test]
+    fn a_fault_between_two_steps_leaves_the_old_folder_in_its_place_or_aside() {
+        for (nth, fault, at_place, at_aside) in [
+            (3, Fault::Once, Some("fresh"), Some("old")),
+            (1, Fault::Once, Some("old"), None),
+            (2, Fault::Once, Some("old"), None),
+            (2, Fault::FromThere, None, Some("old")),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let [fresh, place, aside] = ["fresh", "place", "aside"].map(|name| folder.path().join(name));
+            for (path, text) in [(&fresh, "fresh"), (&place, "old")] {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("file"), text).unwrap();
+            }
+            fault::arm(nth, fault);
+            let put = put_in_two_steps(&fresh, &place, &aside);
+            fault::disarm();
+            assert_eq!(put.is_ok(), nth == 3);
+            let found = |path: &Path| fs::read_to_string(path.join("file")).ok();
+            assert_eq!(found(&place).as_deref(), at_place, "{nth} {fault:?}");
+            assert_eq!(found(&aside).as_deref(), at_aside, "{nth} {fault:?}");
+        }
     }
 
     #[test]
