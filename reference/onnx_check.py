@@ -39,6 +39,11 @@ WORDS = "good bad film story music actor scene food room price great awful borin
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 66}
 SIZES_DISTIL = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64}
 PADDED = {"pad_token_id": 1}
+# Ids of its own vocabulary, which this one is smaller than. Texts of up to 48 tokens are far longer than four on each side.
+SIZES_MODERN = SIZES | {"num_hidden_layers": 5, "global_attn_every_n_layers": 3, "local_attention": 8} | {
+    f"{name}_token_id": token for name, token in (("pad", 0), ("bos", 2), ("cls", 2), ("eos", 3), ("sep", 3))
+}  # fmt: skip
+BIASED = {f"{name}_bias": True for name in ("attention", "mlp", "norm")}
 FAMILIES = {
     "bert": (transformers.BertConfig, transformers.BertModel, SIZES),
     "bert-tanh": (transformers.BertConfig, transformers.BertModel, SIZES | {"hidden_act": "gelu_new"}),
@@ -46,6 +51,8 @@ FAMILIES = {
     "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel, SIZES | PADDED | {"type_vocab_size": 1}),
     "distilbert": (transformers.DistilBertConfig, transformers.DistilBertModel, SIZES_DISTIL),
     "electra": (transformers.ElectraConfig, transformers.ElectraModel, SIZES | {"embedding_size": 24, "hidden_act": "relu"}),
+    "modernbert": (transformers.ModernBertConfig, transformers.ModernBertModel, SIZES_MODERN),
+    "modernbert-biased": (transformers.ModernBertConfig, transformers.ModernBertModel, SIZES_MODERN | BIASED | {"hidden_activation": "silu"}),
     "mpnet": (transformers.MPNetConfig, transformers.MPNetModel, SIZES | PADDED | {"hidden_act": "silu"}),
 }
 
@@ -74,6 +81,14 @@ CASES = [
     Case("distilbert", ["--method=full"], kind="multi-label"),
     Case("electra", ["--method=full"]),
     Case("electra", ["--method=houlsby", "--pooling=first", "--head=dense-silu"], more=["--calibrate"]),
+    Case("modernbert", ["--method=houlsby"], pair=True, more=["--calibrate"]),
+    Case("modernbert", ["--method=pfeiffer", "--activation=gelu"], kind="regression"),
+    Case("modernbert", ["--method=full", "--head=dense-gelu", "--pooling=first"], kind="multi-label", more=["--fit-thresholds"]),
+    Case("modernbert", ["--method=top-2"]),
+    Case("modernbert", ["--method=head"]),
+    Case("modernbert-biased", ["--method=houlsby", "--pooling=first", "--adapt-from-layer=2", "--freeze-layernorm"]),
+    Case("modernbert-biased", ["--method=bias"], kind="multi-label"),
+    Case("modernbert-biased", ["--method=layernorm"], kind="regression"),
     Case("mpnet", ["--method=full"], kind="regression"),
     Case("mpnet", ["--method=houlsby"], pair=True),
     Case("mpnet", ["--method=head"]),

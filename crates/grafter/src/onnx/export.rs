@@ -7,9 +7,10 @@ use prost::Message;
 use serde_json::Value;
 
 use super::OnnxError;
+use super::embeddings::Reads;
 use super::graph::GraphBuilder;
 use super::head::{Answer, BATCH, SEQUENCE};
-use super::network::{Network, Reads};
+use super::network::Network;
 use super::proto::{
     Dimension, FLOAT, GraphProto, INT64, ModelProto, OperatorSetIdProto, StringStringEntryProto,
     ValueInfoProto,
