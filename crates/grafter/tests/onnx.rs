@@ -37,8 +37,14 @@ const MATTERS: f32 = 1e-3;
 const PROBABILITY_TOLERANCE: f64 = 1e-6;
 
 /// Every family, method, pooling, head and activation.
-const CASES: [&str; 31] = [
+const CASES: [&str; 37] = [
     "bias_cls",
+    "deberta_bias",
+    "deberta_biased_full",
+    "deberta_full",
+    "deberta_gelu",
+    "deberta_layernorm",
+    "deberta_top",
     "distilbert_dense",
     "distilbert_full",
     "distilbert_relu",
@@ -419,6 +425,7 @@ fn the_program_computes_the_same() {
         "electra_small",
         "mean_silu_regression",
         "modernbert_gelu",
+        "deberta_gelu",
     ] {
         let case = Case::load(name);
         let queries: Vec<Query<'_>> =
@@ -437,7 +444,8 @@ fn the_program_computes_the_same() {
 /// What this program computes is held against PyTorch by `parity.rs` in each of their parts.
 #[test]
 fn every_method_on_layers_of_another_form_is_computed_as_by_the_program() {
-    for name in ["modernbert_gelu", "modernbert_biased"] {
+    for name in ["modernbert_gelu", "modernbert_biased", "deberta_gelu", "deberta_biased_full", "deberta_top"]
+    {
         let methods = ["houlsby", "pfeiffer", "full", "top-1", "top-2", "layernorm", "bias", "head"];
         let poolings = [Pooling::Words, Pooling::Mean, Pooling::First];
         let heads = ["linear", "dense", "dense-relu", "dense-gelu", "dense-silu"];
@@ -479,7 +487,8 @@ fn every_method_on_layers_of_another_form_is_computed_as_by_the_program() {
 }
 
 /// Without one of the fixed tensors the answers are others, so that the comparisons above look at each of them. A key's bias
-/// alone does nothing: a softmax is the same when a constant is added to what it reads. It is none where positions turn it.
+/// alone does nothing: a softmax is the same when a constant is added to what it reads. It is no constant where positions turn it, or where the products with
+/// positions are of the keys.
 #[test]
 fn every_number_and_the_mask_matter() {
     for name in CASES {
@@ -494,10 +503,13 @@ fn every_number_and_the_mask_matter() {
         let answers = |bytes: &[u8]| run(bytes, &rows, padding)["logits"].clone();
         let whole = answers(&bytes);
         let tensors = &graph(&model).initializer;
-        let keys_are_told_apart = config.pre_norm.is_some();
+        let by_position = config.relative.as_ref().is_some_and(|relative| relative.counts()[1]);
+        let keys_are_told_apart = config.pre_norm.is_some() || by_position;
         let matters = |name: &str| match name {
             "constant.least" | "constant.window" => true,
             _ if name.ends_with(".key.bias") => keys_are_told_apart,
+            // A shift of all rows, of which a query's products with their keys are the same for all distances.
+            "relative_embeddings.layer_norm.bias" => by_position,
             _ => !name.starts_with("constant."),
         };
         for (index, tensor) in tensors.iter().enumerate() {
@@ -580,7 +592,8 @@ fn every_file_is_sound_and_the_same_again() {
         assert_eq!((model.ir_version, model.opset_import[0].version), (Some(8), Some(17)));
         let inputs = named(graph(&model).input.iter().map(|input| &input.name));
         assert_eq!(inputs, exported.inputs(), "{name}");
-        let types = ["bert", "electra"].contains(&case.model.encoder().config.family.name());
+        let types = ["bert", "electra"].contains(&case.model.encoder().config.family.name())
+            || name == "deberta_biased_full";
         assert_eq!(inputs.contains(&"token_type_ids"), types, "{name}");
         let outputs = named(graph(&model).output.iter().map(|output| &output.name));
         assert_eq!(outputs, exported.outputs(), "{name}");

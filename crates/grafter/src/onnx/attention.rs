@@ -1,24 +1,30 @@
 //! The attention of one layer, from what it reads to what it adds, before its adapter: `W_o · softmax(scores) · v`. What differs
 //! between families is beside it: positions that turn queries and keys ([`super::rotary`]), a bias by distance
-//! ([`super::relative_position`]), and here the window.
+//! ([`super::relative_position`]), products with positions ([`super::disentangled`]), and here the window.
 //!
 //! A window is a mask over all pairs of tokens. The whole square of scores is computed in every layer, where the program computes
 //! those inside the window: the operators of ONNX have no attention by blocks.
 
-use super::graph::Value;
+use super::graph::{Linear, Value};
 use super::network::{Mask, Network};
 use super::proto::AttributeProto;
 use crate::adapter::{Projection, Site};
+
+/// Queries, keys and values, by the names of their layers.
+const NAMES: [&str; 3] = ["query", "key", "value"];
 
 impl Network<'_> {
     /// `W_o · attention(x)`, `[batch, sequence, hidden]`.
     pub fn attention(&mut self, layer: usize, x: &Value, mask: &Mask) -> Value {
         let prefix = Site::Attention.prefix(layer);
-        let [queries, keys, values] = self.queries_keys_values(layer, x);
+        let linears = self.query_key_value(layer);
+        let [queries, keys, values] = self.by_heads(layer, x, &linears);
         let added = self.added_scores(layer, mask);
+        let products = self.graph.op("MatMul", format!("{prefix}.products"), &[&queries, &keys], Vec::new());
+        let [query, key, _] = &linears;
+        let (scores, count) = self.with_positions(&prefix, [query, key], [&queries, &keys], products);
         let graph = &mut self.graph;
-        let scores = graph.op("MatMul", format!("{prefix}.products"), &[&queries, &keys], Vec::new());
-        let root = graph.constant("sqrt_head_dim", (self.encoder.config.head_dim() as f32).sqrt());
+        let root = graph.constant("sqrt_head_dim", ((self.encoder.config.head_dim() * count) as f32).sqrt());
         let scores = graph.op("Div", format!("{prefix}.scores"), &[&scores, &root], Vec::new());
         let scores = graph.op("Add", format!("{prefix}.masked_scores"), &[&scores, &added], Vec::new());
         let last = vec![AttributeProto::int("axis", -1)];
@@ -32,26 +38,31 @@ impl Network<'_> {
         self.project((layer, Projection::AttentionOutput), &format!("{prefix}.output"), &context)
     }
 
+    /// The linear layers of queries, keys and values.
+    fn query_key_value(&mut self, layer: usize) -> [Linear; 3] {
+        let prefix = Site::Attention.prefix(layer);
+        let numbers = self.numbers(layer, Projection::QueryKeyValue);
+        let parts = numbers.parts(NAMES.len());
+        std::array::from_fn(|part| self.graph.linear(&format!("{prefix}.{}", NAMES[part]), parts[part]))
+    }
+
     /// By heads, turned where positions turn them; keys lie across, as the product with the queries reads them.
     /// # Shapes
     /// queries, values `[batch, heads, sequence, head_dim]`, keys `[batch, heads, head_dim, sequence]`
-    fn queries_keys_values(&mut self, layer: usize, x: &Value) -> [Value; 3] {
+    fn by_heads(&mut self, layer: usize, x: &Value, linears: &[Linear; 3]) -> [Value; 3] {
         let prefix = Site::Attention.prefix(layer);
-        let numbers = self.numbers(layer, Projection::QueryKeyValue);
-        let order = [("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])];
-        let parts = numbers.parts(order.len());
+        let orders = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]];
         let config = &self.encoder.config;
         let shape = [0, 0, config.num_attention_heads as i64, config.head_dim() as i64];
         let shape = self.graph.indices("shape_of_heads", &[4], &shape);
         std::array::from_fn(|part| {
-            let (name, order) = order[part];
-            let name = format!("{prefix}.{name}");
-            let all = self.graph.linear_of(&name, x, parts[part]);
+            let name = format!("{prefix}.{}", NAMES[part]);
+            let all = self.graph.apply(&name, x, &linears[part]);
             let mut split = self.graph.op("Reshape", format!("{name}.split"), &[&all, &shape], Vec::new());
             if part < 2 {
                 split = self.turned(layer, &name, split);
             }
-            let order = vec![AttributeProto::ints("perm", &order)];
+            let order = vec![AttributeProto::ints("perm", &orders[part])];
             self.graph.op("Transpose", format!("{name}.heads"), &[&split], order)
         })
     }

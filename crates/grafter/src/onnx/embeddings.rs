@@ -1,7 +1,8 @@
 //! What the first layer reads: the rows of the tables, their normalisation, and a projection where they are narrow. What the
 //! model is given is decided by what they read.
 
-use super::OnnxError;
+use grafter_nn::embedding::EmbeddingTables;
+
 use super::graph::{GraphBuilder, Value};
 use super::network::{Network, Numbers};
 use crate::encoder::{EncoderConfig, Family};
@@ -42,9 +43,7 @@ enum Types {
 
 impl Reads {
     /// Of an encoder.
-    /// # Errors
-    /// If nothing is known of how the family's layers are written.
-    pub fn of(config: &EncoderConfig) -> Result<Self, OnnxError> {
+    pub fn of(config: &EncoderConfig) -> Self {
         let types = match config.type_vocab_size {
             0 => Types::None,
             1 if config.family.has_one_type() => Types::First,
@@ -56,13 +55,10 @@ impl Reads {
             Family::Roberta | Family::XlmRoberta | Family::MpNet => {
                 Positions::AfterPadding(config.first_position - 1)
             }
-            Family::ModernBert => Positions::None,
-            // Attention of another form.
-            Family::DebertaV2 => {
-                return Err(OnnxError::Family { family: config.family.to_string() });
-            }
+            Family::DebertaV2 if config.position_rows() > 0 => Positions::FromZero,
+            Family::DebertaV2 | Family::ModernBert => Positions::None,
         };
-        Ok(Self { positions, types })
+        Self { positions, types }
     }
 
     /// The inputs of the model, each with what it is.
@@ -102,10 +98,7 @@ impl Network<'_> {
                 add(&mut self.graph, "types", &types);
             }
         }
-        if self.reads.positions != Positions::None {
-            let table =
-                self.graph.floats("embeddings.positions.weight", &rows(tables.positions), tables.positions);
-            let positions = self.positions(&table);
+        if let Some(positions) = self.positions(tables) {
             add(&mut self.graph, "positions", &positions);
         }
         let weights = self.encoder.embeddings_layer_norm_of(Some(self.task));
@@ -120,17 +113,23 @@ impl Network<'_> {
         }
     }
 
-    /// The rows of the table of positions, `[sequence, width]` or `[batch, sequence, width]`.
-    fn positions(&mut self, table: &Value) -> Value {
-        match self.reads.positions {
-            Positions::None | Positions::FromZero => {
+    /// The rows of the table of positions, `[sequence, width]` or `[batch, sequence, width]`, if there is a table.
+    fn positions(&mut self, tables: EmbeddingTables<'_>) -> Option<Value> {
+        let shape = [tables.positions.len() / tables.hidden, tables.hidden];
+        let table =
+            |graph: &mut GraphBuilder| graph.floats("embeddings.positions.weight", &shape, tables.positions);
+        Some(match self.reads.positions {
+            Positions::None => return None,
+            Positions::FromZero => {
                 let length = self.length();
                 let graph = &mut self.graph;
+                let table = table(graph);
                 let (start, axes) = (graph.indices("first", &[1], &[0]), graph.indices("axis_0", &[1], &[0]));
-                graph.op("Slice", "embeddings.positions", &[table, &start, &length, &axes], Vec::new())
+                graph.op("Slice", "embeddings.positions", &[&table, &start, &length, &axes], Vec::new())
             }
             Positions::AfterPadding(padding) => {
                 let graph = &mut self.graph;
+                let table = table(graph);
                 let padding = graph.indices("padding", &[], &[padding as i64]);
                 let ids = Value::input(INPUT_IDS);
                 let equal = graph.op("Equal", "embeddings.is_padding", &[&ids, &padding], Vec::new());
@@ -140,8 +139,8 @@ impl Network<'_> {
                 let count = graph.op("CumSum", "embeddings.count", &[&counted, &axis], Vec::new());
                 let place = graph.op("Mul", "embeddings.count_of_tokens", &[&count, &counted], Vec::new());
                 let place = graph.op("Add", "embeddings.places", &[&place, &padding], Vec::new());
-                graph.op("Gather", "embeddings.positions", &[table, &place], Vec::new())
+                graph.op("Gather", "embeddings.positions", &[&table, &place], Vec::new())
             }
-        }
+        })
     }
 }

@@ -209,9 +209,24 @@ impl GraphBuilder {
 
     /// What lies in a range along a side, of which there is this much at least.
     pub fn slice(&mut self, name: impl Into<String>, x: &Value, (side, range): (i64, Range<usize>)) -> Value {
-        let mut number = |value: i64| self.indices(&format!("list_of_{value}"), &[1], &[value]);
-        let (from, to, side) = (number(range.start as i64), number(range.end as i64), number(side));
-        self.op("Slice", name, &[x, &from, &to, &side], Vec::new())
+        let limits = [range.start, range.end].map(|limit| self.list_of(limit as i64));
+        self.slice_between(name, x, (side, &limits))
+    }
+
+    /// The same between two limits that are known when the graph runs, a list of one each.
+    pub fn slice_between(
+        &mut self,
+        name: impl Into<String>,
+        x: &Value,
+        (side, [from, to]): (i64, &[Value; 2]),
+    ) -> Value {
+        let side = self.list_of(side);
+        self.op("Slice", name, &[x, from, to, &side], Vec::new())
+    }
+
+    /// A list of one integer.
+    pub fn list_of(&mut self, value: i64) -> Value {
+        self.indices(&format!("list_of_{value}"), &[1], &[value])
     }
 
     /// A non-linearity, element by element, as [`Activation`] defines it.

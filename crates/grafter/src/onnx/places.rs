@@ -33,9 +33,17 @@ impl Network<'_> {
         if let Some(distances) = self.graph.find("distances") {
             return distances;
         }
-        let keys = self.places();
-        let second = self.graph.indices("axes_1", &[1], &[1]);
-        let queries = self.graph.op("Unsqueeze", "distances.queries", &[&keys, &second], Vec::new());
+        let (keys, queries) = (self.places(), self.places_of_queries());
         self.graph.op("Sub", "distances", &[&keys, &queries], Vec::new())
+    }
+
+    /// The places once more, one below another, `[sequence, 1]`.
+    pub fn places_of_queries(&mut self) -> Value {
+        if let Some(places) = self.graph.find("places.of_queries") {
+            return places;
+        }
+        let places = self.places();
+        let second = self.graph.indices("axes_1", &[1], &[1]);
+        self.graph.op("Unsqueeze", "places.of_queries", &[&places, &second], Vec::new())
     }
 }
