@@ -39,6 +39,18 @@ WORDS = "good bad film story music actor scene food room price great awful borin
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 66}
 SIZES_DISTIL = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64}
 PADDED = {"pad_token_id": 1}
+# Ids of its own vocabulary, which this one is smaller than. Texts of up to 48 tokens are far longer than four on each side.
+SIZES_MODERN = SIZES | {"num_hidden_layers": 5, "global_attn_every_n_layers": 3, "local_attention": 8} | {
+    f"{name}_token_id": token for name, token in (("pad", 0), ("bos", 2), ("cls", 2), ("eos", 3), ("sep", 3))
+}  # fmt: skip
+BIASED = {f"{name}_bias": True for name in ("attention", "mlp", "norm")}
+# Distances up to four have a row each, and share rows from there on.
+SIZES_DEBERTA = SIZES | {
+    "type_vocab_size": 0, "relative_attention": True, "position_buckets": 8, "max_relative_positions": -1, "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False, "hidden_act": "gelu",
+}  # fmt: skip
+# Each distance up to a limit has a row, and the embeddings have positions and types, too.
+PLAIN = {"type_vocab_size": 2, "position_buckets": -1, "max_relative_positions": 6, "norm_rel_ebd": "none", "position_biased_input": True}
 FAMILIES = {
     "bert": (transformers.BertConfig, transformers.BertModel, SIZES),
     "bert-tanh": (transformers.BertConfig, transformers.BertModel, SIZES | {"hidden_act": "gelu_new"}),
@@ -46,6 +58,12 @@ FAMILIES = {
     "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel, SIZES | PADDED | {"type_vocab_size": 1}),
     "distilbert": (transformers.DistilBertConfig, transformers.DistilBertModel, SIZES_DISTIL),
     "electra": (transformers.ElectraConfig, transformers.ElectraModel, SIZES | {"embedding_size": 24, "hidden_act": "relu"}),
+    "modernbert": (transformers.ModernBertConfig, transformers.ModernBertModel, SIZES_MODERN),
+    "modernbert-biased": (transformers.ModernBertConfig, transformers.ModernBertModel, SIZES_MODERN | BIASED | {"hidden_activation": "silu"}),
+    "deberta": (transformers.DebertaV2Config, transformers.DebertaV2Model, SIZES_DEBERTA),
+    "deberta-plain": (transformers.DebertaV2Config, transformers.DebertaV2Model, SIZES_DEBERTA | PLAIN),
+    "deberta-c2p": (transformers.DebertaV2Config, transformers.DebertaV2Model, SIZES_DEBERTA | {"pos_att_type": ["c2p"]}),
+    "deberta-p2c": (transformers.DebertaV2Config, transformers.DebertaV2Model, SIZES_DEBERTA | {"pos_att_type": ["p2c"]}),
     "mpnet": (transformers.MPNetConfig, transformers.MPNetModel, SIZES | PADDED | {"hidden_act": "silu"}),
 }
 
@@ -74,6 +92,23 @@ CASES = [
     Case("distilbert", ["--method=full"], kind="multi-label"),
     Case("electra", ["--method=full"]),
     Case("electra", ["--method=houlsby", "--pooling=first", "--head=dense-silu"], more=["--calibrate"]),
+    Case("modernbert", ["--method=houlsby"], pair=True, more=["--calibrate"]),
+    Case("modernbert", ["--method=pfeiffer", "--activation=gelu"], kind="regression"),
+    Case("modernbert", ["--method=full", "--head=dense-gelu", "--pooling=first"], kind="multi-label", more=["--fit-thresholds"]),
+    Case("modernbert", ["--method=top-2"]),
+    Case("modernbert", ["--method=head"]),
+    Case("modernbert-biased", ["--method=houlsby", "--pooling=first", "--adapt-from-layer=2", "--freeze-layernorm"]),
+    Case("modernbert-biased", ["--method=bias"], kind="multi-label"),
+    Case("modernbert-biased", ["--method=layernorm"], kind="regression"),
+    Case("deberta", ["--method=houlsby"], pair=True, more=["--calibrate"]),
+    Case("deberta", ["--method=full", "--head=dense-gelu", "--pooling=first"], kind="regression"),
+    Case("deberta", ["--method=layernorm"], kind="multi-label", more=["--fit-thresholds"]),
+    Case("deberta", ["--method=top-2", "--pooling=first"]),
+    Case("deberta-plain", ["--method=full"], pair=True),
+    Case("deberta-plain", ["--method=bias"], kind="regression"),
+    Case("deberta-c2p", ["--method=pfeiffer", "--activation=gelu"]),
+    Case("deberta-p2c", ["--method=houlsby", "--adapt-from-layer=1", "--freeze-layernorm"], kind="multi-label"),
+    Case("deberta-p2c", ["--method=head"]),
     Case("mpnet", ["--method=full"], kind="regression"),
     Case("mpnet", ["--method=houlsby"], pair=True),
     Case("mpnet", ["--method=head"]),

@@ -452,12 +452,6 @@ fn an_adapter_comes_back_as_it_was_and_belongs_to_this_configuration() {
 
 /// What other families' adapters are sealed to is what it was.
 #[test]
-fn a_model_of_onnx_is_refused_by_name() {
-    let refused = grafter::onnx::export(&trained(&MODEL, Method::Houlsby), &MODEL).unwrap_err();
-    assert_eq!(refused.to_string(), "models of the family `modernbert` cannot be written as ONNX");
-}
-
-#[test]
 fn adapters_of_other_families_hold_nothing_of_this_one() {
     let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
     let bert = Model::read(&bert, "tiny-bert").unwrap();

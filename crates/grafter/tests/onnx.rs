@@ -8,23 +8,24 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::{
-    Adapter, AdapterConfig, BaseRecord, FORMAT_VERSION, ImportRecord, Manifest, Pooling, ScoreScale,
-    TaskRecord,
+    Adapter, AdapterConfig, BaseRecord, FORMAT_VERSION, ImportRecord, Manifest, ParameterSpec, Pooling,
+    ScoreScale, TaskParameters, TaskRecord,
 };
 use grafter::batch::{TokenIds, Word};
 use grafter::calibration::Calibration;
 use grafter::data::TaskKind;
 use grafter::digest::sha256_hex;
-use grafter::encoder::BasePrecision;
+use grafter::encoder::{BasePrecision, EncoderConfig};
 use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use grafter::onnx::proto::{FLOAT, GraphProto, INT64, ModelProto};
 use grafter::onnx::{OnnxError, OnnxModel, export};
 use grafter::predict::{Query, logits};
+use grafter::random::Random;
 use prost::Message;
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// Relative to the largest entry: that of `parity.rs` for PyTorch's float64 against our float32.
 const PARITY_TOLERANCE: f32 = 1.3e-5;
@@ -36,8 +37,14 @@ const MATTERS: f32 = 1e-3;
 const PROBABILITY_TOLERANCE: f64 = 1e-6;
 
 /// Every family, method, pooling, head and activation.
-const CASES: [&str; 23] = [
+const CASES: [&str; 37] = [
     "bias_cls",
+    "deberta_bias",
+    "deberta_biased_full",
+    "deberta_full",
+    "deberta_gelu",
+    "deberta_layernorm",
+    "deberta_top",
     "distilbert_dense",
     "distilbert_full",
     "distilbert_relu",
@@ -48,6 +55,14 @@ const CASES: [&str; 23] = [
     "full_cls",
     "layernorm_mean",
     "mean_silu_regression",
+    "modernbert_bias",
+    "modernbert_biased",
+    "modernbert_biased_top",
+    "modernbert_full",
+    "modernbert_gelu",
+    "modernbert_layernorm",
+    "modernbert_pfeiffer",
+    "modernbert_top",
     "mpnet_full",
     "mpnet_layernorm",
     "odd_gelu_pair",
@@ -105,9 +120,8 @@ impl Case {
             ..GraftOptions::default()
         }
         .config(case["num_labels"].as_u64().unwrap() as usize);
-        let folder = tempfile::tempdir().unwrap();
-        write_adapter(&folder, name, (&model, config, regression), change);
-        let adapter = Adapter::load(folder.path(), &model).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let weights = std::fs::read(fixture(name).join("task.safetensors")).unwrap();
+        let adapter = adapter_of(name, weights, (&model, config, regression), change);
         let ids =
             |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
         let words = |row: &Value| {
@@ -131,6 +145,24 @@ impl Case {
         Self { name, model, adapter, rows, expected }
     }
 
+    /// A task of random numbers on the base of a case, with random rows, and what this program computes.
+    fn made(name: &'static str, config: AdapterConfig, seed: u64) -> Self {
+        let model = model(name, BasePrecision::F32);
+        let encoder = model.encoder();
+        let mut task = TaskParameters::initialise(&config, encoder, 0.3, seed);
+        let mut random = Random::new(seed);
+        // What was the encoder's is moved, too.
+        for value in task.split_mut().1 {
+            *value += (random.bits() % 2001) as f32 / 1e4 - 0.1;
+        }
+        let rows = random_rows(&encoder.config, config.pooling, seed);
+        let queries: Vec<Query<'_>> = rows.iter().map(|tokens| Query { tokens, task: &task }).collect();
+        let expected = logits(encoder, &queries).concat();
+        let weights = written(&task);
+        let adapter = adapter_of(name, weights, (&model, config, false), |_| {});
+        Self { name, model, adapter, rows, expected }
+    }
+
     fn exported(&self) -> OnnxModel {
         export(&self.adapter, &self.model).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
@@ -149,14 +181,40 @@ fn model(case: &str, precision: BasePrecision) -> Model {
     Model::read_in(base.path(), case, precision).unwrap()
 }
 
-/// The task of a case as the folder of an adapter.
-fn write_adapter(
-    folder: &TempDir,
-    case: &str,
+/// A short and a long row and some between, of random tokens.
+fn random_rows(config: &EncoderConfig, pooling: Pooling, seed: u64) -> Vec<TokenIds> {
+    let mut random = Random::new(seed);
+    let limit = config.max_length();
+    let row = |length: usize| {
+        let mut below = |limit: usize| (random.bits() % limit as u64) as u32;
+        let first = (0..length as u32).step_by(2).map(|token| Word { token, ..Word::default() });
+        TokenIds {
+            ids: (0..length).map(|_| below(config.vocab_size)).collect(),
+            type_ids: (0..length).map(|_| below(config.type_vocab_size.max(1))).collect(),
+            words: if pooling == Pooling::Words { first.collect() } else { Vec::new() },
+            ..TokenIds::default()
+        }
+    };
+    [3, limit, 1, limit / 3, limit - 7].map(row).into()
+}
+
+/// The numbers of a task as `adapter.safetensors` has them.
+fn written(task: &TaskParameters) -> Vec<u8> {
+    let bytes: Vec<u8> = task.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = |spec: &ParameterSpec| {
+        let range = 4 * spec.range.start..4 * spec.range.end;
+        (spec.name.clone(), TensorView::new(Dtype::F32, spec.shape.clone(), &bytes[range]).unwrap())
+    };
+    safetensors::serialize(task.layout().list().specs().iter().map(view), None).unwrap()
+}
+
+/// A task on a model, by way of an adapter's folder.
+fn adapter_of(
+    name: &str,
+    weights: Vec<u8>,
     (model, config, regression): (&Model, AdapterConfig, bool),
     change: Change,
-) {
-    let weights = std::fs::read(fixture(case).join("task.safetensors")).unwrap();
+) -> Adapter {
     let labels = (0..config.outputs).map(|label| format!("label {label}"));
     let count =
         SafeTensors::deserialize(&weights).unwrap().iter().map(|(_, tensor)| tensor.data().len() / 4).sum();
@@ -182,7 +240,7 @@ fn write_adapter(
         training: None,
         imported: Some(ImportRecord {
             format: "a fixture".to_owned(),
-            name: case.to_owned(),
+            name: name.to_owned(),
             base: None,
             files: BTreeMap::new(),
         }),
@@ -191,8 +249,10 @@ fn write_adapter(
         weights_sha256: sha256_hex(&weights),
     };
     change(&mut manifest);
+    let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("adapter.safetensors"), weights).unwrap();
     std::fs::write(folder.path().join("adapter.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    Adapter::load(folder.path(), model).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn floats(bytes: &[u8], name: &str) -> Vec<f32> {
@@ -358,7 +418,15 @@ fn probabilities_are_those_of_the_adapter() {
 
 #[test]
 fn the_program_computes_the_same() {
-    for name in ["tiny_relu", "roberta_dense", "mpnet_full", "electra_small", "mean_silu_regression"] {
+    for name in [
+        "tiny_relu",
+        "roberta_dense",
+        "mpnet_full",
+        "electra_small",
+        "mean_silu_regression",
+        "modernbert_gelu",
+        "deberta_gelu",
+    ] {
         let case = Case::load(name);
         let queries: Vec<Query<'_>> =
             case.rows.iter().map(|tokens| Query { tokens, task: case.adapter.parameters() }).collect();
@@ -372,22 +440,81 @@ fn the_program_computes_the_same() {
     }
 }
 
+/// The fixtures of the families whose layers or attention have another form than BERT's leave some methods, heads and poolings out.
+/// What this program computes is held against PyTorch by `parity.rs` in each of their parts.
+#[test]
+fn every_method_on_layers_of_another_form_is_computed_as_by_the_program() {
+    for name in ["modernbert_gelu", "modernbert_biased", "deberta_gelu", "deberta_biased_full", "deberta_top"]
+    {
+        let methods = ["houlsby", "pfeiffer", "full", "top-1", "top-2", "layernorm", "bias", "head"];
+        let poolings = [Pooling::Words, Pooling::Mean, Pooling::First];
+        let heads = ["linear", "dense", "dense-relu", "dense-gelu", "dense-silu"];
+        let mut made = 0;
+        for (place, method) in methods.iter().enumerate() {
+            for (seed, pooling) in poolings.into_iter().enumerate() {
+                let options = GraftOptions {
+                    method: method.parse().unwrap(),
+                    bottleneck: 5,
+                    max_length: 16,
+                    pooling,
+                    head: heads[(place + seed) % heads.len()].parse().unwrap(),
+                    freeze_layernorm: *method == "houlsby" && seed == 1,
+                    ..GraftOptions::default()
+                };
+                if options.check(&model(name, BasePrecision::F32)).is_err() {
+                    assert_eq!((name, *method), ("modernbert_gelu", "bias"), "no part of it has a bias");
+                    continue;
+                }
+                let mut config = options.config(3);
+                config.adapt_from_layer = usize::from(*method == "pfeiffer" && seed == 2);
+                let case = Case::made(name, config, seed as u64);
+                let bytes = case.exported().bytes().to_vec();
+                assert_sound(name, &ModelProto::decode(&bytes[..]).unwrap());
+                let padding = Padding { id: 7, longest: longest(&case.rows) };
+                let what = format!("{name}, {method}, {pooling}");
+                let largest = case.expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                assert_close(
+                    &what,
+                    &run(&bytes, &case.rows, padding)["logits"],
+                    &case.expected,
+                    1e-5 * largest,
+                );
+                made += 1;
+            }
+        }
+        assert!(made >= 21, "{name}: {made}");
+    }
+}
+
 /// Without one of the fixed tensors the answers are others, so that the comparisons above look at each of them. A key's bias
-/// alone does nothing: a softmax is the same when a constant is added to what it reads.
+/// alone does nothing: a softmax is the same when a constant is added to what it reads. It is no constant where positions turn it, or where the products with
+/// positions are of the keys.
 #[test]
 fn every_number_and_the_mask_matter() {
     for name in CASES {
         let case = Case::load(name);
         let bytes = case.exported().bytes().to_vec();
         let model = ModelProto::decode(&bytes[..]).unwrap();
-        let padding = Padding { id: 1, longest: case.model.encoder().config.max_length() };
-        let answers = |bytes: &[u8]| run(bytes, &case.rows, padding)["logits"].clone();
+        let config = &case.model.encoder().config;
+        // Few rows may hardly read a number.
+        let mut rows = random_rows(config, case.adapter.manifest().adapter.pooling, 1);
+        rows.extend_from_slice(&case.rows);
+        let padding = Padding { id: 1, longest: config.max_length() };
+        let answers = |bytes: &[u8]| run(bytes, &rows, padding)["logits"].clone();
         let whole = answers(&bytes);
         let tensors = &graph(&model).initializer;
-        let matters = |name: &str| name == "constant.least" || !name.starts_with("constant.");
+        let by_position = config.relative.as_ref().is_some_and(|relative| relative.counts()[1]);
+        let keys_are_told_apart = config.pre_norm.is_some() || by_position;
+        let matters = |name: &str| match name {
+            "constant.least" | "constant.window" => true,
+            _ if name.ends_with(".key.bias") => keys_are_told_apart,
+            // A shift of all rows, of which a query's products with their keys are the same for all distances.
+            "relative_embeddings.layer_norm.bias" => by_position,
+            _ => !name.starts_with("constant."),
+        };
         for (index, tensor) in tensors.iter().enumerate() {
             let tensor_name = tensor.name.as_deref().unwrap();
-            if !matters(tensor_name) || tensor_name.ends_with(".key.bias") {
+            if !matters(tensor_name) {
                 continue;
             }
             let mut without = model.clone();
@@ -465,7 +592,8 @@ fn every_file_is_sound_and_the_same_again() {
         assert_eq!((model.ir_version, model.opset_import[0].version), (Some(8), Some(17)));
         let inputs = named(graph(&model).input.iter().map(|input| &input.name));
         assert_eq!(inputs, exported.inputs(), "{name}");
-        let types = ["bert", "electra"].contains(&case.model.encoder().config.family.name());
+        let types = ["bert", "electra"].contains(&case.model.encoder().config.family.name())
+            || name == "deberta_biased_full";
         assert_eq!(inputs.contains(&"token_type_ids"), types, "{name}");
         let outputs = named(graph(&model).output.iter().map(|output| &output.name));
         assert_eq!(outputs, exported.outputs(), "{name}");

@@ -112,7 +112,7 @@ impl Projection {
     }
 
     /// Whether an encoder has biases there.
-    fn has_bias(self, encoder: &EncoderConfig) -> bool {
+    pub(crate) fn has_bias(self, encoder: &EncoderConfig) -> bool {
         let biases = encoder.biases();
         match self.site() {
             Site::Attention => biases.attention,

@@ -302,7 +302,7 @@ impl Encoder {
     }
 
     /// The layer normalisation of a site as a task has it, if the layer has one there.
-    pub(super) fn layer_norm_at<'a>(
+    pub(crate) fn layer_norm_at<'a>(
         &'a self,
         task: Option<&'a TaskParameters>,
         layer: usize,

@@ -158,7 +158,10 @@ impl Encoder {
     }
 
     /// The layer normalisation after all layers as a task has it, if there is one.
-    fn final_layer_norm_of<'a>(&'a self, task: Option<&'a TaskParameters>) -> Option<LayerNormWeights<'a>> {
+    pub(crate) fn final_layer_norm_of<'a>(
+        &'a self,
+        task: Option<&'a TaskParameters>,
+    ) -> Option<LayerNormWeights<'a>> {
         let frozen = self.final_layer_norm.as_ref()?.weights();
         Some(task.map_or(Tuned::default(), TaskParameters::final_layer_norm).layer_norm(frozen))
     }

@@ -204,7 +204,7 @@ impl Encoder {
     }
 
     /// The layer normalisation of the rows as a task has it.
-    fn relative_layer_norm_of<'a>(
+    pub(crate) fn relative_layer_norm_of<'a>(
         &self,
         relative: &'a RelativeEmbeddings,
         task: Option<&'a TaskParameters>,

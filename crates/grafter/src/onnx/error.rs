@@ -12,12 +12,6 @@ pub enum OnnxError {
     /// The adapter does not belong to the model.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
-    /// Nothing is known of how the family's layers are written.
-    #[error("models of the family `{family}` cannot be written as ONNX")]
-    Family {
-        /// The family.
-        family: String,
-    },
     /// The encoder's linear layers were read in 8 bits, so that its own numbers are not at hand.
     #[error("the model was read in {found}, and an ONNX model holds it in f32")]
     Precision {

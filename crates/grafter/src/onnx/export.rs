@@ -7,9 +7,10 @@ use prost::Message;
 use serde_json::Value;
 
 use super::OnnxError;
+use super::embeddings::Reads;
 use super::graph::GraphBuilder;
 use super::head::{Answer, BATCH, SEQUENCE};
-use super::network::{Network, Reads};
+use super::network::Network;
 use super::proto::{
     Dimension, FLOAT, GraphProto, INT64, ModelProto, OperatorSetIdProto, StringStringEntryProto,
     ValueInfoProto,
@@ -80,8 +81,7 @@ pub fn check_target(path: &Path, overwrite: bool) -> Result<(), OnnxError> {
 
 /// An adapter and its base as one model of ONNX. The same adapter gives the same bytes.
 /// # Errors
-/// If the adapter belongs to another model, or the model was read in 8 bits, is of a family that cannot be written or too large
-/// for the format.
+/// If the adapter belongs to another model, or the model was read in 8 bits or is too large for the format.
 pub fn export(adapter: &Adapter, model: &Model) -> Result<OnnxModel, OnnxError> {
     export_within(adapter, model, LIMIT)
 }
@@ -92,7 +92,7 @@ fn export_within(adapter: &Adapter, model: &Model, limit: u64) -> Result<OnnxMod
     if encoder.precision() != BasePrecision::F32 {
         return Err(OnnxError::Precision { found: encoder.precision().to_string() });
     }
-    let reads = Reads::of(&encoder.config)?;
+    let reads = Reads::of(&encoder.config);
     let manifest = adapter.manifest();
     let graph = GraphBuilder::new(limit);
     let mut network = Network { graph, encoder, task: adapter.parameters(), reads };

@@ -1,9 +1,11 @@
 //! A graph under construction: operations in the order in which they run, and the fixed numbers that they read. It knows
 //! nothing of encoders.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::ops::Range;
 
 use grafter_nn::activation::Activation;
+use grafter_nn::layer_norm::LayerNormWeights;
 use grafter_nn::linear::LinearWeights;
 
 use super::proto::{AttributeProto, FLOAT, INT64, NodeProto, TensorProto};
@@ -19,13 +21,44 @@ impl Value {
     }
 }
 
+/// The fixed tensors of a linear layer, which several operations may read.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    /// `[inputs, outputs]`, as a product reads it.
+    weight: Value,
+    bias: Option<Value>,
+}
+
+/// The fixed tensors of a layer normalisation.
+#[derive(Clone, Debug)]
+pub(super) struct Norm {
+    weight: Value,
+    bias: Option<Value>,
+}
+
+/// The numbers of a linear layer, whose bias may be absent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinearNumbers<'a> {
+    /// `[outputs, inputs]`
+    pub weight: &'a [f32],
+    /// `[outputs]`
+    pub bias: Option<&'a [f32]>,
+    pub outputs: usize,
+}
+
+impl<'a> From<LinearWeights<'a>> for LinearNumbers<'a> {
+    fn from(weights: LinearWeights<'a>) -> Self {
+        Self { weight: weights.weight, bias: Some(weights.bias), outputs: weights.bias.len() }
+    }
+}
+
 /// Operations and fixed tensors.
 #[derive(Debug)]
 pub(super) struct GraphBuilder {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
-    /// Small tensors that several operations read, by their names.
-    constants: HashMap<String, Value>,
+    /// Names of all values that are there, those apart that the graph is given.
+    names: HashSet<String>,
     /// Of all fixed tensors.
     bytes: u64,
     /// Beyond so many bytes tensors are counted and not kept.
@@ -35,7 +68,12 @@ pub(super) struct GraphBuilder {
 impl GraphBuilder {
     /// A graph of nothing. Where its tensors take more bytes than the limit, the rest of them is empty.
     pub fn new(limit: u64) -> Self {
-        Self { nodes: Vec::new(), initializers: Vec::new(), constants: HashMap::new(), bytes: 0, limit }
+        Self { nodes: Vec::new(), initializers: Vec::new(), names: HashSet::new(), bytes: 0, limit }
+    }
+
+    /// The value of a name, if it is there already: what several places read is made by the first of them.
+    pub fn find(&self, name: &str) -> Option<Value> {
+        self.names.get(name).cloned().map(Value)
     }
 
     /// How many bytes the fixed tensors take.
@@ -64,6 +102,12 @@ impl GraphBuilder {
             op_type: Some(op_type.to_owned()),
             attribute,
         });
+        self.value(name)
+    }
+
+    fn value(&mut self, name: String) -> Value {
+        let is_new = self.names.insert(name.clone());
+        debug_assert!(is_new, "`{name}` is there twice");
         Value(name)
     }
 
@@ -95,12 +139,7 @@ impl GraphBuilder {
 
     fn once(&mut self, name: &str, make: impl FnOnce(&mut Self, String) -> Value) -> Value {
         let name = format!("constant.{name}");
-        if let Some(known) = self.constants.get(&name) {
-            return known.clone();
-        }
-        let value = make(self, name.clone());
-        self.constants.insert(name, value.clone());
-        value
+        self.find(&name).unwrap_or_else(|| make(self, name))
     }
 
     fn tensor(&mut self, name: String, (data_type, shape): (i32, &[usize]), raw_data: Vec<u8>) -> Value {
@@ -110,7 +149,7 @@ impl GraphBuilder {
             name: Some(name.clone()),
             raw_data: Some(raw_data),
         });
-        Value(name)
+        self.value(name)
     }
 
     fn count(&mut self, bytes: usize) {
@@ -121,28 +160,73 @@ impl GraphBuilder {
         self.bytes <= self.limit
     }
 
-    /// `y = x · weightᵀ + bias` under the name of the layer.
-    pub fn linear(&mut self, name: &str, x: &Value, weights: LinearWeights<'_>) -> Value {
-        self.linear_as((name, name), x, weights)
+    /// The tensors of a linear layer; the weight is laid out as a product reads it.
+    pub fn linear<'n>(&mut self, name: &str, numbers: impl Into<LinearNumbers<'n>>) -> Linear {
+        let LinearNumbers { weight, bias, outputs } = numbers.into();
+        let inputs = weight.len() / outputs;
+        let weight = transposed(weight, inputs);
+        Linear {
+            weight: self.floats(format!("{name}.weight"), &[inputs, outputs], &weight),
+            bias: bias.map(|bias| self.floats(format!("{name}.bias"), &[outputs], bias)),
+        }
     }
 
-    /// [`GraphBuilder::linear`] of a layer, whose result has a name of its own. The weight is laid out as a product reads it,
-    /// `[inputs, outputs]`.
+    /// `y = x · weightᵀ + bias`, whose result has this name.
     /// # Shapes
-    /// weight `[outputs, inputs]`, x `[.., inputs]`, y `[.., outputs]`
-    pub fn linear_as(
+    /// x `[.., inputs]`, y `[.., outputs]`
+    pub fn apply(&mut self, name: &str, x: &Value, linear: &Linear) -> Value {
+        match &linear.bias {
+            Some(bias) => {
+                let product = self.op("MatMul", format!("{name}.product"), &[x, &linear.weight], Vec::new());
+                self.op("Add", name, &[&product, bias], Vec::new())
+            }
+            None => self.op("MatMul", name, &[x, &linear.weight], Vec::new()),
+        }
+    }
+
+    /// [`GraphBuilder::linear`] and [`GraphBuilder::apply`] under the name of the layer.
+    pub fn linear_of<'n>(&mut self, name: &str, x: &Value, numbers: impl Into<LinearNumbers<'n>>) -> Value {
+        let linear = self.linear(name, numbers);
+        self.apply(name, x, &linear)
+    }
+
+    /// The tensors of a layer normalisation, whose shift may be absent.
+    pub fn norm(&mut self, name: &str, weights: LayerNormWeights<'_>, has_bias: bool) -> Norm {
+        let mut tensor =
+            |part, values: &[f32]| self.floats(format!("{name}.{part}"), &[values.len()], values);
+        Norm {
+            weight: tensor("weight", weights.weight),
+            bias: has_bias.then(|| tensor("bias", weights.bias)),
+        }
+    }
+
+    /// `y = (x - mean) / √(variance + epsilon) · weight + bias` along the last side.
+    pub fn normalise(&mut self, name: &str, x: &Value, norm: &Norm, epsilon: f32) -> Value {
+        let attributes = vec![AttributeProto::int("axis", -1), AttributeProto::float("epsilon", epsilon)];
+        let inputs: Vec<&Value> = [x, &norm.weight].into_iter().chain(&norm.bias).collect();
+        self.op("LayerNormalization", name, &inputs, attributes)
+    }
+
+    /// What lies in a range along a side, of which there is this much at least.
+    pub fn slice(&mut self, name: impl Into<String>, x: &Value, (side, range): (i64, Range<usize>)) -> Value {
+        let limits = [range.start, range.end].map(|limit| self.list_of(limit as i64));
+        self.slice_between(name, x, (side, &limits))
+    }
+
+    /// The same between two limits that are known when the graph runs, a list of one each.
+    pub fn slice_between(
         &mut self,
-        (name, result): (&str, &str),
+        name: impl Into<String>,
         x: &Value,
-        weights: LinearWeights<'_>,
+        (side, [from, to]): (i64, &[Value; 2]),
     ) -> Value {
-        let outputs = weights.bias.len();
-        let inputs = weights.weight.len() / outputs;
-        let weight = transposed(weights.weight, inputs);
-        let weight = self.floats(format!("{name}.weight"), &[inputs, outputs], &weight);
-        let bias = self.floats(format!("{name}.bias"), &[outputs], weights.bias);
-        let product = self.op("MatMul", format!("{name}.product"), &[x, &weight], Vec::new());
-        self.op("Add", result, &[&product, &bias], Vec::new())
+        let side = self.list_of(side);
+        self.op("Slice", name, &[x, from, to, &side], Vec::new())
+    }
+
+    /// A list of one integer.
+    pub fn list_of(&mut self, value: i64) -> Value {
+        self.indices(&format!("list_of_{value}"), &[1], &[value])
     }
 
     /// A non-linearity, element by element, as [`Activation`] defines it.

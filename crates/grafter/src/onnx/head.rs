@@ -100,7 +100,7 @@ impl Network<'_> {
                 let frozen =
                     frozen.expect("a task with `cls` pooling is only made on an encoder with a pooler");
                 let numbers = Numbers::of(frozen, self.task.pooler());
-                let dense = self.graph.linear("pooler", &first, numbers.weights());
+                let dense = self.graph.linear_of("pooler", &first, numbers.whole());
                 let value = self.graph.op("Tanh", "pooler.activation", &[&dense], Vec::new());
                 Pooled { value, sides: one_a_row }
             }
@@ -131,11 +131,12 @@ impl Network<'_> {
 
     /// The task's head, whose result has a name of its own.
     fn head(&mut self, result: &str, pooled: &Value) -> Value {
-        let Some((dense, activation)) = self.task.head_dense() else {
-            return self.graph.linear_as(("head", result), pooled, self.task.head());
-        };
-        let inner = self.graph.linear("head.dense", pooled, dense);
-        let inner = self.graph.activation("head.activation", activation, &inner);
-        self.graph.linear_as(("head", result), &inner, self.task.head())
+        let mut read = pooled.clone();
+        if let Some((dense, activation)) = self.task.head_dense() {
+            let inner = self.graph.linear_of("head.dense", pooled, dense);
+            read = self.graph.activation("head.activation", activation, &inner);
+        }
+        let head = self.graph.linear("head", self.task.head());
+        self.graph.apply(result, &read, &head)
     }
 }
