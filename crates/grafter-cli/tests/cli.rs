@@ -1090,8 +1090,9 @@ fn a_model_that_is_not_supported() {
 fn a_wrong_metric() {
     let place = Place::new();
     place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
     let arguments =
-        ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--max-length=32", "--metric"];
+        ["train", "--train=train.csv", "--dev=dev.csv", "--out=other", "--max-length=32", "--metric"];
     let with = |metric: &str| place.told(&place.run(&[&arguments[..], &[metric]].concat()));
     assert_snapshot!(with("pearson"), @r#"
     exit code 2
