@@ -9,6 +9,8 @@ mod compare;
 mod exchange;
 #[path = "args/interval.rs"]
 mod interval;
+#[path = "args/number.rs"]
+mod number;
 #[path = "args/serve.rs"]
 mod serve;
 #[path = "args/train.rs"]
@@ -23,7 +25,7 @@ pub use train::{SharedTrainingArgs, Train, max_length};
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use grafter::bank::TaskRef;
 use grafter::data::{Columns, Format, TagScheme, TaskKind};
 use grafter::encoder::BasePrecision;
@@ -37,11 +39,12 @@ pub struct Arguments {
     pub command: Command,
 
     /// Flags from a TOML file, such as `epochs = 3`; those of the command line go before it
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Of every command")]
     pub config: Option<PathBuf>,
 
     /// Threads to compute with; all processors if absent
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),
+          help_heading = "Of every command")]
     pub threads: Option<u16>,
 }
 
@@ -257,9 +260,10 @@ pub struct Ablate {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("who").args(["adapter", "bank"]).required(true)))]
 pub struct Predict {
     /// Folder of the adapter
-    #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
+    #[arg(long, value_name = "DIR", conflicts_with = "bank")]
     pub adapter: Option<PathBuf>,
 
     /// Bank whose tasks answer, all in one pass; an answer is then an object with the tasks' names
@@ -268,7 +272,7 @@ pub struct Predict {
 
     /// Tasks of the bank that answer, each perhaps with the first digits of a version; if absent all, or those of the
     /// file's kind where it says whether its rows are pairs
-    #[arg(long, value_name = "NAME[@VERSION]", value_delimiter = ',', requires = "bank")]
+    #[arg(long, value_name = "NAME[@VERSION]", value_delimiter = ',', conflicts_with = "adapter")]
     pub tasks: Vec<TaskRef>,
 
     /// File with the texts, or `-` for standard input, which is read as plain lines unless --format says otherwise; several
@@ -326,7 +330,7 @@ pub struct CheckData {
     pub kind: TaskKind,
 
     /// Texts would be cut to this many tokens; 128, or what the model has if that is less, if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::whole::<usize>)]
     pub max_length: Option<usize>,
 
     /// Print the report as JSON

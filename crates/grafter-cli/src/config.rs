@@ -25,7 +25,10 @@ pub fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let text =
         std::fs::read_to_string(&path).map_err(|source| Failure::Read { path: path.clone(), source })?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        wrong(&path, &format!("it is no TOML: {}", escape(&error.to_string(), 300)), None)
+        let line =
+            error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let what = format!("line {line} is no TOML: {}", escape(error.message(), 200));
+        wrong(&path, &what, Some("a setting is a line such as `epochs = 3` or `model = \"minilm\"`"))
     })?;
     let command = asked(own);
     let mut expanded = own.to_vec();
@@ -151,7 +154,7 @@ mod tests {
             ("[run]\nlr = 1", "`FILE`: `grafter train` has no setting `run`"),
             ("[train]\nlr = 1", "`FILE`: `train` is table, expected a text, number, truth value or list"),
             ("lr = {a = 1}", "`FILE`: `lr` is table, expected a text, number, truth value or list"),
-            ("lr = ", "`FILE`: it is no TOML: "),
+            ("epochs = 1\nlr = ", "`FILE`: line 2 is no TOML: "),
         ] {
             let message = expanded(file, &words).unwrap_err();
             assert!(message.starts_with(expected), "{message}");

@@ -100,6 +100,10 @@ impl Failure {
         let hint = match self {
             Self::Library(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
+                "another program listens there: name another port with `--port`; 0 takes a free one"
+                    .to_owned(),
+            ),
             _ => None,
         };
         if let Some(hint) = hint {

@@ -13,6 +13,8 @@ mod exchange;
 mod files;
 #[path = "cli/hub.rs"]
 mod hub;
+#[path = "cli/mistakes.rs"]
+mod mistakes;
 #[path = "cli/onnx.rs"]
 mod onnx;
 #[path = "cli/outputs.rs"]
@@ -107,6 +109,9 @@ impl Place {
         let (train, dev) = (format!("train.{extension}"), format!("dev.{extension}"));
         let files = ["train", "--train", &train, "--dev", &dev, "--out", "adapter"];
         let mut arguments = [&files[..], &QUICK, more].concat();
+        if more.iter().any(|word| WITHOUT_ADAPTERS.contains(word)) {
+            arguments.retain(|word| *word != QUICK[0]);
+        }
         for (flag, value) in SHORT {
             if !more.contains(&flag) {
                 arguments.extend([flag, value]);
@@ -179,7 +184,9 @@ impl Done {
 }
 
 /// Settings with which the tiny random model learns a few rows by heart.
-const QUICK: [&str; 4] = ["--bottleneck=8", "--max-length=32", "--no-dropout", "--pooling=mean"];
+const QUICK: [&str; 3] = ["--bottleneck=8", "--max-length=32", "--no-dropout"];
+/// Words by which a test takes a method that has no width.
+const WITHOUT_ADAPTERS: [&str; 5] = ["--method=head", "full", "top-1", "layernorm", "bias"];
 /// What goes with [`QUICK`] unless a test says otherwise.
 const SHORT: [(&str, &str); 3] = [("--epochs", "30"), ("--batch-size", "4"), ("--lr", "0.02")];
 
@@ -414,7 +421,7 @@ fn classes_count_with_their_weights() {
     let unknown = place.train("csv", &["--overwrite", "--class-weights", "2=3"]);
     assert_snapshot!(place.told(&unknown), @r"
     exit code 2
-    error: `--class-weights` is 2, expected `auto` or a label of the training rows
+    error: `--class-weights` is 2, expected `auto` or one of the labels `0`, `1`, and the flag once for each
     ");
     let wrong = place.train("csv", &["--overwrite", "--class-weights", "0=-3"]);
     assert!(wrong.stderr.contains("a weight of 0.0001 to 10000; found `0=-3`"), "{}", wrong.stderr);
@@ -622,6 +629,8 @@ fn what_is_no_adapter_is_never_replaced() {
     assert_snapshot!(place.told(&place.train("csv", &["--overwrite"])), @r"
     exit code 2
     error: `adapter` exists and is not an adapter folder
+
+    hint: name another folder: what is no adapter is replaced under no flag
     ");
     assert_eq!(std::fs::read_to_string(place.path("adapter/thesis.txt")).unwrap(), "years of work");
 }
@@ -898,10 +907,14 @@ fn no_rows() {
     assert_snapshot!(refused_training("train.csv", ""), @r#"
     exit code 2
     error: train.csv: no rows
+
+    hint: the first row of CSV and TSV names the columns, and the rows come after it; is it the right file?
     "#);
     assert_snapshot!(refused_training("train.csv", "text,label\n"), @r#"
     exit code 2
     error: train.csv: no rows
+
+    hint: the first row of CSV and TSV names the columns, and the rows come after it; is it the right file?
     "#);
 }
 
@@ -1027,13 +1040,13 @@ fn a_missing_adapter() {
     exit code 2
     error: cannot read `nowhere/adapter.json`: No such file or directory (os error 2)
 
-    hint: an adapter is the folder that `grafter train --out <DIR>` wrote
+    hint: an adapter is the folder that `grafter train --out <DIR>` wrote, or one of a bank, `<BANK>/tasks/<NAME>/<VERSION>`
     "#);
     assert_snapshot!(place.told(&place.run(&["predict", "--adapter=nowhere"])), @r#"
     exit code 2
     error: cannot read `nowhere/adapter.json`: No such file or directory (os error 2)
 
-    hint: an adapter is the folder that `grafter train --out <DIR>` wrote
+    hint: an adapter is the folder that `grafter train --out <DIR>` wrote, or one of a bank, `<BANK>/tasks/<NAME>/<VERSION>`
     "#);
 }
 
@@ -1077,8 +1090,9 @@ fn a_model_that_is_not_supported() {
 fn a_wrong_metric() {
     let place = Place::new();
     place.write("train.csv", OPINIONS);
+    place.write("dev.csv", OPINIONS);
     let arguments =
-        ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--max-length=32", "--metric"];
+        ["train", "--train=train.csv", "--dev=dev.csv", "--out=other", "--max-length=32", "--metric"];
     let with = |metric: &str| place.told(&place.run(&[&arguments[..], &[metric]].concat()));
     assert_snapshot!(with("pearson"), @r#"
     exit code 2
@@ -1358,8 +1372,9 @@ fn a_log_that_cannot_be_written_does_not_cost_the_adapter() {
     let train =
         ["train", "--train=train.csv", "--dev=train.csv", "--out=other", "--log=/dev/full", "--epochs=1"];
     let done = place.run(&[&train[..], &QUICK].concat());
-    assert_eq!(done.code, Some(2), "{}", done.stderr);
-    assert!(done.stderr.contains("cannot write `/dev/full`: No space left on device"), "{}", done.stderr);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let told = "warning: the log of the run is not whole: cannot write `/dev/full`: No space left on device";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
     place.run(&["eval", "--adapter=other", "--data=train.csv"]).succeeded();
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::adapter::{Adapter, ScoreScale, TaskRecord};
+use crate::batch::TokenIds;
 use crate::calibration::CalibrationBins;
 use crate::data::{DataError, LabelledRows, Question, Targets, blocks};
 use crate::entities::OUTSIDE_TAG;
@@ -156,13 +157,35 @@ fn answer_scores<'a>(
     tally.scores()
 }
 
+/// What an adapter is worth on labelled rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The scores of its answers.
+    pub scores: Scores,
+    /// Rows of which the longest length cut something off.
+    pub truncated: usize,
+}
+
 /// Scores of an adapter on labelled rows, of which a block is in memory at a time.
 /// # Errors
 /// If the rows are of another task, cannot be read or answered, or there are none.
 pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Scores, EvalError> {
+    Ok(evaluation(model, adapter, data)?.scores)
+}
+
+/// [`evaluate`], with what was cut.
+/// # Errors
+/// As of [`evaluate`].
+pub fn evaluation(
+    model: &Model,
+    adapter: &Adapter,
+    data: &dyn LabelledRows,
+) -> Result<Evaluation, EvalError> {
     let (mut answers, mut bins) = (answers_of(adapter, data.targets()), None);
-    each_row(model, adapter, data, &mut |row, logits, candidates| {
-        answers.push(logits, candidates);
+    let mut truncated = 0;
+    each_row(model, adapter, data, &mut |row, logits, sequences| {
+        answers.push(logits, &candidates(sequences));
+        truncated += usize::from(sequences.iter().any(|sequence| sequence.truncated));
         if let Targets::Classes(classes) = data.targets() {
             let bins = bins.get_or_insert_with(CalibrationBins::default);
             bins.push(logits, adapter.temperature(), classes[row]);
@@ -172,7 +195,7 @@ pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Re
     if let Scores::Classification(scores) = &mut scores {
         scores.expected_calibration_error = bins.map(|bins| bins.error());
     }
-    Ok(scores)
+    Ok(Evaluation { scores, truncated })
 }
 
 /// The answers of an adapter to labelled rows, in their order; a block of rows is in memory at a time.
@@ -180,7 +203,7 @@ pub fn evaluate(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Re
 /// If the rows are of another task, or cannot be read or answered.
 pub fn answer(model: &Model, adapter: &Adapter, data: &dyn LabelledRows) -> Result<Answers, EvalError> {
     let mut answers = answers_of(adapter, data.targets());
-    each_row(model, adapter, data, &mut |_, logits, candidates| answers.push(logits, candidates))?;
+    each_row(model, adapter, data, &mut |_, logits, sequences| answers.push(logits, &candidates(sequences)))?;
     Ok(answers)
 }
 
@@ -190,10 +213,10 @@ fn answers_of(adapter: &Adapter, targets: &Targets) -> Answers {
     Answers::to(targets, manifest.task.scores).with_thresholds(manifest.thresholds.clone())
 }
 
-/// Is given a row's number, its logits, and the candidates of a question.
-type Visit<'a> = dyn FnMut(usize, &[f32], &[Range<usize>]) + 'a;
+/// Is given a row's number, its logits, and its sequences as tokens.
+type Visit<'a> = dyn FnMut(usize, &[f32], &[TokenIds]) + 'a;
 
-/// Gives the logits of each row, with its number and the candidates of a question, in the order of the rows.
+/// Gives the logits of each row, with its number and its tokens, in the order of the rows.
 fn each_row(
     model: &Model,
     adapter: &Adapter,
@@ -212,7 +235,7 @@ fn each_row(
             error => error.into(),
         })?;
         for (sequences, logits) in &answered {
-            visit(row, logits, &candidates(sequences));
+            visit(row, logits, sequences);
             row += 1;
         }
     }

@@ -25,7 +25,7 @@ use crate::optim::AdamW;
 use crate::review::Review;
 use crate::row_encoding::{RowEncoding, RowForm};
 use crate::store::{Budget, StoreError};
-use crate::text::escape;
+use crate::text::{escape, listed};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::{
     CheckpointFolder, Checkpoints, Ending, History, TrainData, TrainError, TrainObserver, TrainOptions, train,
@@ -112,6 +112,9 @@ pub fn default_max_length(kind: TaskKind) -> usize {
 
 /// The choices of a row pass the encoder together in training: more tokens than these take too much memory.
 pub const MAX_CHOICE_TOKENS: usize = 8192;
+
+/// Labels that a message names.
+const LISTED_LABELS: usize = 12;
 
 /// A wider bottleneck is none.
 pub(crate) const MAX_BOTTLENECK_TIMES_HIDDEN: usize = 4;
@@ -513,7 +516,10 @@ impl GraftOptions {
             return Err(GraftError::Option {
                 option: "--class-weights",
                 found: escape(label, 60),
-                expected: "`auto` or a label of the training rows".to_owned(),
+                expected: format!(
+                    "`auto` or one of the labels {}, and the flag once for each",
+                    listed(labels.iter().map(|label| format!("`{}`", escape(label, 60))), LISTED_LABELS)
+                ),
             });
         }
         Ok(())

@@ -4,18 +4,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use grafter::adapter::Method;
 use grafter::data::TaskKind;
 use grafter::encoder::BasePrecision;
 use grafter::metrics::Metric;
 
 use super::interval::duration;
+use super::number::{number, whole};
 use super::{ModelArg, RowArgs, SharedTrainingArgs};
 
 /// What may be named more than once is told here because clap does not say it.
 #[derive(Debug, Args)]
 #[command(
+    group(ArgGroup::new("what").args(["task", "train"]).required(true)),
     after_help = "Lists are separated by commas. Finished trials are kept in --out, and the same command continues where \
                   it ended; with more methods, sizes, seeds or tasks it adds theirs."
 )]
@@ -23,7 +25,7 @@ pub struct Compare {
     /// A task and its folder, which holds `train`, `dev` and, where labelled, `test`, each .tsv, .csv, .jsonl, .parquet,
     /// .conll or .json (SQuAD), or in parts such as train-00000-of-00002.parquet; or hf://datasets/OWNER/NAME, perhaps with
     /// /CONFIG after it, of the Hugging Face hub; may be named again for each task
-    #[arg(long, value_name = "NAME=DIR", required_unless_present = "train", conflicts_with_all = ["train", "dev", "test"])]
+    #[arg(long, value_name = "NAME=DIR", conflicts_with_all = ["train", "dev", "test"])]
     pub task: Vec<Named>,
 
     /// Labelled rows to learn from, of a single task; several files, patterns such as 'part-*.csv' and
@@ -78,8 +80,9 @@ pub struct Compare {
                   where it ended."
 )]
 pub struct Tune {
-    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD); several files, patterns such as
-    /// 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub are read as one
+    /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD), with .gz or .zst after it if
+    /// compressed; several files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub
+    /// are read as one
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub train: Vec<PathBuf>,
 
@@ -103,11 +106,12 @@ pub struct Tune {
     #[arg(long)]
     pub overwrite: bool,
 
-    /// Kind of task: classification, multi-label, regression, entities or tags
+    /// Kind of task: classification, multi-label, regression, entities, tags, multiple-choice or question-answering
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
-    /// What is best; accuracy, or micro-f1 of several labels and of entities, or pearson for regression, if absent
+    /// What is best; accuracy, or micro-f1 of several labels and of entities, pearson for regression, or token-f1 of answers to
+    /// questions, if absent
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
@@ -173,19 +177,19 @@ pub struct Glue {
 #[command(next_help_heading = "Grid", allow_negative_numbers = true)]
 pub struct Sweep {
     /// Widths of the adapters, for methods that have adapters; of `compare` 64, of `tune` 16 and 64 if absent
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = whole::<usize>)]
     pub bottleneck: Vec<usize>,
 
     /// Largest learning rates; of `compare` each method's own, of `tune` 0.3, 1 and 3 times that if absent
-    #[arg(long, value_name = "RATE", value_delimiter = ',')]
+    #[arg(long, value_name = "RATE", value_delimiter = ',', value_parser = number::<f64>)]
     pub lr: Vec<f64>,
 
     /// Standard deviations that the adapters begin with; that of `train` if absent
-    #[arg(long, value_name = "STD", value_delimiter = ',')]
+    #[arg(long, value_name = "STD", value_delimiter = ',', value_parser = number::<f32>)]
     pub init_std: Vec<f32>,
 
     /// Seeds; of `compare` that of `train`, of `tune` 1 and 2 if absent
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = whole::<u64>)]
     pub seed: Vec<u64>,
 }
 

@@ -21,7 +21,7 @@ pub struct Serve {
     pub model: BankModelArg,
 
     /// Address to listen on; every machine that reaches it may ask, so give keys where it is not this machine's own
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     pub host: IpAddr,
 
     /// Name that the server goes by, beside `localhost` and addresses, as behind a proxy; can be given several times. Requests
@@ -104,15 +104,15 @@ pub struct ServeLimits {
     pub max_connections: u32,
 
     /// Seconds from a request's arrival to its answer; 503 after them
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     pub timeout: Seconds,
 
     /// Seconds for a request's headers to come, and between two requests of a connection; it is closed after them
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     pub header_timeout: Seconds,
 
     /// Seconds for a request's body to come; 408 after them
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     pub body_timeout: Seconds,
 
     /// Seconds between the signal to end and the last accepted connection, in which `/health/ready` says that it ends
@@ -126,6 +126,18 @@ pub struct ServeLimits {
 
 fn positive() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=1 << 30)
+}
+
+/// A limit that leaves time for something.
+fn some_seconds(text: &str) -> Result<Seconds, String> {
+    let seconds: Seconds = text.parse()?;
+    if seconds.0.is_zero() { Err("expected more than 0 seconds".to_owned()) } else { Ok(seconds) }
+}
+
+/// An address, not a name.
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an address such as 127.0.0.1 (this machine alone) or 0.0.0.0".to_owned())
 }
 
 /// How requests are logged.

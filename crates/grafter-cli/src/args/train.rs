@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use grafter::adapter::{AdapterActivation, HeadForm, Method, Pooling};
 use grafter::bank::TaskName;
 use grafter::data::TaskKind;
@@ -11,10 +11,19 @@ use grafter::graft::{GraftOptions, default_max_length};
 use grafter::metrics::Metric;
 use grafter::train::{ClassWeight, ClassWeights};
 
+use super::number::{number, whole};
 use super::{Every, ModelOrBankArg, RowArgs};
 use crate::memory;
 
+/// What a run needs is told in the usage, since no single flag is needed in all of its forms.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "grafter train [OPTIONS] --train <FILE>... --dev <FILE>... --out <DIR>\n       \
+                      grafter train [OPTIONS] --train <FILE>... --dev <FILE>... --bank <BANK> --task <NAME>\n       \
+                      grafter train [OPTIONS] --bank <BANK> --sequence <TOML>",
+    group(ArgGroup::new("place").args(["out", "bank"]).required(true)),
+    group(ArgGroup::new("named").args(["task", "sequence"]).multiple(true))
+)]
 pub struct Train {
     /// Labelled rows to learn from: .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD), with .gz or .zst after it if
     /// compressed; several files, patterns such as 'part-*.csv' and hf://datasets/OWNER/NAME/PATH of the Hugging Face hub
@@ -27,7 +36,7 @@ pub struct Train {
     pub dev: Vec<PathBuf>,
 
     /// Folder to write the adapter to
-    #[arg(long, value_name = "DIR", required_unless_present = "bank", conflicts_with = "bank")]
+    #[arg(long, value_name = "DIR", conflicts_with = "bank")]
     pub out: Option<PathBuf>,
 
     /// Replace the adapter if the folder exists
@@ -35,19 +44,19 @@ pub struct Train {
     pub overwrite: bool,
 
     /// Bank to put the adapter into, in place of a folder of its own
-    #[arg(long, value_name = "BANK")]
+    #[arg(long, value_name = "BANK", requires = "named")]
     pub bank: Option<PathBuf>,
 
     /// Name of the task in the bank: small letters, digits, `.`, `_` and `-`
-    #[arg(long, value_name = "NAME", requires = "bank", required_unless_present_any = ["out", "sequence"])]
+    #[arg(long, value_name = "NAME", requires = "bank", conflicts_with = "out")]
     pub task: Option<TaskName>,
 
     /// Make this the newest version of a task that the bank has; the earlier ones stay
-    #[arg(long, requires = "bank")]
+    #[arg(long, requires = "bank", conflicts_with = "out")]
     pub new_version: bool,
 
     /// Prove later that the task has not changed by answers to made-up texts, so that the bank keeps none of the dev rows
-    #[arg(long, requires = "bank")]
+    #[arg(long, requires = "bank", conflicts_with = "out")]
     pub made_up_probes: bool,
 
     /// Train a list of tasks into the bank, one after another, and show what is left of each after each training, beside
@@ -57,11 +66,11 @@ pub struct Train {
     pub sequence: Option<PathBuf>,
 
     /// Go on with a sequence that was interrupted: the tasks that it trained into the bank stay. Fine-tuning begins anew
-    #[arg(long = "continue", requires = "sequence", conflicts_with = "new_version")]
+    #[arg(long = "continue", requires = "sequence", conflicts_with_all = ["new_version", "train", "out"])]
     pub go_on: bool,
 
     /// Leave out fine-tuning one model on the tasks of --sequence, which takes longer than the adapters
-    #[arg(long, requires = "sequence")]
+    #[arg(long, requires = "sequence", conflicts_with_all = ["train", "out"])]
     pub no_fine_tuning: bool,
 
     /// Kind of task: classification, multi-label (any number of labels a row), regression, entities (spans of words, marked by
@@ -127,9 +136,9 @@ pub struct TrainingArgs {
     #[arg(long, default_value_t = GraftOptions::default().method)]
     pub method: Method,
 
-    /// Width of the adapters
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().bottleneck)]
-    pub bottleneck: usize,
+    /// Width of the adapters; 64 if absent
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    pub bottleneck: Option<usize>,
 
     /// What chooses the best evaluation: accuracy, f1 (of the second of two labels in
     /// sorted order, or that of a Parquet file which names its classes), macro-f1, micro-f1 (of several labels, or of entities),
@@ -139,15 +148,15 @@ pub struct TrainingArgs {
     pub metric: Option<Metric>,
 
     /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = number::<f64>)]
     pub lr: Option<f64>,
 
-    /// Standard deviation that the adapters begin with
-    #[arg(long, value_name = "STD", default_value_t = GraftOptions::default().train.init_std)]
-    pub init_std: f32,
+    /// Standard deviation that the adapters begin with; 0.01 if absent
+    #[arg(long, value_name = "STD", value_parser = number::<f32>)]
+    pub init_std: Option<f32>,
 
     /// Decides initialisation, order and dropout
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.seed)]
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.seed, value_parser = whole::<u64>)]
     pub seed: u64,
 }
 
@@ -155,13 +164,13 @@ pub struct TrainingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training", allow_negative_numbers = true)]
 pub struct SharedTrainingArgs {
-    /// Non-linearity of the adapters: relu, gelu, gelu-tanh, silu or tanh
-    #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().activation)]
-    pub activation: AdapterActivation,
+    /// Non-linearity of the adapters: relu, gelu, gelu-tanh, silu or tanh; gelu if absent
+    #[arg(long, value_name = "NAME")]
+    pub activation: Option<AdapterActivation>,
 
     /// Lowest layer to adapt, counted from 0. Above 0 all below stays the bare encoder, and each text passes it only once in
     /// a run
-    #[arg(long, value_name = "LAYER", default_value_t = GraftOptions::default().adapt_from_layer)]
+    #[arg(long, value_name = "LAYER", default_value_t = GraftOptions::default().adapt_from_layer, value_parser = whole::<usize>)]
     pub adapt_from_layer: usize,
 
     /// Leave the layer normalisations as the model has them, which `houlsby` trains otherwise; AdapterHub's format cannot
@@ -169,10 +178,10 @@ pub struct SharedTrainingArgs {
     #[arg(long)]
     pub freeze_layernorm: bool,
 
-    /// What the head reads: cls (the pooled first token), first (the first token as it is) or mean (of all tokens); of tasks that
-    /// answer words always each word's first token
-    #[arg(long, value_name = "NAME", default_value_t = GraftOptions::default().pooling)]
-    pub pooling: Pooling,
+    /// What the head reads: cls (the pooled first token), first (the first token as it is) or mean (of all tokens); mean if absent.
+    /// Tasks that answer words read each word's first token, questions every token
+    #[arg(long, value_name = "NAME")]
+    pub pooling: Option<Pooling>,
 
     /// What the head computes of it: linear, or dense (another layer and tanh before it); dense-relu, dense-gelu, dense-silu
     /// have another activation
@@ -181,36 +190,36 @@ pub struct SharedTrainingArgs {
 
     /// Texts are cut to this many tokens; 128, or 384 of questions with their contexts, or what the model has if that is less,
     /// if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub max_length: Option<usize>,
 
     /// Tokens that two windows of a longer context share, of a task of the kind question-answering; a third of the longest length
     /// if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub stride: Option<usize>,
 
     /// Passes over the training rows; enough for about 1,200 steps, but 4 to 20, if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     pub epochs: Option<u32>,
 
     /// Steps after which the run ends in any case; those of all epochs if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
     pub max_steps: Option<u64>,
 
     /// Rows of one step
-    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size)]
+    #[arg(long, value_name = "N", default_value_t = GraftOptions::default().train.batch_size, value_parser = whole::<usize>)]
     pub batch_size: usize,
 
     /// Share of the steps in which the learning rate rises from zero
-    #[arg(long, value_name = "SHARE", default_value_t = GraftOptions::default().train.warmup)]
+    #[arg(long, value_name = "SHARE", default_value_t = GraftOptions::default().train.warmup, value_parser = number::<f64>)]
     pub warmup: f64,
 
     /// Decoupled weight decay of the matrices
-    #[arg(long, value_name = "RATE", default_value_t = GraftOptions::default().train.optimizer.weight_decay)]
+    #[arg(long, value_name = "RATE", default_value_t = GraftOptions::default().train.optimizer.weight_decay, value_parser = number::<f64>)]
     pub weight_decay: f64,
 
     /// Largest norm of the gradients
-    #[arg(long, value_name = "NORM", default_value_t = GraftOptions::default().train.max_grad_norm)]
+    #[arg(long, value_name = "NORM", default_value_t = GraftOptions::default().train.max_grad_norm, value_parser = number::<f64>)]
     pub max_grad_norm: f64,
 
     /// How much a class counts in the loss: a label and its weight, or auto, by which all that are not named count as if
@@ -232,11 +241,11 @@ pub struct SharedTrainingArgs {
     pub no_dropout: bool,
 
     /// Steps between evaluations; the end of each epoch if absent
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>)]
     pub eval_every: Option<u64>,
 
     /// End the run after this many evaluations without a better score, an equal one is none; never if absent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     pub patience: Option<u32>,
 }
 
@@ -245,12 +254,12 @@ impl TrainingArgs {
     pub fn options(&self, longest: usize, kinds: &[TaskKind]) -> GraftOptions {
         let mut options = GraftOptions {
             method: self.method,
-            bottleneck: self.bottleneck,
+            bottleneck: self.bottleneck.unwrap_or(GraftOptions::default().bottleneck),
             metric: self.metric,
             ..self.shared.options(longest, kinds)
         };
         options.train.learning_rate = self.lr;
-        options.train.init_std = self.init_std;
+        options.train.init_std = self.init_std.unwrap_or(options.train.init_std);
         options.train.seed = self.seed;
         options
     }
@@ -260,17 +269,18 @@ impl SharedTrainingArgs {
     /// The settings for tasks of some kinds on an encoder whose longest sequence is `longest` tokens; the rest is the library's
     /// default.
     pub fn options(&self, longest: usize, kinds: &[TaskKind]) -> GraftOptions {
+        let default = GraftOptions::default();
         let mut options = GraftOptions {
-            activation: self.activation,
+            activation: self.activation.unwrap_or(default.activation),
             adapt_from_layer: self.adapt_from_layer,
             freeze_layernorm: self.freeze_layernorm,
-            pooling: self.pooling,
+            pooling: self.pooling.unwrap_or(default.pooling),
             head: self.head,
             calibrate: self.calibrate,
             fit_thresholds: self.fit_thresholds,
             max_length: max_length(self.max_length, longest, kinds),
             stride: self.stride,
-            ..GraftOptions::default()
+            ..default
         };
         let train = &mut options.train;
         train.budget.training_bytes = memory::free();

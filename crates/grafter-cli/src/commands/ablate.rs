@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use grafter::ablation::Ablation;
 use grafter::data::LabelledFile;
+use grafter::durable::write_file;
 use grafter::eval::EvalError;
 use grafter::report;
 use indicatif::ProgressBar;
@@ -62,13 +63,17 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
     if let Some(page) = &arguments.report {
         let data = source.name();
         let html = report::ablation::page(&ablation, &manifest, &data).to_html();
-        std::fs::write(page, html).map_err(|source| Failure::Write { path: page.clone(), source })?;
+        write_file(page, html.as_bytes()).map_err(|source| Failure::Write { path: page.clone(), source })?;
     }
     if arguments.json {
         let rows = grafter::data::LabelledRows::targets(&data).len();
         print_json(&Report { rows, ablation: &ablation })?;
     } else {
-        print(&text(&ablation, &metric.describe(&manifest.task.labels)))?;
+        let mut text = text(&ablation, &metric.describe(&manifest.task.labels));
+        if let Some(page) = &arguments.report {
+            text += &format!("\nreport  {}\n", page.display());
+        }
+        print(&text)?;
     }
     Ok(Outcome::Done)
 }

@@ -1,11 +1,11 @@
 //! `grafter eval`: scores an adapter on a file of labelled text.
 
-use grafter::data::{LabelledFile, LabelledRows};
-use grafter::eval::evaluate;
+use grafter::data::{LabelledFile, LabelledRows, TaskKind};
+use grafter::eval::{Evaluation, evaluation};
 use grafter::metrics::Scores;
 use serde::Serialize;
 
-use super::{open_adapter, print, print_json, scores_table};
+use super::{open_adapter, print, print_json, scores_table, types};
 use crate::Outcome;
 use crate::args::Eval;
 use crate::failure::Failure;
@@ -16,7 +16,12 @@ use crate::terminal::counted;
 #[derive(Serialize)]
 struct Report<'a> {
     rows: usize,
+    /// Rows of which the longest length cut something off.
+    truncated: usize,
     labels: &'a [String],
+    /// The types of entities, in the order of their scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<Vec<&'a str>>,
     scores: &'a Scores,
 }
 
@@ -29,12 +34,26 @@ pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     )?;
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
-    let scores = evaluate(&model, &adapter, &data)?;
+    let Evaluation { scores, truncated } = evaluation(&model, &adapter, &data)?;
     let (rows, labels) = (data.targets().len(), &manifest.task.labels);
     if arguments.json {
-        print_json(&Report { rows, labels, scores: &scores })?;
+        let types = types(&scores, labels);
+        print_json(&Report { rows, truncated, labels, types, scores: &scores })?;
     } else {
-        print(&format!("{}\n{}", counted(rows, "row"), scores_table(&scores, labels)))?;
+        let cut = match truncated {
+            0 => String::new(),
+            cut => format!(", {cut} of them {} {} tokens", longer(manifest.task.kind), manifest.max_length),
+        };
+        print(&format!("{}{cut}\n{}", counted(rows, "row"), scores_table(&scores, labels)))?;
     }
     Ok(Outcome::Done)
+}
+
+/// What of a row is cut, and how much is left.
+fn longer(kind: TaskKind) -> &'static str {
+    match kind {
+        // A context is read to its end, a question only where it leaves room.
+        TaskKind::QuestionAnswering => "with a question of more than half of",
+        _ => "longer than",
+    }
 }

@@ -15,6 +15,7 @@ pub mod quickstart;
 pub mod reproduce;
 pub mod train;
 pub mod tune;
+mod unused;
 
 use std::fmt::Write as _;
 use std::io::{Write, stdout};
@@ -22,7 +23,7 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
-use grafter::data::{LabelUse, TaskKind};
+use grafter::data::{LabelUse, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::entities::kind_name;
 use grafter::hub;
@@ -127,6 +128,16 @@ pub fn refuse_output<'a>(
         return refused("lies in the folder of an adapter", Some("write it beside that folder"));
     }
     Ok(())
+}
+
+/// Says where a file is read as training rows and as dev rows: what is learnt by heart scores well.
+pub fn warn_of_same_rows(train: &Source, dev: &Source) {
+    if let Some(same) = dev.paths().find(|dev| train.paths().any(|train| is_same_file(train, dev))) {
+        tell(format_args!(
+            "warning: `{}` is among the training rows and among the dev rows: the score tells nothing of other texts",
+            printable(&same.display().to_string())
+        ));
+    }
 }
 
 /// The adapter's folder holds the adapter and its report: with something else in it, it could not be written. Nor can the
@@ -323,6 +334,16 @@ pub fn scores_table(scores: &Scores, names: &[String]) -> String {
         }
     }
     text
+}
+
+/// The names of the types of entities, in the order of their scores; of other tasks none.
+pub fn types<'a>(scores: &Scores, tags: &'a [String]) -> Option<Vec<&'a str>> {
+    match scores {
+        Scores::Entities(scores) => {
+            Some((0..scores.per_type.len()).map(|kind| kind_name(tags, kind)).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Writes a line for each label under the names of the labels and of what is counted; gives the width of the labels.

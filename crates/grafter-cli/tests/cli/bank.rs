@@ -248,6 +248,8 @@ fn refusals_say_what_to_do() {
     assert_snapshot!(place.told(&place.run(&["bank", "init", "bank"])), @r"
     exit code 2
     error: `bank` exists and is not empty
+
+    hint: it is a bank already: `train --bank` and `bank add` put tasks into it
     ");
     place.run(&["bank", "init", "empty"]).succeeded();
     assert_snapshot!(place.told(&place.run(&["predict", "--bank=empty"])), @r"

@@ -438,9 +438,9 @@ fn tasks_that_cannot_be_compared() {
     };
     assert_snapshot!(refused(&["--task=a=nowhere", "--method=head"]), @r#"
     exit code 2
-    error: task `a`: `nowhere` has no `train.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not
+    error: task `a`: `nowhere` is no folder
 
-    hint: a task's folder holds `train` and `dev`, and `test` where it is labelled
+    hint: a task's folder holds `train` and `dev`, and `test` where it is labelled; `--train FILE --dev FILE` name the files of a single task
     "#);
     assert_snapshot!(refused(&["--task=a=opinions", "--task=a=opinions", "--method=head"]), @r#"
     exit code 2

@@ -89,6 +89,8 @@ fn what_the_files_cannot_hold_is_refused_unless_asked_for() {
     assert_snapshot!(place.told(&place.run(&["export", "--adapter=adapter", "--out=out", "--allow-loss"])), @r"
     exit code 2
     error: `out` exists and is not empty
+
+    hint: name another folder, or one that is not there yet
     ");
     let name = ["export", "--adapter=adapter", "--out=other", "--allow-loss", "--name=a.b"];
     assert_snapshot!(place.told(&place.run(&name)), @r"

@@ -133,7 +133,7 @@ fn a_target_is_one_of_two() {
     exit code 2
     error: cannot read `adapter/adapter.json`: No such file or directory (os error 2)
 
-    hint: an adapter is the folder that `grafter train --out <DIR>` wrote
+    hint: an adapter is the folder that `grafter train --out <DIR>` wrote, or one of a bank, `<BANK>/tasks/<NAME>/<VERSION>`
     ");
 }
 

@@ -1,5 +1,6 @@
 //! Why an adapter folder could not be written or read.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -161,13 +162,20 @@ impl AdapterError {
                 Some(format!("name a folder, such as `{}`", path.join("adapter").display()))
             }
             Self::Exists { .. } => Some("pass `--overwrite` to replace it".to_owned()),
+            Self::NotAnAdapter { .. } => {
+                Some("name another folder: what is no adapter is replaced under no flag".to_owned())
+            }
             Self::ForeignFile { .. } => {
                 Some("move it away first: replacing the adapter would delete it".to_owned())
             }
             Self::Io { action: "read", path, source }
-                if source.kind() == std::io::ErrorKind::NotFound && path.ends_with(MANIFEST_FILE) =>
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                    && path.ends_with(MANIFEST_FILE) =>
             {
-                Some("an adapter is the folder that `grafter train --out <DIR>` wrote".to_owned())
+                Some(
+                    "an adapter is the folder that `grafter train --out <DIR>` wrote, or one of a bank, `<BANK>/tasks/<NAME>/<VERSION>`"
+                        .to_owned(),
+                )
             }
             Self::OtherBase { base, .. } => {
                 Some(format!("it was trained on `{base}`; pass `--model <NAME or DIR>` of that model"))

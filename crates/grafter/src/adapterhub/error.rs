@@ -158,6 +158,7 @@ impl AdapterHubError {
             {
                 Some("an adapter of AdapterHub is the folder that `model.save_adapter` wrote".to_owned())
             }
+            Self::Exists { .. } => Some("name another folder, or one that is not there yet".to_owned()),
             Self::Name { .. } => Some("pass `--name <NAME>`".to_owned()),
             Self::OtherBase { .. } => {
                 Some("pass `--model <NAME or DIR>` of the model that it was trained on".to_owned())

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::folder::BANK_FILE;
 use super::name::{NameError, TaskName, TaskRef, Version};
-use crate::adapter::AdapterError;
+use crate::adapter::{AdapterError, MANIFEST_FILE};
 use crate::predict::PredictError;
 
 /// Why a bank could not be opened, read or changed.
@@ -139,7 +140,14 @@ impl BankError {
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NotABank { path } if path.join(MANIFEST_FILE).is_file() => {
+                Some("it is an adapter: `grafter bank add` puts it into a bank, and `--adapter` names it where one answers".to_owned())
+            }
             Self::NotABank { path } => Some(format!("`grafter bank init {}` makes one", path.display())),
+            Self::Exists { path } if path.join(BANK_FILE).is_file() => {
+                Some("it is a bank already: `train --bank` and `bank add` put tasks into it".to_owned())
+            }
+            Self::Exists { .. } => Some("name another folder, or one that is not there yet".to_owned()),
             Self::InUse { path } => Some(format!(
                 "no change of a bank takes long: find the process that holds `{}`",
                 path.join("lock").display()

@@ -36,7 +36,7 @@ use crate::regular;
 
 /// The version of the folder's layout that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
-const BANK_FILE: &str = "bank.json";
+pub(super) const BANK_FILE: &str = "bank.json";
 const TASK_FILE: &str = "task.json";
 const PROBES_FILE: &str = "probes.json";
 const TASKS: &str = "tasks";

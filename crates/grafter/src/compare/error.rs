@@ -22,6 +22,14 @@ pub enum CompareError {
         /// The name.
         name: String,
     },
+    /// A task's folder is none.
+    #[error("task `{task}`: `{}` is no folder", folder.display())]
+    NoFolder {
+        /// The task.
+        task: String,
+        /// What is in its place, or nothing.
+        folder: PathBuf,
+    },
     /// A task's folder lacks a file.
     #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not", folder.display())]
     NoSplit {
@@ -137,6 +145,10 @@ impl CompareError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Task { source, .. } | Self::Trial { source, .. } => return source.hint(),
+            Self::NoFolder { .. } => {
+                "a task's folder holds `train` and `dev`, and `test` where it is labelled; `--train FILE --dev FILE` name the files of \
+                 a single task"
+            }
             Self::NoSplit { .. } => {
                 "a task's folder holds `train` and `dev`, and `test` where it is labelled"
             }

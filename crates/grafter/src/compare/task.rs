@@ -45,8 +45,11 @@ impl TaskSource {
     /// A task whose files lie in one folder as `train`, `dev` (or `validation`) and, if there is one, `test`, each `.tsv`, `.csv`,
     /// `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not, or in numbered parts as `train-00000-of-00002.parquet`.
     /// # Errors
-    /// If `train` or `dev` is missing, one is there twice, or one of its parts is not there.
+    /// If the folder, `train` or `dev` is missing, one is there twice, or one of its parts is not there.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
+        if !folder.is_dir() {
+            return Err(CompareError::NoFolder { task: name.to_owned(), folder: folder.to_owned() });
+        }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let found: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         let found: Vec<&str> = found.iter().map(String::as_str).collect();

@@ -81,7 +81,8 @@ impl Warning {
                 Some(format!("if labels are scores, the task is `{}`", TaskKind::Regression))
             }
             Self::OneLabelEach => {
-                Some("what stands between labels is `--label-separator`, a comma if absent".to_owned())
+                Some("what stands between labels is `--label-separator`, a comma if absent; if each row has one label, the task is \
+                      `classification`".to_owned())
             }
             Self::EmptyTexts { .. } => None,
         }

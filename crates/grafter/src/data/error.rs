@@ -33,6 +33,12 @@ pub enum DataError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// A folder stands where a file is meant.
+    #[error("`{}` is a folder, expected a file", path.display())]
+    Folder {
+        /// The path.
+        path: PathBuf,
+    },
     /// The input can be read only once, and no copy of it can be kept.
     #[error("cannot copy `{}` to a temporary file in `{}`: {source}", path.display(), folder.display())]
     Copy {
@@ -301,9 +307,22 @@ impl DataError {
             Self::NotOfKind { .. } => Some(
                 "pass JSON Lines (`.jsonl` or `--format jsonl`), Parquet, or CSV or TSV with a column for each choice".to_owned(),
             ),
-            Self::OnlyQuestions { .. } => {
-                Some("JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`".to_owned())
+            Self::OnlyQuestions { .. } => Some(
+                "JSON Lines, with an object on each line, have the extension `.jsonl` or `--format jsonl`; `jq -c '.[]'` makes them \
+                 of a list of objects"
+                    .to_owned(),
+            ),
+            Self::Squad { .. } => Some(
+                "a `.json` file is read as SQuAD's one document: JSON Lines, with an object on each line, have the extension `.jsonl` \
+                 or `--format jsonl`; `jq -c '.[]'` makes them of a list of objects"
+                    .to_owned(),
+            ),
+            Self::Folder { path } => {
+                Some(format!("name its files, all of one kind with a pattern, as `'{}'`", path.join("*.csv").display()))
             }
+            Self::Empty { .. } => Some(
+                "the first row of CSV and TSV names the columns, and the rows come after it; is it the right file?".to_owned(),
+            ),
             Self::OnlyTags { .. } => Some("a task of the kind entities or tags reads it (`--kind` in training)".to_owned()),
             Self::Columns { error, .. } | Self::ParquetColumns { error, .. } => error.hint(),
             Self::Parquet { error, .. } => error.hint(),
@@ -340,9 +359,7 @@ impl DataError {
             | Self::Separator { .. }
             | Self::Scheme { .. }
             | Self::Choices { .. }
-            | Self::Squad { .. }
             | Self::TooManyTags { .. }
-            | Self::Empty { .. }
             | Self::NoText { .. }
             | Self::OneLabel { .. }
             | Self::Changed { .. }

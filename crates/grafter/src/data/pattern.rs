@@ -22,7 +22,7 @@ pub(crate) fn is_pattern(name: &str) -> bool {
 /// The same file twice is refused: each of its rows would count twice, which is likely no more than two patterns that overlap.
 ///
 /// # Errors
-/// A pattern that cannot be read or that no file matches; the same file twice.
+/// A pattern that cannot be read or that no file matches; a folder; the same file twice.
 pub fn find_files<P: AsRef<Path>>(names: &[P]) -> Result<Vec<SourceFile>, DataError> {
     let mut files: Vec<SourceFile> = Vec::new();
     for name in names.iter().map(AsRef::as_ref) {
@@ -30,6 +30,7 @@ pub fn find_files<P: AsRef<Path>>(names: &[P]) -> Result<Vec<SourceFile>, DataEr
             Some(pattern) if is_pattern(pattern) && fs::symlink_metadata(name).is_err() => {
                 files.extend(matching(pattern)?.into_iter().map(SourceFile::new));
             }
+            _ if name.is_dir() => return Err(DataError::Folder { path: name.to_owned() }),
             _ => files.push(SourceFile::new(name)),
         }
     }

@@ -19,7 +19,7 @@ use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use serde::Serialize;
 
-use super::{open_model, print, print_json};
+use super::{open_model, print, print_json, unused};
 use crate::Outcome;
 use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
 use crate::failure::Failure;
@@ -37,6 +37,8 @@ pub struct Job<'a> {
     pub sources: Vec<TaskSource>,
     /// Its tasks are those of `sources`.
     pub grid: Grid,
+    /// Flags about adapters, and whether each is given.
+    pub of_adapters: [(&'static str, bool); 4],
     pub training: &'a SharedTrainingArgs,
     pub running: &'a TrialArgs,
     pub out: &'a Path,
@@ -69,6 +71,7 @@ impl<'a> Job<'a> {
     /// Checks everything that can be checked before training, cheapest first.
     pub fn open(mut self) -> Result<Open<'a>, Failure> {
         let start = Instant::now();
+        unused::refuse_without_adapters(&self.grid.methods, &self.of_adapters)?;
         self.grid.tasks = self.sources.iter().map(|source| source.name.clone()).collect();
         if self.grid.tasks.is_empty() {
             return Err(CompareError::Empty { what: "task" }.into());
@@ -85,6 +88,7 @@ impl<'a> Job<'a> {
         let model = open_model(&self.running.model.model, self.running.base)?;
         let config = &model.encoder().config;
         let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.plan.kind).collect();
+        unused::refuse_mean_of_words(self.training.pooling, &kinds)?;
         let mut template = self.training.options(config.max_length(), &kinds);
         for setting in self.grid.settings(config) {
             setting.options(&template).check(&model)?;
@@ -164,6 +168,7 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
     let job = Job {
         sources: sources(arguments)?,
         grid: grid(&arguments.method, &arguments.sweep),
+        of_adapters: of_adapters(&arguments.sweep, &arguments.training),
         training: &arguments.training,
         running: &arguments.running,
         out: &arguments.out,
@@ -199,6 +204,16 @@ pub fn grid(methods: &[Method], sweep: &Sweep) -> Grid {
         init_stds: named(&sweep.init_std, default.train.init_std),
         seeds: named(&sweep.seed, default.train.seed),
     }
+}
+
+/// The flags of a grid that are for adapters alone, and whether each is given.
+pub fn of_adapters(sweep: &Sweep, training: &SharedTrainingArgs) -> [(&'static str, bool); 4] {
+    [
+        ("--bottleneck", !sweep.bottleneck.is_empty()),
+        ("--init-std", !sweep.init_std.is_empty()),
+        ("--activation", training.activation.is_some()),
+        ("--adapt-from-layer", training.adapt_from_layer > 0),
+    ]
 }
 
 /// Each value once, in the order in which they were named.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
+use grafter::data::{LabelledFile, LabelledRows, Source, Targets, TaskKind, Warning};
 use grafter::graft::{Beginning, GraftError, Grafted, graft_from};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{Texts, TrainReport};
@@ -17,7 +17,7 @@ use grafter::train::{CheckpointFolder, Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
-use super::{base_text, metric_text, print, print_json};
+use super::{base_text, metric_text, print, print_json, types, unused};
 use crate::Outcome;
 use crate::args::{Every, Train};
 use crate::failure::Failure;
@@ -37,6 +37,11 @@ struct Report<'a> {
     metric: Metric,
     score: Option<f64>,
     baseline: Option<f64>,
+    /// What the scores of each label are of, in the same order.
+    labels: &'a [String],
+    /// The same of entities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<Vec<&'a str>>,
     dev_scores: &'a Scores,
     ending: Ending,
     steps: u64,
@@ -53,6 +58,13 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
+    let options = &arguments.options;
+    let of_adapters = [
+        ("--bottleneck", options.bottleneck.is_some()),
+        ("--init-std", options.init_std.is_some()),
+        ("--activation", options.shared.activation.is_some()),
+    ];
+    unused::refuse_without_adapters(&[options.method], &of_adapters)?;
     match &arguments.sequence {
         Some(list) => sequence::run(arguments, list),
         None => run_one(arguments),
@@ -67,6 +79,7 @@ fn sources(arguments: &Train) -> Result<[Source; 2], Failure> {
 
 fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let start = Instant::now();
+    unused::refuse_mean_of_words(arguments.options.shared.pooling, &[arguments.kind])?;
     let [train_source, dev_source] = sources(arguments)?;
     let mut target = Target::of(arguments)?;
     let checkpoints = checkpoints(arguments, &target)?;
@@ -98,6 +111,8 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         std::fs::create_dir_all(folder)
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
+    super::warn_of_same_rows(&train_source, &dev_source);
+    warn_of_one_label(&dev);
     let mut progress = TrainProgress::new(metric, true, Some(&log));
     if checkpoints.is_some() {
         progress.checkpoint_every(arguments.checkpoint_every.unwrap_or(CHECKPOINT_EVERY));
@@ -139,8 +154,8 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
             }
         }
     }
-    log_failure?;
-    events.map_or(Ok(()), EventFiles::finish)?;
+    tell_lost("the log", log_failure);
+    tell_lost("the event file", events.map_or(Ok(()), EventFiles::finish));
     match report(arguments, &saved, (&grafted, &progress), start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
@@ -181,9 +196,36 @@ fn to_be_resumed(step: u64) -> String {
 fn tell_warnings(train: &LabelledFile, if_scores: &str) {
     for warning in train.warnings() {
         tell(format_args!("warning: {warning}"));
-        if let Some(hint) = warning.hint() {
-            tell(format_args!("hint: {hint}: {if_scores}"));
+        match (warning.hint(), warning) {
+            (Some(hint), Warning::LooksLikeRegression { .. }) => {
+                tell(format_args!("hint: {hint}: {if_scores}"));
+            }
+            (Some(hint), _) => tell(format_args!("hint: {hint}")),
+            (None, _) => {}
         }
+    }
+}
+
+/// What could not be written of how the adapter came about: it is there, so that this decides nothing.
+fn tell_lost(what: &str, written: Result<(), Failure>) {
+    if let Err(failure) = written {
+        tell(format_args!("warning: {what} of the run is not whole: {failure}"));
+    }
+}
+
+/// Says where the dev rows have one label alone: who always answers it is right.
+fn warn_of_one_label(dev: &LabelledFile) {
+    let (Targets::Classes(classes), Some(labels)) = (dev.targets(), dev.task().scheme.labels()) else {
+        return;
+    };
+    if let [first, rest @ ..] = &classes[..]
+        && !rest.is_empty()
+        && rest.iter().all(|class| class == first)
+    {
+        let label = super::printable(&labels.names()[*first]);
+        tell(format_args!(
+            "warning: all dev rows have the label `{label}`: the score does not tell how others are answered"
+        ));
     }
 }
 
@@ -243,6 +285,8 @@ fn report(
         metric: training.metric,
         score: value(&training.dev_scores),
         baseline: value(&training.baseline),
+        labels: &manifest.task.labels,
+        types: types(&training.dev_scores, &manifest.task.labels),
         dev_scores: &training.dev_scores,
         ending: grafted.ending,
         steps: grafted.steps,

@@ -114,7 +114,9 @@ impl ColumnError {
             Self::NoList { .. } => {
                 "name a column for each choice, with commas: `--choices-column <NAME>,<NAME>`"
             }
-            Self::NotFound { .. } => "column names are compared exactly",
+            Self::NotFound { flag, .. } => {
+                return Some(format!("column names are compared exactly; `{flag} <NAME>` names another"));
+            }
             Self::Repeated { .. } => "rename one of the columns",
             Self::UsedTwice { .. } => {
                 "give `--text-column`, `--text-b-column` and `--label-column` different names"

@@ -269,7 +269,9 @@ impl RowErrorKind {
                 "inside a quoted CSV field a quote is written twice (`\"\"`); pass `--format tsv` for \
                  tab-separated data, where quotes are plain characters"
             }
-            Self::BadJson { .. } => "JSON Lines holds one whole object on each line",
+            Self::BadJson { .. } => {
+                "JSON Lines holds one whole object on each line; `jq -c '.[]'` makes that of a list of objects"
+            }
             Self::Columns(error) => return error.hint(),
             Self::Parquet(error) => return error.hint(),
             Self::Unlabelled { .. } => {
@@ -281,6 +283,10 @@ impl RowErrorKind {
             }
             Self::BadTag { problem: TagProblem::Unknown, .. } => {
                 "`--tag-scheme iob1` or `iobes` reads the tags otherwise; tags that mark no entities are of the kind `tags`"
+            }
+            Self::ColumnCount { .. } => {
+                "each line of a sentence has as many columns, apart by a tab or by spaces; comments, as `# text = …`, are read as \
+                 words: take them out, e.g. with `grep -v '^# '`"
             }
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
             Self::TooManyLabels { .. } => {
@@ -303,7 +309,6 @@ impl RowErrorKind {
             | Self::NoTag { .. }
             | Self::EmptyWord { .. }
             | Self::BadTag { .. }
-            | Self::ColumnCount { .. }
             | Self::TooManyWords { .. }
             | Self::JsonType { .. }
             | Self::FieldsChanged { .. }

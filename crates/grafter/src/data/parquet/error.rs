@@ -68,7 +68,8 @@ impl ParquetError {
                 "write the file again with plain settings, or as `.csv`, `.tsv` or `.jsonl`"
             }
             Self::ColumnType { .. } => {
-                "name other columns with `--text-column`, `--text-b-column` and `--label-column`"
+                "name other columns with `--text-column`, `--text-b-column` and `--label-column`; lists are read for the kinds \
+                 multi-label, entities and tags (`--kind`)"
             }
             Self::Io(_) | Self::ClassNames { .. } => return None,
         };

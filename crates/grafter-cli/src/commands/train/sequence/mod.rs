@@ -23,7 +23,7 @@ use grafter::train::{Ending, TrainError};
 
 use self::earlier::Earlier;
 use self::list::Task;
-use super::super::{open_bank_model, print};
+use super::super::{open_bank_model, print, unused};
 use super::companions;
 use super::target::{Target, beside};
 use crate::Outcome;
@@ -38,6 +38,7 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let tasks = list::read(arguments, list)?;
     let model = open_bank_model(&bank, arguments.model.model.as_deref())?;
     let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.train.1.task().scheme.kind()).collect();
+    unused::refuse_mean_of_words(arguments.options.shared.pooling, &kinds)?;
     let mut options = arguments.options.options(model.encoder().config.max_length(), &kinds);
     options.train.budget.folder = Some(parent_of(bank.path()).to_owned());
     options.check(&model)?;
