@@ -20,21 +20,27 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The files of a group that tell what it may take, what it takes, and how much of that are pages of files.
+/// The files of a group that tell what it may take, what it takes, and the lines of `memory.stat` that tell
+/// how much of that are pages of files, and of these the ones that lie in memory alone.
 struct Files {
     most: &'static str,
     taken: &'static str,
-    /// The line of `memory.stat`.
     cached: &'static str,
+    shared: &'static str,
 }
 
-const VERSION_1: Files =
-    Files { most: "memory.limit_in_bytes", taken: "memory.usage_in_bytes", cached: "total_cache " };
-const VERSION_2: Files = Files { most: "memory.max", taken: "memory.current", cached: "file " };
+const VERSION_1: Files = Files {
+    most: "memory.limit_in_bytes",
+    taken: "memory.usage_in_bytes",
+    cached: "total_cache ",
+    shared: "total_shmem ",
+};
+const VERSION_2: Files =
+    Files { most: "memory.max", taken: "memory.current", cached: "file ", shared: "shmem " };
 
 /// What a process may still take by its group and by those around it, of which each has a limit of its own. `groups` is what
 /// `/proc/self/cgroup` says: lines of a number, controllers and a path, `0::/a/b` of version 2, `4:memory:/a/b` of version 1. In
-/// a container the path may be the machine's, and only its end, or nothing of it, is there.
+/// a container the path may be the machine's: of what is not there, nothing is told.
 fn left_in_groups(groups: &str, root: &Path) -> Option<u64> {
     let of_line = |line: &str| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -54,10 +60,11 @@ fn left_in_group(group: &Path, files: &Files) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     let number = |name| read(name)?.trim().parse::<u64>().ok();
     let (most, taken) = (number(files.most)?, number(files.taken)?);
-    let cached = read("memory.stat").and_then(|stat| {
-        stat.lines().find_map(|line| line.strip_prefix(files.cached)?.trim().parse::<u64>().ok())
-    });
-    Some(most.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
+    let stat = read("memory.stat").unwrap_or_default();
+    let of_stat =
+        |name| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let given_back = of_stat(files.cached).saturating_sub(of_stat(files.shared));
+    Some(most.saturating_sub(taken.saturating_sub(given_back)))
 }
 
 #[cfg(test)]
@@ -88,7 +95,7 @@ mod tests {
         let root = groups(&[
             ("a/memory.max", "1000\n"),
             ("a/memory.current", "700\n"),
-            ("a/memory.stat", "anon 600\nfile 80\nfile_mapped 3\n"),
+            ("a/memory.stat", "anon 600\nfile 85\nfile_mapped 3\nshmem 5\n"),
             ("a/b/memory.max", "max\n"),
             ("a/b/memory.current", "650\n"),
             ("a/c/memory.max", "500\n"),
@@ -107,7 +114,7 @@ mod tests {
         let root = groups(&[
             ("memory/memory.limit_in_bytes", "2000\n"),
             ("memory/memory.usage_in_bytes", "900\n"),
-            ("memory/memory.stat", "cache 1\ntotal_cache 100\n"),
+            ("memory/memory.stat", "cache 1\ntotal_cache 130\ntotal_shmem 30\n"),
         ]);
         // The path is that of the machine, of which the container sees nothing.
         let groups = "5:cpu,cpuacct:/\n4:memory:/docker/0123\n0::/docker/0123\n";

@@ -103,6 +103,9 @@ impl Error {
                 "go on with the version of grafter that wrote it, or remove `{}` to begin anew",
                 parent_of(path).display()
             )),
+            Self::Graft(GraftError::Train(TrainError::Resume(ResumeError::Io { .. }))) => {
+                Some("make it readable, or remove the folder of checkpoints to begin anew".to_owned())
+            }
             Self::Graft(GraftError::Rows(_) | GraftError::Train(TrainError::Rows(_))) => Some(
                 "make room there, or write elsewhere: `train` keeps temporary files in the folder that `--out` lies in"
                     .to_owned(),

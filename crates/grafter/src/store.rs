@@ -33,6 +33,15 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// For the training rows or for the dev rows: each has a quarter of what the run may take in memory, so that half is left for
+    /// training.
+    pub(crate) fn of_rows(&self) -> Self {
+        let most = self.training_bytes.map_or(u64::MAX, |bytes| bytes / 4);
+        Self { memory_bytes: self.memory_bytes.min(most), ..self.clone() }
+    }
+}
+
 /// A temporary file that cannot be written or read.
 #[derive(Debug, Error)]
 #[error("a temporary file in `{}` cannot be used: {source}", folder.display())]
@@ -134,6 +143,12 @@ mod tests {
 
     fn read(store: &Store, range: Range<usize>) -> Result<Vec<u32>, StoreError> {
         store.read(range).map(Iterator::collect)
+    }
+
+    #[test]
+    fn rows_leave_half_of_the_memory_to_training() {
+        let rows = |training_bytes| Budget { training_bytes, ..Budget::default() }.of_rows().memory_bytes;
+        assert_eq!([rows(None), rows(Some(1 << 40)), rows(Some(4000))], [1 << 30, 1 << 30, 1000]);
     }
 
     #[test]

@@ -387,6 +387,9 @@ fn a_checkpoint_of_another_run_is_refused_and_what_differs_is_named() {
     let mut epochs = same.clone();
     epochs.train.epochs = Some(3);
     others.push((epochs, "options.train.epochs"));
+    // Of more numbers, and of fewer.
+    others.push((GraftOptions { method: Method::Full, ..same.clone() }, "options.method"));
+    others.push((GraftOptions { method: Method::Head, ..same.clone() }, "options.method"));
     for (options, named) in others {
         match go_on(folder.path(), &options, &mut ()).unwrap_err() {
             GraftError::Train(TrainError::Resume(ResumeError::OtherRun { what, .. })) => {

@@ -16,9 +16,11 @@ pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
 fn told(expected: &str, text: &str) -> String {
     // clap cuts lists at their commas where a flag takes several values.
     if text.contains(',') {
-        format!("expected {expected}; lists are for `compare` and `tune`")
+        format!("expected {expected}; this flag takes one")
     } else if text.trim_start_matches('-').contains('-') || text.contains("..") {
-        format!("expected {expected}; several are written one by one, with commas between")
+        format!("expected {expected}; a range is none")
+    } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        "expected a smaller number".to_owned()
     } else {
         format!("expected {expected}")
     }
@@ -35,18 +37,16 @@ mod tests {
             ("-1", "expected a whole number that is not negative"),
             ("1.5", "expected a whole number that is not negative"),
             ("", "expected a whole number that is not negative"),
-            ("8,16", "expected a whole number that is not negative; lists are for `compare` and `tune`"),
-            (
-                "1-3",
-                "expected a whole number that is not negative; several are written one by one, with commas between",
-            ),
+            ("8,16", "expected a whole number that is not negative; this flag takes one"),
+            ("1-3", "expected a whole number that is not negative; a range is none"),
+            ("18446744073709551616", "expected a smaller number"),
         ] {
             assert_eq!(whole::<u64>(text), Err(expected.to_owned()), "{text}");
         }
         assert_eq!(number::<f64>("10%"), Err("expected a number such as 0.001 or 1e-3".to_owned()));
         assert_eq!(
             number::<f64>("1e-3,1e-4"),
-            Err("expected a number such as 0.001 or 1e-3; lists are for `compare` and `tune`".to_owned())
+            Err("expected a number such as 0.001 or 1e-3; this flag takes one".to_owned())
         );
     }
 }

@@ -111,10 +111,7 @@ fn numbers_are_told_as_what_they_should_be() {
     for (flag, expected) in [
         ("--epochs=1.5", "expected a whole number that is not negative\n"),
         ("--epochs=-1", "expected a whole number that is not negative\n"),
-        (
-            "--bottleneck=8,16",
-            "expected a whole number that is not negative; lists are for `compare` and `tune`\n",
-        ),
+        ("--bottleneck=8,16", "expected a whole number that is not negative; this flag takes one\n"),
         ("--lr=fast", "expected a number such as 0.001 or 1e-3\n"),
         ("--warmup=10%", "expected a number such as 0.001 or 1e-3\n"),
     ] {
@@ -122,7 +119,7 @@ fn numbers_are_told_as_what_they_should_be() {
         assert!(told.contains(expected), "{flag}: {told}");
     }
     let told = refused(&place, &["tune", "--train=train.csv", "--dev=dev.csv", "--out=out", "--seed=1-3"]);
-    assert!(told.contains("several are written one by one, with commas between\n"), "{told}");
+    assert!(told.contains("; a range is none\n"), "{told}");
 }
 
 #[test]

@@ -304,7 +304,8 @@ impl Encoding<'_> {
         mut follow: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<EncodedRows, GraftError> {
         let changed = || DataError::Changed { file: data.file().clone() };
-        let mut rows = EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget);
+        let mut rows =
+            EncodedRows::new(data.targets().clone(), self.scale, &self.options.train.budget.of_rows());
         let encoding = self.options.encoding(data.task().scheme.kind());
         for block in blocks(data.read()?) {
             let texts = block?;

@@ -107,7 +107,7 @@ impl GraphBuilder {
 
     fn value(&mut self, name: String) -> Value {
         let is_new = self.names.insert(name.clone());
-        debug_assert!(is_new, "`{name}` is there twice");
+        assert!(is_new, "`{name}` is there twice");
         Value(name)
     }
 

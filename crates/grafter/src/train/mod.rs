@@ -63,7 +63,8 @@ pub enum TrainError {
     Rows(#[from] StoreError),
     /// The machine is too small.
     #[error(
-        "training on texts of up to {tokens} tokens takes up to {} of memory on {threads} threads, {} is free",
+        "training on texts of up to {tokens} tokens takes up to {} of memory on {threads} threads, {} is free \
+         beside the rows",
         bytes(*needed),
         bytes(*free)
     )]

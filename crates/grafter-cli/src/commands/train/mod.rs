@@ -141,7 +141,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     };
     let companions = companions(arguments, &grafted, &train_source, (&dev_source, &dev));
     let saved = target.save(&grafted.adapter, &companions, (&model, &dev))?;
-    let log_failure = log_failure.and_then(|()| progress.replace_earlier_log());
+    let log_in_place = if log_failure.is_ok() { progress.replace_earlier_log() } else { Ok(()) };
     if let Some(Resumable { folder, .. }) = &checkpoints {
         match (grafted.ending, progress.checkpoint()) {
             (Ending::Interrupted, Some(step)) => tell(to_be_resumed(step)),
@@ -154,8 +154,9 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
             }
         }
     }
-    tell_lost("the log", log_failure);
-    tell_lost("the event file", events.map_or(Ok(()), EventFiles::finish));
+    tell_lost("the log of the run is not whole", log_failure);
+    tell_lost("the log that is there is of an earlier run", log_in_place);
+    tell_lost("the event file of the run is not whole", events.map_or(Ok(()), EventFiles::finish));
     match report(arguments, &saved, (&grafted, &progress), start.elapsed().as_secs_f64()) {
         // Nobody reads the report any more; how the run ended is told all the same.
         Err(failure) if failure.is_closed_pipe() => {}
@@ -209,7 +210,7 @@ fn tell_warnings(train: &LabelledFile, if_scores: &str) {
 /// What could not be written of how the adapter came about: it is there, so that this decides nothing.
 fn tell_lost(what: &str, written: Result<(), Failure>) {
     if let Err(failure) = written {
-        tell(format_args!("warning: {what} of the run is not whole: {failure}"));
+        tell(format_args!("warning: {what}: {failure}"));
     }
 }
 

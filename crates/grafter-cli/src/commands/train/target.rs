@@ -225,7 +225,7 @@ impl Place {
     }
 }
 
-/// Two runs never write to one place, whatever links it is named by: the second is refused before it has done anything.
+/// Two runs never write to one place, by whatever links to what is there it is named: the second is refused before it has done anything.
 fn lock(path: &Path, end: &str) -> Result<OutputLock, Failure> {
     let place = beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), end);
     let name = place.file_name().unwrap_or_default().to_string_lossy();

@@ -140,7 +140,9 @@ impl Flags {
         let decay = options.optimizer.weight_decay;
         self.unless(decay == usual.optimizer.weight_decay, "weight-decay", decay);
         self.unless(options.max_grad_norm == usual.max_grad_norm, "max-grad-norm", options.max_grad_norm);
-        self.unless(options.init_std == usual.init_std, "init-std", options.init_std);
+        if manifest.adapter.method.has_adapters() {
+            self.unless(options.init_std == usual.init_std, "init-std", options.init_std);
+        }
         self.some("eval-every", options.eval_every);
         self.some("patience", options.patience);
         for word in options.class_weights.iter().flat_map(ClassWeights::words) {

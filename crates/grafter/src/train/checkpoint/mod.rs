@@ -193,7 +193,7 @@ impl<'a> Checkpoints<'a> {
         layout: &TaskLayout,
         bounds: &Bounds,
     ) -> Result<Result<Saved, Unusable>, ResumeError> {
-        let (run, rest) = match file::open(&found.path, &found.sha256, file::most_bytes(layout, bounds)) {
+        let (run, rest) = match file::open(&found.path, &found.sha256) {
             Ok(opened) => opened,
             Err(unusable) => return Ok(Err(unusable)),
         };
