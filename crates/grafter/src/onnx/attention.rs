@@ -72,19 +72,19 @@ impl Network<'_> {
     fn added_scores(&mut self, layer: usize, mask: &Mask) -> Value {
         let Some(window) = self.encoder.config.attention_window(layer) else { return mask.scores.clone() };
         let name = "mask.scores_in_window";
-        if let Some(scores) = self.graph.find(name) {
-            return scores;
-        }
-        let distances = self.distances();
-        let graph = &mut self.graph;
-        let far = graph.op("Abs", "distances.absolute", &[&distances], Vec::new());
-        let window = graph.indices("window", &[], &[window as i64]);
-        let outside = graph.op("Greater", "mask.is_outside", &[&far, &window], Vec::new());
-        let axes = graph.indices("axes_1_2", &[2], &[1, 2]);
-        let padding = graph.op("Unsqueeze", "mask.is_padding_key", &[&mask.is_padding, &axes], Vec::new());
-        // Not a sum of two masks, which would be infinite where both say so.
-        let hidden = graph.op("Or", "mask.is_unseen", &[&padding, &outside], Vec::new());
-        let (least, nothing) = (graph.constant("least", f32::MIN), graph.constant("nothing", 0.0));
-        graph.op("Where", name, &[&hidden, &least, &nothing], Vec::new())
+        self.once(name, |network| {
+            let distances = network.distances();
+            let graph = &mut network.graph;
+            let far = graph.op("Abs", "distances.absolute", &[&distances], Vec::new());
+            let window = graph.indices("window", &[], &[window as i64]);
+            let outside = graph.op("Greater", "mask.is_outside", &[&far, &window], Vec::new());
+            let axes = graph.indices("axes_1_2", &[2], &[1, 2]);
+            let padding =
+                graph.op("Unsqueeze", "mask.is_padding_key", &[&mask.is_padding, &axes], Vec::new());
+            // Not a sum of two masks, which would be infinite where both say so.
+            let hidden = graph.op("Or", "mask.is_unseen", &[&padding, &outside], Vec::new());
+            let (least, nothing) = (graph.constant("least", f32::MIN), graph.constant("nothing", 0.0));
+            graph.op("Where", name, &[&hidden, &least, &nothing], Vec::new())
+        })
     }
 }

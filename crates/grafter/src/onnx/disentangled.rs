@@ -99,12 +99,12 @@ impl Network<'_> {
     /// Of each distance of a key behind a query, from the farthest before it on, its row; none is above the one before it.
     fn rows_by_distance(&mut self) -> Value {
         let name = "relative_embeddings.rows_by_distance";
-        self.graph.find(name).unwrap_or_else(|| {
-            let config = &self.encoder.config;
+        self.once(name, |network| {
+            let config = &network.encoder.config;
             let relative = config.relative.as_ref().expect("asked for in a family with such rows alone");
             let rows: Vec<i64> =
                 relative.rows().lay_out(config.max_length()).into_iter().map(|row| row as i64).collect();
-            self.graph.integers(name, &[rows.len()], &rows)
+            network.graph.integers(name, &[rows.len()], &rows)
         })
     }
 
@@ -131,40 +131,38 @@ impl Network<'_> {
     /// Of each pair of tokens its row, counted from the first that the sequence reads, `[sequence (queries), sequence (keys)]`.
     fn rows_of_pairs(&mut self) -> Value {
         let name = "relative_embeddings.rows_of_pairs";
-        if let Some(rows) = self.graph.find(name) {
-            return rows;
-        }
-        let (by_distance, distances) = (self.rows_by_distance(), self.distances());
-        let [first, _] = self.limits_of_rows();
-        let graph = &mut self.graph;
-        let middle = graph.indices("middle_distance", &[], &[self.encoder.config.max_length() as i64 - 1]);
-        let places = graph.op("Add", "distances.counted", &[&distances, &middle], Vec::new());
-        let rows = graph.op("Gather", "relative_embeddings.rows", &[&by_distance, &places], Vec::new());
-        graph.op("Sub", name, &[&rows, &first], Vec::new())
+        self.once(name, |network| {
+            let (by_distance, distances) = (network.rows_by_distance(), network.distances());
+            let [first, _] = network.limits_of_rows();
+            let graph = &mut network.graph;
+            let middle =
+                graph.indices("middle_distance", &[], &[network.encoder.config.max_length() as i64 - 1]);
+            let places = graph.op("Add", "distances.counted", &[&distances, &middle], Vec::new());
+            let rows = graph.op("Gather", "relative_embeddings.rows", &[&by_distance, &places], Vec::new());
+            graph.op("Sub", name, &[&rows, &first], Vec::new())
+        })
     }
 
     /// Where products that lie as `[queries, rows]` have those of two tokens, `[sequence (queries), sequence (keys)]`.
     fn places_by_query(&mut self) -> Value {
         let name = "relative_embeddings.places_by_query";
-        if let Some(places) = self.graph.find(name) {
-            return places;
-        }
-        let (rows, queries) = (self.rows_of_pairs(), self.places_of_queries());
-        let [first, after_last] = self.limits_of_rows();
-        let graph = &mut self.graph;
-        let count = graph.op("Sub", "relative_embeddings.rows_read", &[&after_last, &first], Vec::new());
-        let before = graph.op("Mul", format!("{name}.of_queries"), &[&queries, &count], Vec::new());
-        graph.op("Add", name, &[&before, &rows], Vec::new())
+        self.once(name, |network| {
+            let (rows, queries) = (network.rows_of_pairs(), network.places_of_queries());
+            let [first, after_last] = network.limits_of_rows();
+            let graph = &mut network.graph;
+            let count = graph.op("Sub", "relative_embeddings.rows_read", &[&after_last, &first], Vec::new());
+            let before = graph.op("Mul", format!("{name}.of_queries"), &[&queries, &count], Vec::new());
+            graph.op("Add", name, &[&before, &rows], Vec::new())
+        })
     }
 
     /// Where products that lie as `[rows, keys]` have those of two tokens, `[sequence (queries), sequence (keys)]`.
     fn places_by_row(&mut self) -> Value {
         let name = "relative_embeddings.places_by_row";
-        if let Some(places) = self.graph.find(name) {
-            return places;
-        }
-        let (rows, keys, length) = (self.rows_of_pairs(), self.places(), self.length());
-        let before = self.graph.op("Mul", format!("{name}.of_rows"), &[&rows, &length], Vec::new());
-        self.graph.op("Add", name, &[&before, &keys], Vec::new())
+        self.once(name, |network| {
+            let (rows, keys, length) = (network.rows_of_pairs(), network.places(), network.length());
+            let before = network.graph.op("Mul", format!("{name}.of_rows"), &[&rows, &length], Vec::new());
+            network.graph.op("Add", name, &[&before, &keys], Vec::new())
+        })
     }
 }

@@ -124,8 +124,8 @@ impl Network<'_> {
                 let length = self.length();
                 let graph = &mut self.graph;
                 let table = table(graph);
-                let (start, axes) = (graph.indices("first", &[1], &[0]), graph.indices("axis_0", &[1], &[0]));
-                graph.op("Slice", "embeddings.positions", &[&table, &start, &length, &axes], Vec::new())
+                let start = graph.list_of(0);
+                graph.slice_between("embeddings.positions", &table, (0, &[start, length]))
             }
             Positions::AfterPadding(padding) => {
                 let graph = &mut self.graph;

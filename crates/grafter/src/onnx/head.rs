@@ -116,7 +116,7 @@ impl Network<'_> {
     /// The mean of the hidden states of all tokens; zero of a row that has none.
     fn mean(&mut self, hidden: &Value, mask: &Mask) -> Value {
         let graph = &mut self.graph;
-        let axis = graph.indices("axes_1", &[1], &[1]);
+        let axis = graph.list_of(1);
         let (nothing, one) = (graph.constant("nothing", 0.0), graph.constant("one", 1.0));
         let tokens = graph.op("Where", "pooled.is_token", &[&mask.is_padding, &nothing, &one], Vec::new());
         let last = graph.indices("axes_2", &[1], &[2]);

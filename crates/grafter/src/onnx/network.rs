@@ -13,7 +13,7 @@ use grafter_nn::linear::FrozenLinear;
 
 use super::embeddings::{ATTENTION_MASK, Reads};
 use super::graph::{GraphBuilder, LinearNumbers, Norm, Value};
-use crate::adapter::{Projection, TaskParameters, Tuned};
+use crate::adapter::{Method, Projection, Site, TaskParameters, Tuned};
 use crate::encoder::Encoder;
 
 /// What is written, and from what.
@@ -67,7 +67,7 @@ impl<'a> Network<'a> {
     }
 
     /// `up · act(down · x + b_down) + b_up`
-    pub fn adapter_branch(&mut self, prefix: &str, adapter: AdapterWeights<'_>, x: &Value) -> Value {
+    fn adapter_branch(&mut self, prefix: &str, adapter: AdapterWeights<'_>, x: &Value) -> Value {
         let name = format!("{prefix}.adapter");
         let inner = self.graph.linear_of(&format!("{name}.down"), x, adapter.down);
         let inner = self.graph.activation(&format!("{name}.activation"), adapter.activation, &inner);
@@ -86,6 +86,41 @@ impl<'a> Network<'a> {
         let mut numbers = Numbers::of(frozen, self.task.projection(layer, projection));
         numbers.bias = numbers.bias.filter(|_| projection.has_bias(&self.encoder.config));
         numbers
+    }
+
+    /// What has this name, which is made where it is read first.
+    pub fn once(&mut self, name: &str, make: impl FnOnce(&mut Self) -> Value) -> Value {
+        self.graph.find(name).unwrap_or_else(|| make(self))
+    }
+
+    /// `skip + adapter(x)`. A Pfeiffer adapter reads `s = skip + x`, after a normalisation where the layer has one behind it, and its
+    /// skip starts at `s`.
+    pub fn add_adapted(
+        &mut self,
+        (layer, site): (usize, Site),
+        (x, skip): (&Value, &Value),
+        behind: Option<&Norm>,
+    ) -> Value {
+        let prefix = site.prefix(layer);
+        let add = |graph: &mut GraphBuilder, name: &str, a: &Value, b: &Value| {
+            graph.op("Add", format!("{prefix}.{name}"), &[a, b], Vec::new())
+        };
+        let is_pfeiffer = self.task.layout().config().method == Method::Pfeiffer;
+        match self.task.adapter(layer, site) {
+            None => add(&mut self.graph, "residual", x, skip),
+            Some(adapter) if is_pfeiffer => {
+                let sum = add(&mut self.graph, "residual", x, skip);
+                let normal =
+                    behind.map(|norm| self.normalise(&format!("{prefix}.adapter.layer_norm"), &sum, norm));
+                let branch = self.adapter_branch(&prefix, adapter, normal.as_ref().unwrap_or(&sum));
+                add(&mut self.graph, "adapter", &branch, &sum)
+            }
+            Some(adapter) => {
+                let branch = self.adapter_branch(&prefix, adapter, x);
+                let adapted = add(&mut self.graph, "adapter", &branch, x);
+                add(&mut self.graph, "residual", &adapted, skip)
+            }
+        }
     }
 
     /// The tensors of a layer normalisation, under its name.

@@ -9,41 +9,38 @@ use super::proto::AttributeProto;
 impl Network<'_> {
     /// The number of tokens of the padded rows, a list of one, `[1]`.
     pub fn length(&mut self) -> Value {
-        self.graph.find("length").unwrap_or_else(|| {
+        self.once("length", |network| {
             let side = vec![AttributeProto::int("start", 1), AttributeProto::int("end", 2)];
-            self.graph.op("Shape", "length", &[&Value::input(INPUT_IDS)], side)
+            network.graph.op("Shape", "length", &[&Value::input(INPUT_IDS)], side)
         })
     }
 
     /// `0, 1, …, length - 1`, `[sequence]`.
     pub fn places(&mut self) -> Value {
-        if let Some(places) = self.graph.find("places") {
-            return places;
-        }
-        let length = self.length();
-        let graph = &mut self.graph;
-        let first = graph.indices("axis_0", &[1], &[0]);
-        let count = graph.op("Squeeze", "places.count", &[&length, &first], Vec::new());
-        let (zero, one) = (graph.indices("zero", &[], &[0]), graph.indices("one_token", &[], &[1]));
-        graph.op("Range", "places", &[&zero, &count, &one], Vec::new())
+        self.once("places", |network| {
+            let length = network.length();
+            let graph = &mut network.graph;
+            let first = graph.list_of(0);
+            let count = graph.op("Squeeze", "places.count", &[&length, &first], Vec::new());
+            let (zero, one) = (graph.indices("zero", &[], &[0]), graph.indices("one_token", &[], &[1]));
+            graph.op("Range", "places", &[&zero, &count, &one], Vec::new())
+        })
     }
 
     /// How far each key stands behind each query, `[sequence (queries), sequence (keys)]`.
     pub fn distances(&mut self) -> Value {
-        if let Some(distances) = self.graph.find("distances") {
-            return distances;
-        }
-        let (keys, queries) = (self.places(), self.places_of_queries());
-        self.graph.op("Sub", "distances", &[&keys, &queries], Vec::new())
+        self.once("distances", |network| {
+            let (keys, queries) = (network.places(), network.places_of_queries());
+            network.graph.op("Sub", "distances", &[&keys, &queries], Vec::new())
+        })
     }
 
     /// The places once more, one below another, `[sequence, 1]`.
     pub fn places_of_queries(&mut self) -> Value {
-        if let Some(places) = self.graph.find("places.of_queries") {
-            return places;
-        }
-        let places = self.places();
-        let second = self.graph.indices("axes_1", &[1], &[1]);
-        self.graph.op("Unsqueeze", "places.of_queries", &[&places, &second], Vec::new())
+        self.once("places.of_queries", |network| {
+            let places = network.places();
+            let second = network.graph.list_of(1);
+            network.graph.op("Unsqueeze", "places.of_queries", &[&places, &second], Vec::new())
+        })
     }
 }

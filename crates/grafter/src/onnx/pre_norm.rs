@@ -1,19 +1,19 @@
 //! Layers that normalise before each sub-layer, with a gated feed-forward network: ModernBERT's. The forward pass of
 //! `encoder/pre_norm.rs`.
 
-use super::graph::{GraphBuilder, Value};
+use super::graph::Value;
 use super::network::{Mask, Network};
-use crate::adapter::{Method, Projection, Site};
+use crate::adapter::{Projection, Site};
 
 impl Network<'_> {
     /// Hidden states from those that enter a layer to those that leave it. The normalisation after all layers belongs to the last.
     pub fn pre_norm_layer(&mut self, layer: usize, hidden: &Value, mask: &Mask) -> Value {
         let read = self.normalised_before(layer, Site::Attention, hidden);
         let branch = self.attention(layer, &read, mask);
-        let hidden = self.add_adapted(layer, Site::Attention, (&branch, hidden));
+        let hidden = self.add_adapted((layer, Site::Attention), (&branch, hidden), None);
         let read = self.normalised_before(layer, Site::FeedForward, &hidden);
         let branch = self.gated_feed_forward(layer, &read);
-        let hidden = self.add_adapted(layer, Site::FeedForward, (&branch, &hidden));
+        let hidden = self.add_adapted((layer, Site::FeedForward), (&branch, &hidden), None);
         let last = self.encoder.final_layer_norm_of(Some(self.task));
         match last.filter(|_| layer + 1 == self.encoder.layers.len()) {
             Some(weights) => {
@@ -45,27 +45,5 @@ impl Network<'_> {
         let a = self.graph.activation(&format!("{prefix}.activation"), activation, &a);
         let inner = self.graph.op("Mul", format!("{prefix}.gated"), &[&a, &gate], Vec::new());
         self.project((layer, Projection::Output), &format!("{prefix}.output"), &inner)
-    }
-
-    /// `skip + adapter(x)`; Pfeiffer's `s + branch(s)` with `s = skip + x`.
-    fn add_adapted(&mut self, layer: usize, site: Site, (x, skip): (&Value, &Value)) -> Value {
-        let prefix = site.prefix(layer);
-        let add = |graph: &mut GraphBuilder, name: &str, a: &Value, b: &Value| {
-            graph.op("Add", format!("{prefix}.{name}"), &[a, b], Vec::new())
-        };
-        let is_pfeiffer = self.task.layout().config().method == Method::Pfeiffer;
-        match self.task.adapter(layer, site) {
-            None => add(&mut self.graph, "residual", x, skip),
-            Some(adapter) if is_pfeiffer => {
-                let sum = add(&mut self.graph, "residual", x, skip);
-                let branch = self.adapter_branch(&prefix, adapter, &sum);
-                add(&mut self.graph, "adapter", &branch, &sum)
-            }
-            Some(adapter) => {
-                let branch = self.adapter_branch(&prefix, adapter, x);
-                let adapted = add(&mut self.graph, "adapter", &branch, x);
-                add(&mut self.graph, "residual", &adapted, skip)
-            }
-        }
     }
 }

@@ -26,7 +26,7 @@ impl Network<'_> {
         let columns = graph.op("Add", "relative_bias.columns", &[&distances, &middle], Vec::new());
         let axis = vec![AttributeProto::int("axis", 1)];
         let bias = graph.op("Gather", "relative_bias.of_heads", &[&table, &columns], axis);
-        let first = graph.indices("axis_0", &[1], &[0]);
+        let first = graph.list_of(0);
         Some(graph.op("Unsqueeze", "relative_bias", &[&bias, &first], Vec::new()))
     }
 }

@@ -55,7 +55,7 @@ impl Network<'_> {
             let table: Vec<f32> = rows.copied().collect();
             let table = graph.floats(format!("{name}.by_place"), &[longest, head_dim / 2], &table);
             let rows = graph.op("Gather", format!("{name}.of_places"), &[&table, &places], Vec::new());
-            let axes = graph.indices("axes_1", &[1], &[1]);
+            let axes = graph.list_of(1);
             graph.op("Unsqueeze", format!("{name}.of_heads"), &[&rows, &axes], Vec::new())
         });
         let minus = graph.op("Neg", format!("{name}.minus_sines"), &[&sines], Vec::new());
