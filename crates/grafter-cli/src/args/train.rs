@@ -303,3 +303,29 @@ pub fn max_length(asked: Option<usize>, longest: usize, kinds: &[TaskKind]) -> u
     let default = kinds.iter().map(|kind| default_max_length(*kind)).min();
     asked.unwrap_or(default.unwrap_or(GraftOptions::default().max_length).min(longest))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use grafter::graft::GraftOptions;
+
+    use crate::args::Arguments;
+
+    /// Flags that are told from their absence have no default that clap could print.
+    #[test]
+    fn the_help_tells_the_defaults_that_the_library_has() {
+        let command = Arguments::command();
+        let train = command.find_subcommand("train").unwrap();
+        let default = GraftOptions::default();
+        for (flag, value) in [
+            ("bottleneck", default.bottleneck.to_string()),
+            ("init_std", default.train.init_std.to_string()),
+            ("activation", default.activation.to_string()),
+            ("pooling", default.pooling.to_string()),
+        ] {
+            let argument = train.get_arguments().find(|argument| argument.get_id() == flag).unwrap();
+            let help = argument.get_help().unwrap().to_string();
+            assert!(help.contains(&format!("{value} if absent")), "{flag}: {help}");
+        }
+    }
+}
