@@ -34,7 +34,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For the training rows or for the dev rows: each has a quarter of what the run may take in memory, so that half is left for
+    /// For the training rows, for the dev rows, or for what is answered to these: each has a quarter of what the run may take in memory, so that half is left for
     /// training.
     pub(crate) fn of_rows(&self) -> Self {
         let most = self.training_bytes.map_or(u64::MAX, |bytes| bytes / 4);

@@ -200,7 +200,8 @@ pub fn graft_from(
         let follow = |done| {
             let _stop = observer.evaluating(done, dev_rows.len());
         };
-        fitted = Fitted::fit((model.encoder(), &parameters), &dev_rows, &options.train.budget, follow)?;
+        fitted =
+            Fitted::fit((model.encoder(), &parameters), &dev_rows, &options.train.budget.of_rows(), follow)?;
     }
     let seen = fitted.seen.clone().unwrap_or_else(|| best.seen.clone());
     let review = Review::of(seen, dev_rows.targets(), &task)?;
