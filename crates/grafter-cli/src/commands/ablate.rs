@@ -11,7 +11,7 @@ use grafter::report;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{open_adapter, print, print_json, refuse_output};
+use super::{open_adapter, print, print_json, refuse_output, tell_warnings};
 use crate::Outcome;
 use crate::args::Ablate;
 use crate::failure::Failure;
@@ -47,6 +47,7 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
     let metric = arguments.metric.unwrap_or_else(|| manifest.metric());
     metric.check(manifest.task.kind, manifest.task.labels.len()).map_err(EvalError::from)?;
     let data = LabelledFile::read_eval(&source, &manifest.task.spec()?)?;
+    tell_warnings(&data);
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     interrupt::listen_with("ending after what is at hand");

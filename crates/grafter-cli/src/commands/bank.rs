@@ -279,7 +279,7 @@ fn line(verified: &Verified) -> VerifiedLine<'_> {
 
 fn verified_text(verified: &Verified) -> String {
     let found = match &verified.answered {
-        Ok(Answered::Same { logits }) => format!("same     {} to the last bit", counted(*logits, "answer")),
+        Ok(Answered::Same { logits }) => format!("same     {} to the last bit", counted(*logits, "logit")),
         Ok(Answered::Similar { answered_by, largest_difference }) => format!(
             "similar  the files are the same; the answers were given by `{}` and differ here by at most {largest_difference:e}",
             printable(answered_by)

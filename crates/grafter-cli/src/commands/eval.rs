@@ -5,7 +5,7 @@ use grafter::eval::{Evaluation, evaluation};
 use grafter::metrics::Scores;
 use serde::Serialize;
 
-use super::{open_adapter, print, print_json, scores_table, types};
+use super::{open_adapter, print, print_json, scores_table, tell_warnings, types};
 use crate::Outcome;
 use crate::args::Eval;
 use crate::failure::Failure;
@@ -32,6 +32,7 @@ pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
         &Sources::new(&arguments.rows).source(&arguments.data)?,
         &manifest.task.spec()?,
     )?;
+    tell_warnings(&data);
     let base = arguments.base.base;
     let (model, adapter) = open_adapter(&arguments.adapter, &manifest, &arguments.model.model, base)?;
     let Evaluation { scores, truncated } = evaluation(&model, &adapter, &data)?;

@@ -23,7 +23,7 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
-use grafter::data::{LabelUse, Source, TaskKind};
+use grafter::data::{LabelUse, LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::entities::kind_name;
 use grafter::hub;
@@ -130,11 +130,21 @@ pub fn refuse_output<'a>(
     Ok(())
 }
 
-/// Says where a file is read as training rows and as dev rows: what is learnt by heart scores well.
-pub fn warn_of_same_rows(train: &Source, dev: &Source) {
-    if let Some(same) = dev.paths().find(|dev| train.paths().any(|train| is_same_file(train, dev))) {
+/// Says what may not be meant of a file's rows.
+pub fn tell_warnings(rows: &LabelledFile) {
+    for warning in rows.warnings() {
+        tell(format_args!("warning: {}: {warning}", rows.file()));
+        if let Some(hint) = warning.hint() {
+            tell(format_args!("hint: {hint}"));
+        }
+    }
+}
+
+/// Says where a file is read as training rows and as those of a split that is scored: what is learnt by heart scores well.
+pub fn warn_of_same_rows(train: &Source, scored: &Source, split: &str) {
+    if let Some(same) = scored.paths().find(|scored| train.paths().any(|train| is_same_file(train, scored))) {
         tell(format_args!(
-            "warning: `{}` is among the training rows and among the dev rows: the score tells nothing of other texts",
+            "warning: `{}` is among the training rows and among the {split} rows: the score tells nothing of other texts",
             printable(&same.display().to_string())
         ));
     }

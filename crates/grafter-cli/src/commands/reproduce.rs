@@ -13,7 +13,7 @@ use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::hub::{KNOWN_DATA, fetch_data};
 use grafter::metrics::Metric;
 
-use super::compare::{Job, grid, of_adapters, run_job, tables};
+use super::compare::{Job, grid, run_job, tables};
 use crate::Outcome;
 use crate::args::{Glue, Reproduce};
 use crate::failure::Failure;
@@ -84,7 +84,7 @@ pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
     let job = Job {
         sources: sources(arguments)?,
         grid: grid(&methods, &arguments.sweep),
-        of_adapters: of_adapters(&arguments.sweep, &arguments.training),
+        sweep: &arguments.sweep,
         training: &arguments.training,
         running: &arguments.running,
         out: &arguments.out,

@@ -9,7 +9,7 @@ use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
 
-use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, of_adapters, tell_left};
+use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, tell_left};
 use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Tune;
@@ -101,7 +101,7 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
             init_stds: if sweep.init_std.is_empty() { vec![std] } else { distinct(&sweep.init_std) },
             seeds: if sweep.seed.is_empty() { SEEDS.into() } else { distinct(&sweep.seed) },
         },
-        of_adapters: of_adapters(sweep, &arguments.training),
+        sweep,
         training: &arguments.training,
         running: &arguments.running,
         out: trials,

@@ -5,14 +5,26 @@ use grafter::data::TaskKind;
 use grafter::graft::GraftError;
 use grafter::text::listed;
 
+use crate::args::SharedTrainingArgs;
 use crate::failure::Failure;
 
-/// Refuses the first flag about adapters that is given where no method has any.
-pub fn refuse_without_adapters(methods: &[Method], flags: &[(&'static str, bool)]) -> Result<(), Failure> {
+/// Refuses the first flag about adapters that is given where no method has any. Whether there are widths and standard deviations
+/// is told beside the settings, as some commands take one of them and others several.
+pub fn refuse_without_adapters(
+    methods: &[Method],
+    settings: &SharedTrainingArgs,
+    (has_bottleneck, has_init_std): (bool, bool),
+) -> Result<(), Failure> {
     if methods.iter().any(|method| method.has_adapters()) {
         return Ok(());
     }
-    let Some((option, _)) = flags.iter().find(|(_, given)| *given) else { return Ok(()) };
+    let flags = [
+        ("--bottleneck", has_bottleneck),
+        ("--init-std", has_init_std),
+        ("--activation", settings.activation.is_some()),
+        ("--adapt-from-layer", settings.adapt_from_layer > 0),
+    ];
+    let Some((option, _)) = flags.into_iter().find(|(_, given)| *given) else { return Ok(()) };
     Err(GraftError::Option {
         option,
         found: format!("given for {}", listed(methods.iter().map(Method::to_string), methods.len())),

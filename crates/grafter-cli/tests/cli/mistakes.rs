@@ -227,8 +227,33 @@ fn the_same_rows_for_training_and_choosing_are_told() {
     place.write("one.csv", "text,label\ngood film,1\ngood music,1\n");
     let told = run("--dev=one.csv", "--out=c");
     let warning =
-        "warning: all dev rows have the label `1`: the score does not tell how others are answered\n";
+        "warning: one.csv: all rows have the label `1`: the score does not tell how others are answered\n";
     assert!(told.contains(warning), "{told}");
+    let told = place.run(&["eval", "--adapter=c", "--data=one.csv"]).succeeded().stderr;
+    assert!(told.contains(warning), "{told}");
+}
+
+/// Whatever command trains on them.
+#[test]
+fn what_may_not_be_meant_of_rows_is_told_of_every_task() {
+    let place = with_opinions();
+    place.write("one.csv", "text,label\ngood film,1\ngood music,1\n");
+    let same = "is among the training rows and among the test rows: the score tells nothing of other texts\n";
+    let only = "one.csv: all rows have the label `1`: the score does not tell how others are answered\n";
+    let files = ["compare", "--train=train.csv", "--dev=one.csv", "--test=train.csv", "--out=out"];
+    let told = place.run(&[&files[..], &["--method=houlsby"], &QUICK].concat()).succeeded().stderr;
+    assert!(told.contains(&format!("warning: `train.csv` {same}")), "{told}");
+    assert!(told.contains(&format!("note: task `task`: {only}")), "{told}");
+
+    place.run(&["bank", "init", "bank"]).succeeded();
+    place.write(
+        "tasks.toml",
+        "[[task]]\nname = \"opinion\"\ntrain = \"train.csv\"\ndev = \"one.csv\"\ntest = \"train.csv\"\n",
+    );
+    let list = ["train", "--bank=bank", "--sequence=tasks.toml", "--no-fine-tuning"];
+    let told = place.run(&[&list[..], &QUICK].concat()).succeeded().stderr;
+    assert!(told.contains(&format!("warning: `train.csv` {same}")), "{told}");
+    assert!(told.contains(&format!("warning: {only}")), "{told}");
 }
 
 #[test]

@@ -30,6 +30,16 @@ pub enum CompareError {
         /// What is in its place, or nothing.
         folder: PathBuf,
     },
+    /// A task's folder cannot be read.
+    #[error("task `{task}`: cannot read `{}`", folder.display())]
+    Folder {
+        /// The task.
+        task: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A task's folder lacks a file.
     #[error("task `{task}`: `{}` has no `{split}.tsv`, `.csv`, `.jsonl`, `.parquet`, `.conll` or `.json`, compressed or not", folder.display())]
     NoSplit {
@@ -164,6 +174,7 @@ impl CompareError {
             Self::InUse { .. } => "wait for it, or name another `--out`",
             Self::TaskName { .. }
             | Self::DuplicateTask { .. }
+            | Self::Folder { .. }
             | Self::Empty { .. }
             | Self::Changed { .. } => return None,
         };

@@ -1,5 +1,6 @@
 //! The tasks of a comparison: where their files lie, and what is known of them once they were read through.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::error::is_unlabelled;
 use crate::data::splits::{DEV, TEST, TRAIN, split_files};
 use crate::data::{
     Columns, DataError, Format, LabelSet, LabelledFile, LabelledRows, Question, Source, SourceFile,
-    SplitError, Targets, TaskKind,
+    SplitError, Targets, TaskKind, Warning,
 };
 use crate::eval::Answers;
 use crate::metrics::{Metric, check_targets, exact_match, overlap};
@@ -47,11 +48,13 @@ impl TaskSource {
     /// # Errors
     /// If the folder, `train` or `dev` is missing, one is there twice, or one of its parts is not there.
     pub fn in_folder(name: &str, folder: &Path, columns: &Columns) -> Result<Self, CompareError> {
-        if !folder.is_dir() {
-            return Err(CompareError::NoFolder { task: name.to_owned(), folder: folder.to_owned() });
-        }
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let found: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let found = names_in(folder).map_err(|source| {
+            let (task, folder) = (name.to_owned(), folder.to_owned());
+            match source.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => CompareError::NoFolder { task, folder },
+                _ => CompareError::Folder { task, folder, source },
+            }
+        })?;
         let found: Vec<&str> = found.iter().map(String::as_str).collect();
         let source = |split: &[&str]| -> Result<Option<Source>, CompareError> {
             let files = split_files(&found, split).map_err(|error| {
@@ -82,6 +85,12 @@ impl TaskSource {
             test: source(TEST)?,
         })
     }
+}
+
+/// The names of what lies in a folder, but those that are no text: no split has such a name.
+fn names_in(folder: &Path) -> io::Result<Vec<String>> {
+    let names = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    names.filter_map(io::Result::transpose).collect()
 }
 
 /// What identifies a task: with another of it the scores would be others.
@@ -246,7 +255,8 @@ impl CompareTask {
         }
         .map_err(|error| CompareError::of_task(&name, error.reason()))?;
         for file in [Some(&files.train), Some(&files.dev), files.test.as_ref()].into_iter().flatten() {
-            notes.extend(file.warnings().iter().map(|warning| format!("task `{name}`: {warning}")));
+            let of_file = |warning: &Warning| format!("task `{name}`: {}: {warning}", file.file());
+            notes.extend(file.warnings().iter().map(of_file));
         }
         let classes = files.train.task().scheme.labels().map_or(0, LabelSet::len);
         let metric = source.metric.unwrap_or(Metric::default_for(source.kind));

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::error::quoted;
 use super::labelled::{Told, read_eval, read_train};
 use super::labels::score;
 use super::{DataError, LabelScheme, Question, Row, Source, TaskKind};
@@ -66,6 +67,11 @@ pub enum Warning {
     },
     /// Rows may have several labels, and none has.
     OneLabelEach,
+    /// All rows to score have the same label.
+    OneLabel {
+        /// The label.
+        label: String,
+    },
     /// Rows with an empty text were left out, as was asked.
     EmptyTexts {
         /// How many.
@@ -78,13 +84,13 @@ impl Warning {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::LooksLikeRegression { .. } => {
-                Some(format!("if labels are scores, the task is `{}`", TaskKind::Regression))
+                Some(format!("if labels are scores, the kind is `{}`", TaskKind::Regression))
             }
             Self::OneLabelEach => {
                 Some("what stands between labels is `--label-separator`, a comma if absent; if each row has one label, the task is \
                       `classification`".to_owned())
             }
-            Self::EmptyTexts { .. } => None,
+            Self::OneLabel { .. } | Self::EmptyTexts { .. } => None,
         }
     }
 }
@@ -96,6 +102,10 @@ impl fmt::Display for Warning {
                 write!(f, "{labels} different numeric labels in {rows} rows are taken as classes")
             }
             Self::OneLabelEach => f.write_str("no row has more than one label"),
+            Self::OneLabel { label } => {
+                let label = quoted(label);
+                write!(f, "all rows have the label {label}: the score does not tell how others are answered")
+            }
             Self::EmptyTexts { rows } => write!(f, "rows with an empty text are left out: {rows}"),
         }
     }
@@ -148,17 +158,33 @@ impl Dataset {
     }
 }
 
-pub(super) fn warnings(scheme: &LabelScheme, rows: usize, skipped: usize) -> Vec<Warning> {
-    let scores = match scheme {
-        LabelScheme::Classes(set) if looks_like_scores(set.names().iter().map(String::as_str), rows) => {
+/// What may not be meant of rows to train on, of which so many were left out.
+pub(super) fn train_warnings(scheme: &LabelScheme, targets: &Targets, skipped: usize) -> Vec<Warning> {
+    let rows = targets.len();
+    let labels = match (scheme, targets) {
+        (LabelScheme::Classes(set), _) if looks_like_scores(set.names().iter().map(String::as_str), rows) => {
             Some(Warning::LooksLikeRegression { labels: set.len(), rows })
+        }
+        (_, Targets::Sets(sets)) if sets.iter().all(|labels| labels.len() < 2) => Some(Warning::OneLabelEach),
+        _ => None,
+    };
+    labels.into_iter().chain(left_out(skipped)).collect()
+}
+
+/// The same of rows to score.
+pub(super) fn eval_warnings(scheme: &LabelScheme, targets: &Targets, skipped: usize) -> Vec<Warning> {
+    let only = match (scheme, targets) {
+        // Of a single row it is no news.
+        (LabelScheme::Classes(set), Targets::Classes(classes)) if classes.len() > 1 => {
+            let first = classes[0];
+            classes.iter().all(|class| *class == first).then(|| set.names()[first].clone())
         }
         _ => None,
     };
-    scores.into_iter().chain(left_out(skipped)).collect()
+    only.map(|label| Warning::OneLabel { label }).into_iter().chain(left_out(skipped)).collect()
 }
 
-pub(super) fn left_out(skipped: usize) -> Option<Warning> {
+fn left_out(skipped: usize) -> Option<Warning> {
     (skipped > 0).then_some(Warning::EmptyTexts { rows: skipped })
 }
 

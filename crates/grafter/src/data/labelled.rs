@@ -9,7 +9,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::choices::place;
-use super::dataset::{left_out, warnings};
+use super::dataset::{eval_warnings, train_warnings};
 use super::file::{Bytes, Input};
 use super::labels::{Spread, parts, score};
 use super::tags::complete;
@@ -178,12 +178,7 @@ pub(super) fn read_train<R: Read>(
         TaskKind::MultipleChoice => train_choices(reader, keep)?,
         TaskKind::QuestionAnswering => train_questions(reader, keep)?,
     };
-    let mut warnings = warnings(&scheme, targets.len(), skipped);
-    if let Targets::Sets(sets) = &targets
-        && sets.iter().all(|labels| labels.len() < 2)
-    {
-        warnings.push(Warning::OneLabelEach);
-    }
+    let warnings = train_warnings(&scheme, &targets, skipped);
     Ok(Told { file, task: TaskSpec { scheme, pair }, targets, warnings })
 }
 
@@ -438,7 +433,8 @@ pub(super) fn read_eval<R: Read>(
     })?;
     check_pair(&file, task.pair, Some(pair))?;
     bad_label.map_or(Ok(()), Err)?;
-    Ok(Told { file, task: task.clone(), targets, warnings: left_out(skipped).into_iter().collect() })
+    let warnings = eval_warnings(&task.scheme, &targets, skipped);
+    Ok(Told { file, task: task.clone(), targets, warnings })
 }
 
 fn check_pair(file: &Arc<str>, expected_pair: bool, found: Option<bool>) -> Result<(), DataError> {

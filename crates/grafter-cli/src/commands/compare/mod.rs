@@ -19,7 +19,7 @@ use grafter::graft::GraftOptions;
 use grafter::model::Model;
 use serde::Serialize;
 
-use super::{open_model, print, print_json, unused};
+use super::{open_model, print, print_json, unused, warn_of_same_rows};
 use crate::Outcome;
 use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
 use crate::failure::Failure;
@@ -37,8 +37,8 @@ pub struct Job<'a> {
     pub sources: Vec<TaskSource>,
     /// Its tasks are those of `sources`.
     pub grid: Grid,
-    /// Flags about adapters, and whether each is given.
-    pub of_adapters: [(&'static str, bool); 4],
+    /// What was asked for of it.
+    pub sweep: &'a Sweep,
     pub training: &'a SharedTrainingArgs,
     pub running: &'a TrialArgs,
     pub out: &'a Path,
@@ -71,7 +71,8 @@ impl<'a> Job<'a> {
     /// Checks everything that can be checked before training, cheapest first.
     pub fn open(mut self) -> Result<Open<'a>, Failure> {
         let start = Instant::now();
-        unused::refuse_without_adapters(&self.grid.methods, &self.of_adapters)?;
+        let given = (!self.sweep.bottleneck.is_empty(), !self.sweep.init_std.is_empty());
+        unused::refuse_without_adapters(&self.grid.methods, self.training, given)?;
         self.grid.tasks = self.sources.iter().map(|source| source.name.clone()).collect();
         if self.grid.tasks.is_empty() {
             return Err(CompareError::Empty { what: "task" }.into());
@@ -82,9 +83,6 @@ impl<'a> Job<'a> {
             }
         }
         let tasks = self.sources.drain(..).map(CompareTask::open).collect::<Result<Vec<_>, _>>()?;
-        for note in tasks.iter().flat_map(|task| &task.notes) {
-            tell(format_args!("note: {note}"));
-        }
         let model = open_model(&self.running.model.model, self.running.base)?;
         let config = &model.encoder().config;
         let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.plan.kind).collect();
@@ -95,6 +93,15 @@ impl<'a> Job<'a> {
         }
         for task in &tasks {
             template.check_task(task.plan.kind, &task.labels)?;
+        }
+        for CompareTask { source, notes, .. } in &tasks {
+            for note in notes {
+                tell(format_args!("note: {note}"));
+            }
+            warn_of_same_rows(&source.train, &source.dev, "dev");
+            if let Some(test) = &source.test {
+                warn_of_same_rows(&source.train, test, "test");
+            }
         }
         let plan = Plan::new(&model, &template, &tasks, self.grid.clone());
         let folder = CompareFolder::open(self.out, &plan, &tasks)?;
@@ -168,7 +175,7 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
     let job = Job {
         sources: sources(arguments)?,
         grid: grid(&arguments.method, &arguments.sweep),
-        of_adapters: of_adapters(&arguments.sweep, &arguments.training),
+        sweep: &arguments.sweep,
         training: &arguments.training,
         running: &arguments.running,
         out: &arguments.out,
@@ -204,16 +211,6 @@ pub fn grid(methods: &[Method], sweep: &Sweep) -> Grid {
         init_stds: named(&sweep.init_std, default.train.init_std),
         seeds: named(&sweep.seed, default.train.seed),
     }
-}
-
-/// The flags of a grid that are for adapters alone, and whether each is given.
-pub fn of_adapters(sweep: &Sweep, training: &SharedTrainingArgs) -> [(&'static str, bool); 4] {
-    [
-        ("--bottleneck", !sweep.bottleneck.is_empty()),
-        ("--init-std", !sweep.init_std.is_empty()),
-        ("--activation", training.activation.is_some()),
-        ("--adapt-from-layer", training.adapt_from_layer > 0),
-    ]
 }
 
 /// Each value once, in the order in which they were named.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows, Source, Targets, TaskKind, Warning};
+use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::graft::{Beginning, GraftError, Grafted, graft_from};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{Texts, TrainReport};
@@ -17,7 +17,7 @@ use grafter::train::{CheckpointFolder, Ending, Observers, TrainError};
 use serde::Serialize;
 
 use self::target::{Saved, Target};
-use super::{base_text, metric_text, print, print_json, types, unused};
+use super::{base_text, metric_text, print, print_json, tell_warnings, types, unused, warn_of_same_rows};
 use crate::Outcome;
 use crate::args::{Every, Train};
 use crate::failure::Failure;
@@ -59,12 +59,8 @@ struct Report<'a> {
 
 pub fn run(arguments: &Train) -> Result<Outcome, Failure> {
     let options = &arguments.options;
-    let of_adapters = [
-        ("--bottleneck", options.bottleneck.is_some()),
-        ("--init-std", options.init_std.is_some()),
-        ("--activation", options.shared.activation.is_some()),
-    ];
-    unused::refuse_without_adapters(&[options.method], &of_adapters)?;
+    let given = (options.bottleneck.is_some(), options.init_std.is_some());
+    unused::refuse_without_adapters(&[options.method], &options.shared, given)?;
     match &arguments.sequence {
         Some(list) => sequence::run(arguments, list),
         None => run_one(arguments),
@@ -92,8 +88,10 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         super::refuse_output(&folder.join("events"), "--tensorboard", std::iter::empty())?;
     }
     let train = LabelledFile::read_train(&train_source, arguments.kind)?;
-    tell_warnings(&train, "pass `--kind regression`");
+    tell_warnings(&train);
     let dev = LabelledFile::read_eval(&dev_source, train.task())?;
+    tell_warnings(&dev);
+    warn_of_same_rows(&train_source, &dev_source, "dev");
     let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_length(), &[arguments.kind]);
     options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
@@ -111,8 +109,6 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         std::fs::create_dir_all(folder)
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
-    super::warn_of_same_rows(&train_source, &dev_source);
-    warn_of_one_label(&dev);
     let mut progress = TrainProgress::new(metric, true, Some(&log));
     if checkpoints.is_some() {
         progress.checkpoint_every(arguments.checkpoint_every.unwrap_or(CHECKPOINT_EVERY));
@@ -193,40 +189,10 @@ fn to_be_resumed(step: u64) -> String {
     format!("the same command with `--resume` goes on from step {step}")
 }
 
-/// What is odd about the training rows, and what to do where they are meant to be scores.
-fn tell_warnings(train: &LabelledFile, if_scores: &str) {
-    for warning in train.warnings() {
-        tell(format_args!("warning: {warning}"));
-        match (warning.hint(), warning) {
-            (Some(hint), Warning::LooksLikeRegression { .. }) => {
-                tell(format_args!("hint: {hint}: {if_scores}"));
-            }
-            (Some(hint), _) => tell(format_args!("hint: {hint}")),
-            (None, _) => {}
-        }
-    }
-}
-
 /// What could not be written of how the adapter came about: it is there, so that this decides nothing.
 fn tell_lost(what: &str, written: Result<(), Failure>) {
     if let Err(failure) = written {
         tell(format_args!("warning: {what}: {failure}"));
-    }
-}
-
-/// Says where the dev rows have one label alone: who always answers it is right.
-fn warn_of_one_label(dev: &LabelledFile) {
-    let (Targets::Classes(classes), Some(labels)) = (dev.targets(), dev.task().scheme.labels()) else {
-        return;
-    };
-    if let [first, rest @ ..] = &classes[..]
-        && !rest.is_empty()
-        && rest.iter().all(|class| class == first)
-    {
-        let label = super::printable(&labels.names()[*first]);
-        tell(format_args!(
-            "warning: all dev rows have the label `{label}`: the score does not tell how others are answered"
-        ));
     }
 }
 

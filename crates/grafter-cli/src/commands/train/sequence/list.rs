@@ -11,8 +11,8 @@ use grafter::hub::is_address;
 use grafter::metrics::{Metric, check_targets};
 use serde::Deserialize;
 
-use super::super::tell_warnings;
 use crate::args::Train;
+use crate::commands::{tell_warnings, warn_of_same_rows};
 use crate::failure::Failure;
 use crate::sources::Sources;
 
@@ -115,11 +115,17 @@ pub fn read(arguments: &Train, list: &Path) -> Result<Vec<Task>, Failure> {
         .map(|entry| {
             let (train, dev) = (source(&entry.train)?, source(&entry.dev)?);
             let train_file = LabelledFile::read_train(&train, entry.kind)?;
-            tell_warnings(&train_file, "say `kind = \"regression\"`");
+            tell_warnings(&train_file);
             let of_task = |source: &Source| LabelledFile::read_eval(source, train_file.task());
             let dev_file = of_task(&dev)?;
+            tell_warnings(&dev_file);
+            warn_of_same_rows(&train, &dev, "dev");
             let scored_source = entry.test.as_ref().map_or(Ok(dev.clone()), &mut source)?;
             let scored = of_task(&scored_source)?;
+            if entry.test.is_some() {
+                tell_warnings(&scored);
+                warn_of_same_rows(&train, &scored_source, "test");
+            }
             let metric = entry.metric.unwrap_or(Metric::default_for(entry.kind));
             let classes = train_file.task().scheme.labels().map_or(0, LabelSet::len);
             metric.check(entry.kind, classes).map_err(EvalError::from)?;

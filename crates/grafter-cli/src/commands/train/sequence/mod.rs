@@ -30,6 +30,7 @@ use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::memory;
 use crate::progress::TrainProgress;
 use crate::terminal::{aligned, counted, tell};
 
@@ -199,7 +200,9 @@ impl Sequence<'_> {
         options: &GraftOptions,
         earlier: Option<&adapter::TaskParameters>,
     ) -> Result<Option<Grafted>, Failure> {
-        let options = GraftOptions { metric: Some(task.metric), ..options.clone() };
+        let mut options = GraftOptions { metric: Some(task.metric), ..options.clone() };
+        // The tasks before it may have taken hours.
+        options.train.budget.training_bytes = memory::free();
         let mut progress = TrainProgress::new(task.metric, true, None);
         let beginning = Beginning { earlier, ..Beginning::default() };
         let data: (&dyn LabelledRows, &dyn LabelledRows) = (&task.train.1, &task.dev.1);
