@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use grafter::text::escape;
 use toml::{Table, Value};
 
@@ -33,15 +33,16 @@ pub fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let command = asked(own);
     let mut expanded = own.to_vec();
     for (name, value) in &table {
-        let known = name != FLAG && command.get_arguments().any(|argument| argument.get_long() == Some(name));
-        if !known {
+        let named = |argument: &&Arg| argument.get_long() == Some(name);
+        let Some(argument) = command.get_arguments().find(named).filter(|_| name != FLAG) else {
             let hint = "the names are those of the flags, without the two dashes before them";
             let what = format!("`grafter {}` has no setting `{}`", command.get_name(), escape(name, 60));
             return Err(wrong(&path, &what, Some(hint)));
-        }
+        };
         let flag = format!("--{name}");
         if !own.iter().any(|word| is_flag(word, &flag)) {
-            expanded.extend(flag_words(&flag, value).map_err(|what| wrong(&path, &what, None))?);
+            let is_switch = !argument.get_action().takes_values();
+            expanded.extend(flag_words(&flag, is_switch, value).map_err(|what| wrong(&path, &what, None))?);
         }
     }
     expanded.extend(rest.iter().cloned());
@@ -75,26 +76,28 @@ fn asked(words: &[OsString]) -> Command {
     command
 }
 
-/// A setting as words.
-fn flag_words(flag: &str, value: &Value) -> Result<Vec<OsString>, String> {
+/// A setting as words. What would be no word at all is refused, but for a switch that is off.
+fn flag_words(flag: &str, is_switch: bool, value: &Value) -> Result<Vec<OsString>, String> {
+    let wrong =
+        |found: &str, expected: &str| Err(format!("`{}` is {found}, expected {expected}", &flag[2..]));
     let one = |value: String| OsString::from(format!("{flag}={value}"));
     Ok(match value {
         Value::String(text) => vec![one(text.clone())],
         Value::Integer(number) => vec![one(number.to_string())],
         Value::Float(number) => vec![one(number.to_string())],
         Value::Boolean(true) => vec![flag.into()],
-        Value::Boolean(false) => Vec::new(),
+        Value::Boolean(false) if is_switch => Vec::new(),
+        Value::Boolean(false) => return wrong("false", "a value, or no such line"),
+        Value::Array(values) if values.is_empty() => {
+            return wrong("an empty list", "a value, or no such line");
+        }
         Value::Array(values) => {
             let words: Result<Vec<Vec<OsString>>, String> =
-                values.iter().map(|value| flag_words(flag, value)).collect();
+                values.iter().map(|value| flag_words(flag, is_switch, value)).collect();
             words?.concat()
         }
         Value::Datetime(_) | Value::Table(_) => {
-            return Err(format!(
-                "`{}` is {}, expected a text, number, truth value or list",
-                &flag[2..],
-                value.type_str()
-            ));
+            return wrong(value.type_str(), "a text, number, truth value or list");
         }
     })
 }
@@ -155,6 +158,11 @@ mod tests {
             ("[train]\nlr = 1", "`FILE`: `train` is table, expected a text, number, truth value or list"),
             ("lr = {a = 1}", "`FILE`: `lr` is table, expected a text, number, truth value or list"),
             ("epochs = 1\nlr = ", "`FILE`: line 2 is no TOML: "),
+            ("patience = false", "`FILE`: `patience` is false, expected a value, or no such line"),
+            (
+                "class-weights = []",
+                "`FILE`: `class-weights` is an empty list, expected a value, or no such line",
+            ),
         ] {
             let message = expanded(file, &words).unwrap_err();
             assert!(message.starts_with(expected), "{message}");

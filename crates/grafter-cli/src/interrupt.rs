@@ -5,12 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// From here on the first Ctrl-C only raises a flag.
-pub fn listen() {
-    listen_with("ending after what is at hand; Ctrl-C again ends at once and loses the run");
-}
-
-/// The same with another message.
+/// From here on the first Ctrl-C only raises a flag, and says this.
 pub fn listen_with(message: &'static str) {
     // It fails only where a handler is installed already, and then that one serves.
     let _ = ctrlc::set_handler(move || {

@@ -284,6 +284,8 @@ impl TrainObserver for TrainProgress {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("steps, {} of {} evaluated", grouped(done), counted(rows, "dev row")));
         }
+        // Also of a run that is resumed, where no evaluation follows.
+        self.clock = Instant::now();
         until_interrupted()
     }
 
@@ -337,6 +339,10 @@ impl TrainObserver for TrainProgress {
             CheckpointReport::Failed { folder, error } => {
                 let folder = folder.display();
                 self.note(&format!("warning: no checkpoint can be written to `{folder}`: {error}"));
+            }
+            CheckpointReport::Kept { folder, error } => {
+                let folder = folder.display();
+                self.note(&format!("warning: earlier checkpoints stay in `{folder}`: {error}"));
             }
         }
         self.last_checkpoint = Instant::now();

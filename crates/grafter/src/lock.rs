@@ -4,10 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Opens a file, which is made if it is missing, and locks it; `None` if another process has it.
+/// Opens a file, which is made if it is missing, and locks it; `None` if another process has it. In a folder that comes from
+/// elsewhere there may be a link in its place, by which a file elsewhere would be made, or a pipe, of which opening never ends.
 /// # Errors
-/// What the system says.
+/// What the system says; `InvalidInput` of what is no file.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "expected a file, found something else, such as a link",
+        ));
+    }
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

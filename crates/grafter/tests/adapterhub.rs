@@ -551,6 +551,9 @@ fn tags_of_words_come_back() {
         assert_eq!(again.manifest().task, adapter.manifest().task);
         assert_eq!(again.manifest().adapter, adapter.manifest().adapter);
         assert_eq!(bits(again.parameters().values()), bits(adapter.parameters().values()));
+        // Words are of one text: as a task of pairs nothing could read it again.
+        let error = import(&out, &model, &ImportOptions { pair: true, ..SINGLE }).unwrap_err();
+        assert!(matches!(error, AdapterHubError::PairOfWords { .. }), "{error}");
     }
 }
 

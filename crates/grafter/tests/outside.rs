@@ -159,6 +159,31 @@ fn a_task_that_is_a_link_is_read_and_not_written_to() {
 }
 
 #[test]
+fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
+    let (_cache, folder) = model();
+    let model = Model::read(&folder, "base").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let bank = Bank::init(&out.path().join("bank"), &model).unwrap();
+    let (lock, elsewhere) = (bank.path().join("lock"), out.path().join("elsewhere"));
+    let remove = TaskRef { name: "task".parse().unwrap(), version: None };
+    fs::remove_file(&lock).unwrap();
+    symlink(&elsewhere, &lock).unwrap();
+    let refused = || {
+        let error = bank.remove(&remove).unwrap_err().to_string();
+        assert!(error.ends_with("expected a file, found something else, such as a link"), "{error}");
+    };
+    refused();
+    assert!(!elsewhere.exists(), "nothing was made by the link");
+    fs::remove_file(&lock).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&lock).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no `mkfifo`");
+        return;
+    }
+    refused();
+}
+
+#[test]
 fn a_plan_names_no_file_outside_of_its_comparison() {
     let (_cache, folder) = model();
     let model = Model::read(&folder, "base").unwrap();

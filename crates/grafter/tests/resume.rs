@@ -90,6 +90,7 @@ impl TrainObserver for Watcher {
             CheckpointReport::Unusable { reason, .. } => format!("unusable: {reason}"),
             CheckpointReport::Written { step } => format!("written {step}"),
             CheckpointReport::Failed { error, .. } => format!("failed: {error}"),
+            CheckpointReport::Kept { error, .. } => format!("kept: {error}"),
         });
         if let (CheckpointReport::Written { .. }, Some((from, to))) = (report, &self.copies) {
             copy(from, &to.join(self.copied.to_string()));
@@ -357,6 +358,23 @@ fn a_checkpoint_of_another_layout_is_refused_and_stays() {
     forge(&newest, r#"\"format_version\":1"#, r#"\"format_version\":2"#);
     match go_on(folder.path(), &options(Method::Houlsby), &mut ()).unwrap_err() {
         GraftError::Train(TrainError::Resume(ResumeError::Layout { expected: 1, found: 2, .. })) => {}
+        error => panic!("{error}"),
+    }
+    assert_eq!(names(folder.path()).len(), 2);
+}
+
+/// What is made of it is many times as long: it is not read at all.
+#[test]
+fn a_checkpoint_whose_description_is_far_longer_is_of_another_run() {
+    let folder = ended_after_nine();
+    let newest = folder.path().join(&names(folder.path())[1]);
+    let long = format!(r#"\"run\":[{}],\"step\":9"#, vec!["0"; 1 << 20].join(","));
+    forge(&newest, r#"\"step\":9"#, &long);
+    match go_on(folder.path(), &options(Method::Houlsby), &mut ()).unwrap_err() {
+        GraftError::Train(TrainError::Resume(ResumeError::OtherRun { what, expected, .. })) => {
+            assert_eq!(what, "the length of the header");
+            assert!(expected.parse::<usize>().unwrap() > 2 << 20, "{expected}");
+        }
         error => panic!("{error}"),
     }
     assert_eq!(names(folder.path()).len(), 2);

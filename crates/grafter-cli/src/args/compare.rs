@@ -204,7 +204,8 @@ pub struct TrialArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Trials that run beside each other, each on one thread; --threads, or all processors, if absent
+    /// Trials that run beside each other and share the threads; as many as --threads, or as the machine has processors, if
+    /// absent, so that each has one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
 

@@ -1,6 +1,6 @@
 //! `grafter eval`: scores an adapter on a file of labelled text.
 
-use grafter::data::{LabelledFile, LabelledRows, TaskKind};
+use grafter::data::{LabelledFile, LabelledRows};
 use grafter::eval::{Evaluation, evaluation};
 use grafter::metrics::Scores;
 use serde::Serialize;
@@ -43,18 +43,9 @@ pub fn run(arguments: &Eval) -> Result<Outcome, Failure> {
     } else {
         let cut = match truncated {
             0 => String::new(),
-            cut => format!(", {cut} of them {} {} tokens", longer(manifest.task.kind), manifest.max_length),
+            cut => format!(", {cut} of them {}", manifest.task.kind.too_long(manifest.max_length)),
         };
         print(&format!("{}{cut}\n{}", counted(rows, "row"), scores_table(&scores, labels)))?;
     }
     Ok(Outcome::Done)
-}
-
-/// What of a row is cut, and how much is left.
-fn longer(kind: TaskKind) -> &'static str {
-    match kind {
-        // A context is read to its end, a question only where it leaves room.
-        TaskKind::QuestionAnswering => "with a question of more than half of",
-        _ => "longer than",
-    }
 }

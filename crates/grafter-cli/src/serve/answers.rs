@@ -20,6 +20,7 @@ use super::Server;
 use super::catalog::{Catalog, Resolved};
 use super::error::{ErrorKind, HttpError};
 use super::queue::{Asked, NotComputed, Refused};
+use super::room::Taken;
 use super::routes::Call;
 
 /// A row and the task that it is for.
@@ -98,7 +99,11 @@ pub async fn ask(
         return Err(overloaded(server));
     }
     let rows: Vec<Arc<Row>> = questions.iter().map(|question| Arc::clone(&question.row)).collect();
-    let prepared = prepare(server, questions, deadline).await?;
+    // Several questions in a row may have one.
+    let distinct = rows.chunk_by(Arc::ptr_eq).filter_map(|same| same.first());
+    let bytes = distinct.map(|row| row.text_bytes()).sum();
+    let room = server.preparing.take(bytes).ok_or_else(|| overloaded(server))?;
+    let prepared = prepare(server, questions, deadline, room).await?;
     let mut answers = Vec::with_capacity(prepared.len());
     let (mut asked, mut waiting) = (Vec::new(), Vec::new());
     for (place, prepared) in prepared.into_iter().enumerate() {
@@ -194,12 +199,17 @@ async fn prepare(
     server: &Arc<Server>,
     questions: Vec<Question>,
     deadline: Instant,
+    room: Taken,
 ) -> Result<Vec<Prepared>, HttpError> {
     // Gone with this future, and with it the reason to go on.
     let wanted = Arc::new(());
     let still_wanted = Arc::downgrade(&wanted);
     let here = Arc::clone(server);
-    let work = tokio::task::spawn_blocking(move || prepare_now(&here, questions, deadline, &still_wanted));
+    let work = tokio::task::spawn_blocking(move || {
+        let prepared = prepare_now(&here, questions, deadline, &still_wanted);
+        drop(room);
+        prepared
+    });
     match tokio::time::timeout_at(deadline.into(), work).await {
         Err(_) => Err(timeout(server)),
         Ok(Err(_)) => {

@@ -1,6 +1,6 @@
 //! Connections: accepting them, how many and how slow they may be, and how they end.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,7 @@ pub async fn serve(
         let (server, router, ending) = (Arc::clone(server), router.clone(), ending.clone());
         tokio::spawn(async move {
             server.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            connection(&server, stream, router, ending).await;
+            connection(server.limits.header_timeout, stream, router, ending).await;
             server.metrics.connections.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
@@ -60,13 +60,18 @@ pub async fn serve(
     tokio::time::timeout(server.limits.grace, all).await.is_ok()
 }
 
-async fn connection(server: &Server, stream: TcpStream, router: Router, mut ending: watch::Receiver<bool>) {
+async fn connection(
+    header_timeout: Duration,
+    stream: TcpStream,
+    router: Router,
+    mut ending: watch::Receiver<bool>,
+) {
     // It fails where the client is gone already.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(WriteLimited { stream, waiting: None, taken: 0 });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(server.limits.header_timeout)
+        .header_read_timeout(header_timeout)
         .max_headers(MAX_HEADERS_HARD)
         .max_buf_size(MAX_HEADER_BYTES_HARD)
         .serve_connection(io, TowerToHyperService::new(router));
@@ -134,6 +139,20 @@ impl AsyncWrite for WriteLimited {
         self.wrote(context, polled)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.wrote(context, polled)
+    }
+
+    /// hyper copies whole answers to where it writes a single part, and what counts them would be gone before they are.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     /// hyper flushes where it has written all that there is.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.took_enough();
@@ -142,5 +161,51 @@ impl AsyncWrite for WriteLimited {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use axum::body::Body;
+    use axum::routing::get;
+
+    use super::super::unsent::Unsent;
+    use super::*;
+
+    const ANSWER_BYTES: usize = 64 << 20;
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_answer_that_is_not_read_is_counted() {
+        let unsent = Arc::new(Unsent::new(1));
+        let held = Arc::clone(&unsent);
+        let answer = move || async move { Body::from(held.hold(vec![b'x'; ANSWER_BYTES]).unwrap()) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_end, ending) = watch::channel(false);
+        let serving = tokio::spawn(connection(SOON, stream, Router::new().route("/", get(answer)), ending));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        // What the system takes without a reader is less than the answer.
+        let (mut client, mut received) = tokio::task::spawn_blocking(move || {
+            let mut beginning = [0; 12];
+            client.read_exact(&mut beginning).unwrap();
+            (client, beginning.to_vec())
+        })
+        .await
+        .unwrap();
+        assert_eq!(received, b"HTTP/1.1 200");
+        sleep(Duration::from_millis(100)).await;
+        assert!(unsent.hold(vec![1]).is_err(), "the answer is in memory, and nothing counts it");
+        let received = tokio::task::spawn_blocking(move || {
+            client.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        assert!(received.await.unwrap() > ANSWER_BYTES);
+        serving.await.unwrap();
+        assert!(unsent.hold(vec![1]).is_ok(), "the answer is gone, and is counted");
     }
 }

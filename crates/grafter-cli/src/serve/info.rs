@@ -80,8 +80,11 @@ pub fn task(server: &Server, call: &Call) -> Result<TaskCard, HttpError> {
 /// A list that cannot be read changes nothing.
 pub async fn reload(server: &Arc<Server>, call: &mut Call) -> Result<Reloaded, HttpError> {
     call.nothing(&server.limits).await?;
+    // One after another, and who waits takes no thread from those that answer rows.
+    let turn = tokio::time::timeout_at(call.deadline.into(), Arc::clone(&server.reloading).lock_owned());
+    let alone = turn.await.map_err(|_| answers::timeout(server))?;
     let here = Arc::clone(server);
-    let broken = blocking(server, call.deadline, move || here.reload()).await?.map_err(|error| {
+    let broken = blocking(server, call.deadline, move || here.reload(alone)).await?.map_err(|error| {
         let message = format!("the list of tasks cannot be read, and the one before stays: {error}");
         HttpError::new(ErrorKind::BrokenTask, message).with_detail(error.to_string())
     })?;

@@ -12,6 +12,10 @@ pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_HEADER_BYTES_HARD: usize = 64 << 10;
 /// Characters of a message that quotes a request.
 pub const MAX_QUOTED: usize = 300;
+/// Bytes of texts that become tokens at one time: about a second's work of two cores.
+pub const MAX_PREPARED_BYTES: usize = 4 << 20;
+/// An answer of so many numbers takes milliseconds to be written.
+pub const LARGE_ANSWER: usize = 1 << 14;
 /// How long an answer is kept of which less than [`WRITE_LEAST`] bytes are taken, and with it the connection.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_LEAST: usize = 1 << 20;

@@ -27,6 +27,7 @@ mod openapi;
 mod page;
 mod predict;
 mod queue;
+mod room;
 mod routes;
 mod shutdown;
 mod table;
@@ -34,12 +35,13 @@ mod unsent;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grafter::bank::{AdapterCache, Bank, BankError, TaskRef, Version};
 use grafter::model::Model;
 use tokio::net::TcpListener;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use crate::Outcome;
 use crate::args::{HostName, Serve};
@@ -49,10 +51,11 @@ use crate::terminal::counted;
 use auth::Keys;
 use catalog::Catalog;
 use hosts::Hosts;
-use limits::Limits;
+use limits::{Limits, MAX_PREPARED_BYTES};
 use log::{Log, Written};
 use metrics::Metrics;
 use queue::Queue;
+use room::Room;
 use unsent::Unsent;
 
 /// Threads that speak HTTP: there is little to do, the rest is left to the computation.
@@ -72,11 +75,15 @@ pub struct Server {
     limits: Limits,
     keys: Keys,
     hosts: Hosts,
+    /// For texts that become tokens, before the queue sees them.
+    preparing: Room,
+    /// A place for each large answer that is written.
+    writing: Semaphore,
     unsent: Unsent,
     default_task: Option<TaskRef>,
     draining: AtomicBool,
     /// Held while the list is read, so that an older one never comes after a newer.
-    reloading: Mutex<()>,
+    reloading: Arc<Mutex<()>>,
     /// The beginning of the ids of this process's requests, and how many there were.
     request_ids: (u64, AtomicU64),
 }
@@ -112,8 +119,10 @@ impl Server {
             queue: Arc::new(Queue::new(limits.max_queue_tokens, limits.max_request_tokens)),
             default_task: arguments.default_task.clone(),
             draining: AtomicBool::new(false),
-            reloading: Mutex::default(),
+            reloading: Arc::default(),
             request_ids: (now ^ u64::from(std::process::id()), AtomicU64::new(0)),
+            preparing: Room::new(MAX_PREPARED_BYTES),
+            writing: Semaphore::new(HTTP_THREADS),
             unsent: Unsent::new(limits.max_unsent_bytes),
             bank,
             model,
@@ -132,8 +141,7 @@ impl Server {
     }
 
     /// Reads the list of tasks again; those of it that are broken. Adapters that no task has any more leave the memory.
-    fn reload(&self) -> Result<Vec<String>, BankError> {
-        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+    fn reload(&self, _alone: OwnedMutexGuard<()>) -> Result<Vec<String>, BankError> {
         let mut broken = Vec::new();
         let catalog = Catalog::read(&self.bank, |name, error| {
             self.log.event("broken_task", format_args!("`{name}`: {error}"));
@@ -171,19 +179,15 @@ pub fn run(arguments: &Serve) -> Result<Outcome, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Serve)?;
-    let computing = {
+    {
         let server = Arc::clone(&server);
         std::thread::Builder::new().name("compute".to_owned()).spawn(move || batcher::run(&server))
-    };
-    let computing = computing.map_err(Failure::Serve)?;
+    }
+    .map_err(Failure::Serve)?;
     let address = SocketAddr::new(arguments.host, arguments.port);
     let outcome = runtime.block_on(listen(&server, address));
+    // Threads that still compute or read an adapter do it for nobody, and are not waited for.
     server.queue.close();
-    if matches!(outcome, Ok(true)) {
-        // The thread ends once the queue is empty, which it is.
-        let _ = computing.join();
-    }
-    // A thread that reads an adapter for nobody need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     server.log.end(&written);
     outcome.map(|all| if all { Outcome::Done } else { Outcome::Unanswered })

@@ -12,7 +12,7 @@ use super::body::{Direction, PredictBody, PredictManyBody, TeiBody, TextOrPair, 
 use super::catalog::Resolved;
 use super::error::{ErrorBody, ErrorKind, HttpError};
 use super::limits::Limits;
-use super::routes::Call;
+use super::routes::{Call, Content};
 
 /// The answers of `/v1/predict`, in the order of the rows.
 #[derive(Debug, Serialize)]
@@ -36,7 +36,7 @@ pub enum ToldOrNot {
 }
 
 /// `/v1/predict`: one row that cannot be answered refuses the request, and the message says which.
-pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<Told>, HttpError> {
+pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Content, HttpError> {
     let body: PredictBody = call.json(&server.limits).await?;
     check_rows(body.inputs.len(), "inputs", &server.limits)?;
     let catalog = server.catalog();
@@ -54,12 +54,14 @@ pub async fn predict(server: &Arc<Server>, call: &mut Call) -> Result<Answers<To
         let row = Arc::new(input.texts.row(&server.limits).map_err(at)?);
         questions.push(Question { row, task, cut: true });
     }
-    let answers = ask(server, questions, call, Partial::Refused).await?;
-    Ok(Answers { answers: all(answers)?.into_iter().map(Logits::told).collect() })
+    let answers = all(ask(server, questions, call, Partial::Refused).await?)?;
+    let numbers = numbers(&answers);
+    let told = || Answers { answers: answers.into_iter().map(Logits::told).collect() };
+    Content::answers(server, call.deadline, numbers, told).await
 }
 
 /// `/v1/predict_many`: a task that cannot answer says so in its place.
-pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answers<ToldOrNot>, HttpError> {
+pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Content, HttpError> {
     let body: PredictManyBody = call.json(&server.limits).await?;
     let catalog = server.catalog();
     let all = body.tasks.is_none();
@@ -79,22 +81,32 @@ pub async fn predict_many(server: &Arc<Server>, call: &mut Call) -> Result<Answe
     let question = |task: &Resolved| Question { row: Arc::clone(&row), task: task.clone(), cut: true };
     let questions = tasks.iter().map(question).collect();
     let answers = ask(server, questions, call, Partial::Answered).await?;
-    let told = answers.into_iter().zip(tasks).map(|(answer, asked)| match answer {
-        Ok(logits) => ToldOrNot::Told(logits.told()),
-        Err(error) => {
-            call.details.extend(error.detail.clone());
-            ToldOrNot::Not { task: asked.task, version: Some(asked.version), error: error.body() }
+    let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
+    call.details.extend(failed.filter_map(|error| error.detail.clone()));
+    let numbers = numbers(answers.iter().flatten());
+    let told = || {
+        let told = answers.into_iter().zip(tasks).map(|(answer, asked)| match answer {
+            Ok(logits) => ToldOrNot::Told(logits.told()),
+            Err(error) => {
+                ToldOrNot::Not { task: asked.task, version: Some(asked.version), error: error.body() }
+            }
+        });
+        let mut answers: Vec<ToldOrNot> = told.collect();
+        if all {
+            let broken = HttpError::new(ErrorKind::BrokenTask, "the task cannot be read").body();
+            let broken =
+                |task: &TaskName| ToldOrNot::Not { task: task.clone(), version: None, error: broken.clone() };
+            answers.extend(catalog.broken.keys().map(broken));
+            answers.sort_by(|a, b| a.task().cmp(b.task()));
         }
-    });
-    let mut answers: Vec<ToldOrNot> = told.collect();
-    if all {
-        let broken = HttpError::new(ErrorKind::BrokenTask, "the task cannot be read").body();
-        let broken =
-            |task: &TaskName| ToldOrNot::Not { task: task.clone(), version: None, error: broken.clone() };
-        answers.extend(catalog.broken.keys().map(broken));
-        answers.sort_by(|a, b| a.task().cmp(b.task()));
-    }
-    Ok(Answers { answers })
+        Answers { answers }
+    };
+    Content::answers(server, call.deadline, numbers, told).await
+}
+
+/// How many numbers some answers hold.
+fn numbers<'a>(answers: impl IntoIterator<Item = &'a Logits>) -> usize {
+    answers.into_iter().map(|answer| answer.logits.len()).sum()
 }
 
 impl ToldOrNot {
@@ -132,7 +144,7 @@ pub enum TeiAnswer {
 const SCORE_LABEL: &str = "score";
 
 /// `/predict`.
-pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, HttpError> {
+pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<Content, HttpError> {
     let body: TeiBody = call.json(&server.limits).await?;
     if body.truncation_direction == Some(Direction::Left) {
         return Err(HttpError::validation("`truncation_direction`: only `right` is supported"));
@@ -153,11 +165,14 @@ pub async fn tei(server: &Arc<Server>, call: &mut Call) -> Result<TeiAnswer, Htt
     if let Some(Logits { task, adapter, .. }) = answers.first() {
         check_tei(task, adapter.manifest().task.kind)?;
     }
-    let mut scores = answers.iter().map(|answer| tei_scores(answer, body.raw_scores));
-    match scores.next() {
-        Some(one) if !is_batch => Ok(TeiAnswer::One(one)),
-        first => Ok(TeiAnswer::Batch(first.into_iter().chain(scores).collect())),
-    }
+    let told = || {
+        let mut scores = answers.iter().map(|answer| tei_scores(answer, body.raw_scores));
+        match scores.next() {
+            Some(one) if !is_batch => TeiAnswer::One(one),
+            first => TeiAnswer::Batch(first.into_iter().chain(scores).collect()),
+        }
+    };
+    Content::answers(server, call.deadline, numbers(&answers), told).await
 }
 
 /// That a row's answer is a number for each label, or one number.

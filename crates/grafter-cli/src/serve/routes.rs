@@ -21,10 +21,10 @@ use axum::routing::any;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::Counts;
+use super::answers::{Counts, timeout};
 use super::body::{read_json, read_nothing};
 use super::error::{ErrorKind, HttpError};
-use super::limits::{Limits, MAX_HEADER_BYTES, MAX_HEADERS};
+use super::limits::{LARGE_ANSWER, Limits, MAX_HEADER_BYTES, MAX_HEADERS};
 use super::log::RequestLine;
 use super::metrics::Metrics;
 use super::table::{Access, ROUTES, Route, RouteId};
@@ -86,9 +86,22 @@ impl Content {
         Self::of_json(serialised(value).into())
     }
 
-    /// Answers to rows, which may be large: they are counted until they are sent.
-    fn answers(server: &Server, value: &impl Serialize) -> Result<Self, HttpError> {
-        Ok(Self::of_json(server.unsent.hold(serialised(value))?))
+    /// Answers to rows with so many numbers. Large ones do not keep a thread from other connections while they are written, and
+    /// are written on so many threads alone; all are counted until they are sent.
+    pub async fn answers<T: Serialize>(
+        server: &Server,
+        deadline: Instant,
+        numbers: usize,
+        told: impl FnOnce() -> T,
+    ) -> Result<Self, HttpError> {
+        let bytes = if numbers < LARGE_ANSWER {
+            serialised(&told())
+        } else {
+            let turn = tokio::time::timeout_at(deadline.into(), server.writing.acquire());
+            let _turn = turn.await.map_err(|_| timeout(server))?;
+            tokio::task::block_in_place(|| serialised(&told()))
+        };
+        Ok(Self::of_json(server.unsent.hold(bytes)?))
     }
 
     fn of_json(body: Bytes) -> Self {
@@ -204,9 +217,9 @@ async fn handle(
         return Err(HttpError::new(ErrorKind::MethodNotAllowed, format!("expected {}", route.method)));
     }
     Ok(match route.id {
-        RouteId::Predict => Content::answers(server, &predict::predict(server, call).await?)?,
-        RouteId::PredictMany => Content::answers(server, &predict::predict_many(server, call).await?)?,
-        RouteId::TeiPredict => Content::answers(server, &predict::tei(server, call).await?)?,
+        RouteId::Predict => predict::predict(server, call).await?,
+        RouteId::PredictMany => predict::predict_many(server, call).await?,
+        RouteId::TeiPredict => predict::tei(server, call).await?,
         RouteId::Tasks => Content::json(&info::tasks(server)),
         RouteId::Task => Content::json(&info::task(server, call)?),
         RouteId::Reload => Content::json(&info::reload(server, call).await?),

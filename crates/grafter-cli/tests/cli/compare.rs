@@ -203,6 +203,28 @@ fn a_killed_comparison_goes_on_where_it_was() {
     assert_eq!(csv(&place), whole_csv);
 }
 
+/// The right answers are of the rows that are there when the plan is written.
+#[test]
+fn a_comparison_that_ended_while_it_began_takes_the_rows_that_are_there_now() {
+    let place = place();
+    place.compare(&[]).succeeded();
+    for gone in ["compare.json", "results.json", "trials"] {
+        let gone = place.path("out").join(gone);
+        if gone.is_dir() { std::fs::remove_dir_all(gone) } else { std::fs::remove_file(gone) }.unwrap();
+    }
+    let before = place.read("out/tasks/opinions.json");
+    let turned = OPINIONS.replace(",1\n", ",?\n").replace(",0\n", ",1\n").replace(",?\n", ",0\n");
+    for split in ["train", "dev", "test"] {
+        place.write(&format!("opinions/{split}.csv"), &turned);
+    }
+    place.compare(&[]).succeeded();
+    let now = place.read("out/tasks/opinions.json");
+    assert_ne!(now["dev"], before["dev"]);
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    place.compare(&[]).succeeded();
+    assert_eq!(now, place.read("out/tasks/opinions.json"));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_is_finished() {

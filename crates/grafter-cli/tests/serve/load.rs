@@ -145,6 +145,30 @@ fn send_heavy(server: &Server) -> TcpStream {
     stream
 }
 
+/// Two megabytes of text take a while, though few tokens of each are left in the end.
+#[test]
+fn texts_that_become_tokens_are_bounded_too() {
+    let server = Server::start(&[]);
+    let body = json!({ "task": "reviews", "inputs": vec!["good ".repeat(12_000); 33] });
+    let statuses = std::sync::Mutex::new(BTreeMap::<u16, usize>::new());
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let answer = server.post("/v1/predict", &body);
+                    *statuses.lock().unwrap().entry(answer.status).or_default() += 1;
+                });
+            }
+        });
+        if statuses.lock().unwrap().contains_key(&429) {
+            break;
+        }
+    }
+    let statuses = statuses.into_inner().unwrap();
+    assert!(statuses.contains_key(&429), "{statuses:?}");
+    assert_eq!(server.post("/v1/predict", &json!({ "task": "reviews", "inputs": ["good"] })).status, 200);
+}
+
 #[test]
 fn what_is_too_much_is_refused_and_everything_else_answered() {
     let server = Server::start(&HEAVY);

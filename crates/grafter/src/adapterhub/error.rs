@@ -47,6 +47,12 @@ pub enum AdapterHubError {
         /// What it may say.
         supported: String,
     },
+    /// Pairs of texts were asked for, and the head answers words.
+    #[error("`{}` is a head for the words of single texts, and pairs were asked for", path.display())]
+    PairOfWords {
+        /// The head's description.
+        path: PathBuf,
+    },
     /// The folder holds an adapter and no head, so that it answers nothing.
     #[error("`{}` has no `{}`, so that nothing reads the adapter's hidden states", folder.display(), super::HEAD_CONFIG_FILE)]
     NoHead {

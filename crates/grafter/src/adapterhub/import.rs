@@ -50,6 +50,9 @@ pub fn import(folder: &Path, model: &Model, options: &ImportOptions) -> Result<A
             supported: "false, since no pooler of the model is read".to_owned(),
         });
     }
+    if options.pair && head.kind.of_words() {
+        return Err(AdapterHubError::PairOfWords { path: head_path });
+    }
     let config = AdapterConfig {
         method: file.method,
         bottleneck: file.bottleneck.clone(),

@@ -26,7 +26,7 @@ use super::error::BankError;
 use super::name::{NameError, TaskName, TaskRef, Version};
 use super::probes::Probes;
 use crate::adapter::{
-    Adapter, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
+    Adapter, AdapterError, BaseDifference, BaseRecord, Companion, MANIFEST_FILE, Manifest, read_manifest,
 };
 use crate::digest::{sha256_file, sha256_hex};
 use crate::durable::{TEMPORARY, clear_temporary, disk, sync_folder, write_file};
@@ -435,7 +435,12 @@ fn check_empty(path: &Path) -> Result<(), BankError> {
 fn write_version(folder: &Path, incoming: &Incoming<'_>) -> Result<VersionEntry, BankError> {
     let version = Version::try_from(incoming.adapter.digest())?;
     let place = folder.join(version.as_str());
-    incoming.adapter.save_with(&place, false, incoming.companions)?;
+    let saved = incoming.adapter.save_with(&place, false, incoming.companions);
+    saved.map_err(|error| match error {
+        // What was kept goes with the folder that it was written to.
+        AdapterError::Kept { error, .. } => *error,
+        error => error,
+    })?;
     let probes = json(incoming.probes);
     write(&place.join(PROBES_FILE), &probes)?;
     Ok(VersionEntry { version, probes_sha256: sha256_hex(&probes) })

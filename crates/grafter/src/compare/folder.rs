@@ -71,7 +71,9 @@ impl CompareFolder {
         })?;
         for task in tasks {
             let file = path.join(TASKS).join(format!("{}.json", task.plan.name));
-            if !file.exists() {
+            // Without the plan they may be of other rows, as of a command that ended before it wrote that.
+            let is_known = known.as_ref().is_some_and(|known| known.tasks.contains(&task.plan));
+            if !is_known || !file.exists() {
                 write(&file, &json(&task.targets))?;
             }
         }

@@ -68,8 +68,7 @@ pub fn blocks(mut rows: Rows<'_>) -> impl Iterator<Item = Result<Vec<Cow<'_, Row
         while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES {
             match rows.next() {
                 Some(Ok(row)) => {
-                    bytes += row.text.len() + row.text_b.as_ref().map_or(0, String::len);
-                    bytes += row.choices.iter().map(String::len).sum::<usize>();
+                    bytes += row.text_bytes();
                     block.push(row);
                 }
                 Some(Err(error)) => return Some(Err(error)),

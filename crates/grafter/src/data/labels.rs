@@ -57,6 +57,15 @@ impl TaskKind {
         }
     }
 
+    /// What is so of a row of which this longest length cuts something off.
+    pub fn too_long(self, max_length: usize) -> String {
+        match self {
+            // A context is read to its end, a question only where it leaves room.
+            Self::QuestionAnswering => format!("with a question of more than half of {max_length} tokens"),
+            _ => format!("longer than {max_length} tokens"),
+        }
+    }
+
     /// Whether it answers each word of a text.
     pub fn of_words(self) -> bool {
         matches!(self, Self::Entities | Self::Tags)

@@ -74,6 +74,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Bytes of its texts, choices among them.
+    pub fn text_bytes(&self) -> usize {
+        let more = self.text_b.iter().chain(&self.choices);
+        self.text.len() + more.map(String::len).sum::<usize>()
+    }
+
     /// One text to be answered.
     pub fn single(text: impl Into<String>) -> Self {
         Self {

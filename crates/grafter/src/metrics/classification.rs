@@ -63,7 +63,7 @@ impl ClassificationScores {
             rows: counts.rows,
             accuracy: ratio(counts.right(), counts.rows),
             f1: if classes == 2 { per_class.get(1).map(|class| class.f1) } else { None },
-            macro_f1: counts.macro_f1(),
+            macro_f1: mean_f1(&counts.classes),
             matthews: counts.matthews(),
             per_class,
             expected_calibration_error: None,
@@ -155,7 +155,7 @@ pub fn f1_binary(targets: &[usize], predictions: &[usize], positive: usize) -> R
 /// # Errors
 /// No rows, different lengths, or an index not below `classes`.
 pub fn f1_macro(targets: &[usize], predictions: &[usize], classes: usize) -> Result<f64, MetricError> {
-    Counts::of(targets, predictions, classes).map(|counts| counts.macro_f1())
+    Counts::of(targets, predictions, classes).map(|counts| mean_f1(&counts.classes))
 }
 
 /// Matthews correlation coefficient for any number of classes (Gorodkin 2004, R_K):
@@ -187,14 +187,24 @@ impl ClassCounts {
     }
 }
 
+/// The mean F1 of the classes that are there or predicted; 0 without any.
+pub(super) fn mean_f1(classes: &[ClassCounts]) -> f64 {
+    let (mut sum, mut count) = (0.0, 0);
+    for class in classes.iter().filter(|class| class.targets > 0 || class.predicted > 0) {
+        sum += class.scores().f1;
+        count += 1;
+    }
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
 /// The margins and the diagonal of the confusion matrix, which is never made for them.
-struct Counts {
+pub(super) struct Counts {
     rows: u64,
-    classes: Vec<ClassCounts>,
+    pub classes: Vec<ClassCounts>,
 }
 
 impl Counts {
-    fn of(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
+    pub fn of(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
         check_classes(targets, predictions, classes)?;
         let mut counts = vec![ClassCounts::default(); classes];
         for (&target, &prediction) in targets.iter().zip(predictions) {
@@ -207,15 +217,6 @@ impl Counts {
 
     fn right(&self) -> u64 {
         self.classes.iter().map(|class| class.right).sum()
-    }
-
-    fn macro_f1(&self) -> f64 {
-        let (mut sum, mut count) = (0.0, 0);
-        for class in self.classes.iter().filter(|class| class.targets > 0 || class.predicted > 0) {
-            sum += class.scores().f1;
-            count += 1;
-        }
-        if count == 0 { 0.0 } else { sum / f64::from(count) }
     }
 
     fn matthews(&self) -> f64 {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::classification::{ClassCounts, ClassScores, ClassificationScores};
+use super::classification::{ClassCounts, ClassScores, ClassificationScores, Counts, mean_f1};
 use super::{Metric, MetricError, check_lengths};
 use crate::data::TaskKind;
 use crate::entities::{kinds, spans};
@@ -70,8 +70,6 @@ impl EntityScores {
         if count == 0 || words == 0 {
             return Err(MetricError::Empty);
         }
-        let occurring = counts.iter().filter(|kind| kind.targets + kind.predicted > 0);
-        let f1s: Vec<f64> = occurring.map(|kind| kind.scores().f1).collect();
         let all = counts.iter().fold(ClassCounts::default(), |all, kind| ClassCounts {
             targets: all.targets + kind.targets,
             predicted: all.predicted + kind.predicted,
@@ -84,8 +82,7 @@ impl EntityScores {
             micro_f1: all.f1,
             precision: all.precision,
             recall: all.recall,
-            // A sum of nothing would be -0.
-            macro_f1: f1s.iter().fold(0.0, |sum, f1| sum + f1) / f1s.len().max(1) as f64,
+            macro_f1: mean_f1(&counts),
             accuracy: right as f64 / words as f64,
             per_type: counts.iter().map(ClassCounts::scores).collect(),
         })
@@ -110,7 +107,8 @@ impl EntityScores {
     }
 }
 
-/// The scores of the tags of words, as of classes: its rows are words. A word without an answer was answered wrongly.
+/// The scores of the tags of words, as of classes: its rows are words. A word without an answer was answered wrongly. As there,
+/// a tag that no word has or is given counts for nothing in the mean of their F1.
 ///
 /// # Errors
 /// No words, different lengths, or a tag out of range.
@@ -129,7 +127,7 @@ pub fn word_scores<'a>(
     scores.per_class.truncate(tags);
     scores.confusion.truncate(tags);
     scores.confusion.iter_mut().for_each(|row| row.truncate(tags));
-    scores.macro_f1 = scores.per_class.iter().map(|tag| tag.f1).sum::<f64>() / tags.max(1) as f64;
+    scores.macro_f1 = mean_f1(&Counts::of(&targets, &answers, tags + 1)?.classes[..tags]);
     Ok(scores)
 }
 
@@ -185,6 +183,8 @@ mod tests {
         let tags = word_scores(targets.iter().zip(&[vec![1]]), 3).unwrap();
         assert_eq!((tags.rows, tags.accuracy), (3, 1.0 / 3.0));
         assert_eq!(tags.per_class.len(), 3);
+        let known = word_scores(targets.iter().zip(&[vec![1, 2, 0]]), 4).unwrap();
+        assert_eq!((known.macro_f1, known.per_class[3].support), (1.0, 0), "no word has the last tag");
         assert_eq!(tags.confusion, [vec![0, 0, 0], vec![0, 1, 0], vec![0, 0, 0]]);
         assert!((tags.macro_f1 - 1.0 / 3.0).abs() < 1e-12);
     }

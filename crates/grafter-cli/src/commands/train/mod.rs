@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use grafter::adapter::{Companion, MANIFEST_FILE, WEIGHTS_FILE};
-use grafter::data::{LabelledFile, LabelledRows, Source, TaskKind};
+use grafter::data::{LabelledFile, LabelledRows, Source};
 use grafter::graft::{Beginning, GraftError, Grafted, graft_from};
 use grafter::metrics::{Metric, Scores};
 use grafter::report::train::{Texts, TrainReport};
@@ -114,7 +114,12 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         progress.checkpoint_every(arguments.checkpoint_every.unwrap_or(CHECKPOINT_EVERY));
     }
     let mut events = arguments.tensorboard.as_deref().map(EventFiles::new);
-    interrupt::listen();
+    interrupt::listen_with(match &checkpoints {
+        Some(_) => {
+            "ending after what is at hand; Ctrl-C again ends at once and loses what came after the last checkpoint"
+        }
+        None => "ending after what is at hand; Ctrl-C again ends at once and loses the run",
+    });
     let result = {
         let mut observers = Observers(vec![&mut progress]);
         if let Some(events) = &mut events {
@@ -129,6 +134,9 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         Err(GraftError::Train(TrainError::Interrupted { .. })) => {
             match progress.checkpoint() {
                 Some(step) => tell(to_be_resumed(step)),
+                None if checkpoints.is_some_and(|checkpoints| checkpoints.used) => {
+                    tell("interrupted before the run went on: its checkpoints are as they were");
+                }
                 None => tell("interrupted before the first evaluation: there is nothing to keep"),
             }
             return Err(Failure::Interrupted);
@@ -302,16 +310,11 @@ fn text(report: &Report<'_>, manifest: &grafter::adapter::Manifest, grafted: &Gr
         report.tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s in training"));
     text += &format!("time     {:.1} s{speed}\n", report.seconds);
     if report.truncated_train + report.truncated_dev > 0 {
-        // A context is read to its end, a question only where it leaves room.
-        let what = match manifest.task.kind {
-            TaskKind::QuestionAnswering => "had questions of more than half of",
-            _ => "were longer than",
-        };
         text += &format!(
-            "cut      {} and {} {what} {} tokens\n",
+            "cut      {} and {}, {}\n",
             counted(report.truncated_train, "training row"),
             counted(report.truncated_dev, "dev row"),
-            manifest.max_length
+            manifest.task.kind.too_long(manifest.max_length)
         );
     }
     if let Some(task) = report.task {

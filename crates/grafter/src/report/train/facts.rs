@@ -4,6 +4,7 @@ use crate::adapter::Manifest;
 use crate::data::Source;
 use crate::encoder::BasePrecision;
 use crate::graft::Grafted;
+use crate::report::chart::number;
 use crate::report::number::grouped;
 use crate::text::{escape, listed};
 use crate::train::ClassWeights;
@@ -54,7 +55,7 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
             format!(
                 "at most {}, rising over {} % of the steps, then falling to 0",
                 options.learning_rate_for(adapter.method),
-                100.0 * options.warmup
+                number(100.0 * options.warmup)
             ),
         ),
         (

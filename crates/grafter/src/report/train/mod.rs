@@ -130,10 +130,10 @@ impl TrainReport<'_> {
             return section;
         }
         let cut = format!(
-            "{} training rows and {} dev rows were longer than {} tokens and were cut.",
+            "{} training rows and {} dev rows, {}, were cut.",
             grouped(self.grafted.truncated_train),
             grouped(self.grafted.truncated_dev),
-            manifest.max_length
+            manifest.task.kind.too_long(manifest.max_length)
         );
         section.with(&Paragraph(cut))
     }

@@ -20,14 +20,14 @@ use crate::train::{EvaluationReport, History, StepReport, TrainState};
 
 /// The version of the layout that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
-/// Longer headers are not read. Most of one is what the run was begun with, such as the names of the labels.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+/// Most of a header is what the run was begun with, such as the names of the labels: one that is so many times longer than this
+/// run's, and so many bytes more, is of another run and is not read. In a header quotation marks take two bytes or more.
+const MAX_HEADER_TIMES: u64 = 8;
+const MAX_HEADER_MORE: u64 = 1 << 20;
 /// Bytes that are converted at a time.
 const CHUNK_BYTES: usize = 1 << 16;
 /// The numbers of a step, and of an evaluation, in the history.
 const HISTORY_COLUMNS: usize = 5;
-/// The entry of the header that says everything but the numbers.
-const METADATA: &str = "checkpoint";
 
 /// Everything of a state but its numbers.
 #[derive(Serialize, Deserialize)]
@@ -169,6 +169,8 @@ pub enum Unusable {
     Broken(String),
     /// It is whole, and of a layout that this program does not know.
     Layout(u32),
+    /// Its header is too long for this run, of which it may have so many bytes: it is of another one.
+    Long { found: u64, most: u64 },
     /// The system does not give its content, which may be good.
     Unread(io::Error),
 }
@@ -196,10 +198,11 @@ impl From<&str> for Unusable {
     }
 }
 
-/// Opens a checkpoint and checks that its content is that which was written; gives what the run was begun with.
+/// Opens a checkpoint and checks that its content is that which was written; gives what its run was begun with, if that is not
+/// much longer than what this one was.
 /// # Errors
 /// Why it cannot be used.
-pub fn open(path: &Path, sha256: &str) -> Result<(Value, Opened), Unusable> {
+pub fn open(path: &Path, sha256: &str, run: &Value) -> Result<(Value, Opened), Unusable> {
     regular::check(path)?;
     // Of any size: it may be of another run, and what it has is told before its numbers are read.
     let bytes = std::fs::metadata(path)?.len();
@@ -211,15 +214,18 @@ pub fn open(path: &Path, sha256: &str) -> Result<(Value, Opened), Unusable> {
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES.min(bytes) {
-        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}").into());
+    if length > bytes {
+        return Err(format!("expected a header of at most {bytes} bytes, found {length}").into());
+    }
+    let most = MAX_HEADER_TIMES * run.to_string().len() as u64 + MAX_HEADER_MORE;
+    if length > most {
+        return Err(Unusable::Long { found: length, most });
     }
     let mut header = String::new();
     file.by_ref().take(length).read_to_string(&mut header)?;
     let no_header = |_| "its header is not that of a checkpoint".to_owned();
-    let parsed: Map<String, Value> = serde_json::from_str(&header).map_err(no_header)?;
-    let text = parsed.get("__metadata__").and_then(|metadata| metadata.get(METADATA)?.as_str());
-    let text = text.ok_or("its header is not that of a checkpoint")?.to_owned();
+    let Outer { metadata: Metadata { checkpoint: text } } =
+        serde_json::from_str(&header).map_err(no_header)?;
     let Version { format_version } = serde_json::from_str(&text).map_err(no_header)?;
     if format_version != FORMAT_VERSION {
         return Err(Unusable::Layout(format_version));
@@ -227,6 +233,18 @@ pub fn open(path: &Path, sha256: &str) -> Result<(Value, Opened), Unusable> {
     let mut record: Record = serde_json::from_str(&text).map_err(no_header)?;
     let run = std::mem::take(&mut record.run);
     Ok((run, Opened { file, bytes, header, text, record }))
+}
+
+/// What of a header is read: what else is in it is told by the counts.
+#[derive(Deserialize)]
+struct Outer {
+    #[serde(rename = "__metadata__")]
+    metadata: Metadata,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    checkpoint: String,
 }
 
 #[derive(Deserialize)]
@@ -314,7 +332,7 @@ impl Header {
         tensors.push(("history.steps", "U64", vec![steps, HISTORY_COLUMNS]));
         tensors.push(("history.evaluations", "U64", vec![record.evaluations, HISTORY_COLUMNS]));
         let mut header = Map::new();
-        header.insert("__metadata__".to_owned(), json!({ METADATA: text }));
+        header.insert("__metadata__".to_owned(), json!(Metadata { checkpoint: text.to_owned() }));
         let mut end = 0_usize;
         for (name, dtype, shape) in tensors {
             let width = if dtype == "F32" { size_of::<f32>() } else { size_of::<u64>() };

@@ -133,6 +133,13 @@ pub enum CheckpointReport<'a> {
         /// What the system said.
         error: &'a io::Error,
     },
+    /// The state is written, and checkpoints that serve nobody any more cannot be taken away.
+    Kept {
+        /// Where they are.
+        folder: &'a Path,
+        /// What the system said.
+        error: &'a io::Error,
+    },
 }
 
 /// The checkpoints of one run.
@@ -175,6 +182,11 @@ impl<'a> Checkpoints<'a> {
                 Err(Unusable::Layout(found)) => {
                     return Err(ResumeError::Layout { path, expected: FORMAT_VERSION, found });
                 }
+                Err(Unusable::Long { found, most }) => {
+                    let (what, expected) = ("the length of the header".to_owned(), found.to_string());
+                    let found = format!("at most {most}");
+                    return Err(ResumeError::OtherRun { path, what, expected, found });
+                }
                 Err(Unusable::Unread(source)) => return Err(ResumeError::Io { path, source }),
             };
             let reason = escape(&reason, 200);
@@ -193,7 +205,7 @@ impl<'a> Checkpoints<'a> {
         layout: &TaskLayout,
         bounds: &Bounds,
     ) -> Result<Result<Saved, Unusable>, ResumeError> {
-        let (run, rest) = match file::open(&found.path, &found.sha256) {
+        let (run, rest) = match file::open(&found.path, &found.sha256, &self.run) {
             Ok(opened) => opened,
             Err(unusable) => return Ok(Err(unusable)),
         };
@@ -216,7 +228,7 @@ impl<'a> Checkpoints<'a> {
         if written.is_ok()
             && let Err(error) = prune(folder, state.step)
         {
-            observer.checkpoint(&CheckpointReport::Failed { folder, error: &error });
+            observer.checkpoint(&CheckpointReport::Kept { folder, error: &error });
         }
         written.is_ok()
     }

@@ -57,7 +57,7 @@ pub fn run(arguments: &Train, list: &Path) -> Result<Outcome, Failure> {
     let sequence = Sequence { arguments, bank: &bank, model: &model, tasks: &tasks };
     let kept_method = kept_method(options.method);
     let mut kept = earlier.kept.unwrap_or_else(|| ForgettingMatrix::new(&kept_method));
-    interrupt::listen();
+    interrupt::listen_with("ending: nothing of the task at hand is kept; those that are in the bank stay");
     if kept.tasks.len() < earlier.tasks {
         // It was trained, and not scored yet; nothing was trained since.
         sequence.score(&mut kept)?;
@@ -169,8 +169,10 @@ impl Sequence<'_> {
             freeze_layernorm: false,
             ..options.clone()
         };
-        // The rate that was named is one for adapters.
-        options.train.learning_rate = None;
+        // The rate that was named is one for adapters, if the tasks are kept by these.
+        if self.arguments.options.method != Method::Full {
+            options.train.learning_rate = None;
+        }
         let mut matrix = ForgettingMatrix::new(TUNED_METHOD);
         let mut tuning = SequentialFineTuning::default();
         for (place, task) in self.tasks.iter().enumerate() {
