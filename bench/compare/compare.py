@@ -386,7 +386,8 @@ def report(results, start, arguments):
         "Written by `bench/compare/run --write`; the command of this page:",
         "",
         "```sh",
-        f"bench/compare/run {' '.join(arguments.shown)}".rstrip(),
+        # Where the data lie is of this machine alone.
+        re.sub(r"\S*/(?=[^/\s]+/[^/\s]+\.tsv)", "DATA/", f"bench/compare/run {' '.join(arguments.shown)}").rstrip(),
         "```",
         "",
         f"{machine()}, {arguments.threads} threads, grafter at commit {commit()}. {versions()}. Batches of {ROWS} rows, bottleneck {BOTTLENECK}, {arguments.rounds} rounds.",

@@ -329,7 +329,8 @@ pub struct CheckData {
     #[arg(long, value_name = "KIND", default_value = "classification")]
     pub kind: TaskKind,
 
-    /// Texts would be cut to this many tokens; 128, or what the model has if that is less, if absent
+    /// Texts would be cut to this many tokens; 128, or 384 of questions with their contexts, or what the model has if that is
+    /// less, if absent
     #[arg(long, value_name = "N", value_parser = number::whole::<usize>)]
     pub max_length: Option<usize>,
 
