@@ -225,6 +225,27 @@ fn a_comparison_that_ended_while_it_began_takes_the_rows_that_are_there_now() {
     assert_eq!(now, place.read("out/tasks/opinions.json"));
 }
 
+#[test]
+fn right_answers_that_are_gone_are_told_before_anything_is_trained() {
+    let place = place();
+    place.compare(&[]).succeeded();
+    std::fs::remove_file(place.path("out/tasks/opinions.json")).unwrap();
+    let trials = place.trials();
+    let other = ["--train=opinions/train.csv", "--dev=opinions/dev.csv", "--out=out", "--method=bias"];
+    let done =
+        place.run(&[&["compare", "--epochs=2", "--batch-size=4", "--max-length=32"], &other[..]].concat());
+    assert_eq!(
+        (done.code, &done.stderr[..]),
+        (
+            Some(2),
+            "error: `out` has trials of task `opinions`, and not its right answers\n\n\
+             hint: name the task too: `--task NAME=DIR` writes them again\n"
+        )
+    );
+    assert_eq!(place.trials(), trials);
+    place.compare(&[]).succeeded();
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_is_finished() {

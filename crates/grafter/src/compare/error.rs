@@ -114,6 +114,14 @@ pub enum CompareError {
         /// What the system said.
         source: io::Error,
     },
+    /// The right answers of a task that the folder has are gone.
+    #[error("`{}` has trials of task `{task}`, and not its right answers", folder.display())]
+    NoAnswers {
+        /// The folder.
+        folder: PathBuf,
+        /// The task.
+        task: String,
+    },
     /// Another process works on the folder.
     #[error("`{}` is in use by another `grafter`", folder.display())]
     InUse {
@@ -162,6 +170,7 @@ impl CompareError {
             Self::NoSplit { .. } => {
                 "a task's folder holds `train` and `dev`, and `test` where it is labelled"
             }
+            Self::NoAnswers { .. } => "name the task too: `--task NAME=DIR` writes them again",
             Self::TwoSplits { .. } => "remove one of them",
             Self::MissingPart { .. } => {
                 "bring all parts into the folder, or name the files with `--train` and `--dev`"

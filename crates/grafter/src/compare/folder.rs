@@ -70,12 +70,16 @@ impl CompareFolder {
             found: difference.found,
         })?;
         for task in tasks {
-            let file = path.join(TASKS).join(format!("{}.json", task.plan.name));
+            let file = answers_file(path, &task.plan.name);
             // Without the plan they may be of other rows, as of a command that ended before it wrote that.
             let is_known = known.as_ref().is_some_and(|known| known.tasks.contains(&task.plan));
             if !is_known || !file.exists() {
                 write(&file, &json(&task.targets))?;
             }
+        }
+        // Before anything is trained: the results are of all tasks, and the answers are not copied everywhere.
+        if let Some(task) = all.tasks.iter().find(|task| !answers_file(path, &task.name).exists()) {
+            return Err(CompareError::NoAnswers { folder: path.to_owned(), task: task.name.clone() });
         }
         if known.as_ref() != Some(&all) {
             write(&plan_file, &pretty(&all))?;
@@ -134,7 +138,7 @@ impl CompareFolder {
     /// # Errors
     /// If they cannot be read.
     pub fn targets(&self, task: &str) -> Result<TaskTargets, CompareError> {
-        read(&self.path.join(TASKS).join(format!("{task}.json")))
+        read(&answers_file(&self.path, task))
     }
 
     /// Writes the results as JSON, the trials as a table, and the page for people.
@@ -145,6 +149,11 @@ impl CompareFolder {
         write(&self.path.join(TABLE_FILE), results.csv().as_bytes())?;
         write(&self.path.join(REPORT_FILE), report::compare::page(results).to_html().as_bytes())
     }
+}
+
+/// The file with the right answers of a task.
+fn answers_file(folder: &Path, task: &str) -> PathBuf {
+    folder.join(TASKS).join(format!("{task}.json"))
 }
 
 /// Refuses a folder that holds something else, before anything is written into it.
