@@ -1124,7 +1124,7 @@ fn an_option_out_of_range() {
     "#);
     assert_snapshot!(with(&["--max-length=32", "--adapt-from-layer=1", "--method=head"]), @r#"
     exit code 2
-    error: `--adapt-from-layer` is 1, expected 0 with the method `head`, which has no adapters
+    error: `--adapt-from-layer` is given for head, expected a method with adapters, houlsby or pfeiffer
     "#);
     assert_snapshot!(with(&["--max-length=32", "--lr=nan"]), @r#"
     exit code 2

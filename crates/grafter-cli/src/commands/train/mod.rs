@@ -90,8 +90,6 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     let train = LabelledFile::read_train(&train_source, arguments.kind)?;
     tell_warnings(&train);
     let dev = LabelledFile::read_eval(&dev_source, train.task())?;
-    tell_warnings(&dev);
-    warn_of_same_rows(&train_source, &dev_source, "dev");
     let model = target.open_model(arguments)?;
     let mut options = arguments.options.options(model.encoder().config.max_length(), &[arguments.kind]);
     options.train.budget.folder = Some(grafter::durable::parent_of(target.path()).to_owned());
@@ -109,6 +107,8 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         std::fs::create_dir_all(folder)
             .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     }
+    tell_warnings(&dev);
+    warn_of_same_rows(&train_source, &dev_source, "dev");
     let mut progress = TrainProgress::new(metric, true, Some(&log));
     if checkpoints.is_some() {
         progress.checkpoint_every(arguments.checkpoint_every.unwrap_or(CHECKPOINT_EVERY));
