@@ -30,14 +30,10 @@ fn hub() -> String {
             } else {
                 String::new()
             };
-            let sent = if request.contains("range: bytes=0-0") { &body[..1] } else { &body[..] };
             let _ = write!(
                 connection,
-                "HTTP/1.1 {}\r\netag: \"x\"\r\nx-repo-commit: {COMMIT}\r\ncontent-length: {}\r\ncontent-range: bytes 0-{}/{}\r\n\
-                 connection: close\r\n\r\n{sent}",
-                if body.is_empty() { "404 Not Found" } else { "206 Partial Content" },
-                sent.len(),
-                sent.len().saturating_sub(1),
+                "HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                if body.is_empty() { "404 Not Found" } else { "200 OK" },
                 body.len(),
             );
         }

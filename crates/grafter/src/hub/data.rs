@@ -205,7 +205,7 @@ mod tests {
     fn a_commit_in_the_hubs_own_cache_needs_no_network() {
         let (cache, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let data = tiny();
-        let snapshot = shared.path().join("datasets--somebody--tiny/snapshots").join(COMMIT).join("one");
+        let snapshot = shared.path().join("hub/datasets--somebody--tiny/snapshots").join(COMMIT).join("one");
         fs::create_dir_all(&snapshot).unwrap();
         fs::write(snapshot.join("train.parquet"), TRAIN).unwrap();
         fs::write(snapshot.join("dev.parquet"), DEV).unwrap();

@@ -10,19 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glob::Pattern;
-use hf_hub::{Repo, RepoType};
 
-use super::hugging_face::{HuggingFace, ListedFile, Listing, Wanted, escaped};
+use super::hugging_face::{HuggingFace, ListedFile, Listing, MAIN, Repo, Transfer, Wanted, in_one_part};
 use super::install::{TEMPORARY_PREFIX, remove_abandoned};
-use super::{HubError, PullProgress, cache_dir};
+use super::{HubError, PullProgress, SourceError, cache_dir};
 use crate::data::SourceFile;
 use crate::data::pattern::{AS_IN_A_SHELL, is_pattern};
 use crate::data::splits::{DEV, TEST, TRAIN, split_files};
 use crate::durable::{parent_of, sync_folder, write_file};
 
 const SCHEME: &str = "hf://";
-/// What is read where no revision is named.
-const MAIN: &str = "main";
 /// Where the hub keeps its own copy in Parquet of any data set.
 const CONVERTED: &str = "refs/convert/parquet";
 
@@ -139,7 +136,7 @@ impl DataSets {
         {
             return Ok(listing);
         }
-        let name = folder.join("refs").join(escaped(&asked.revision).replace('/', "%2F"));
+        let name = folder.join("refs").join(in_one_part(&asked.revision));
         match self.hub.list(&asked.repo, &asked.revision) {
             Ok(listing) => {
                 let text = serde_json::to_vec(&listing).expect("a list of files is plain data");
@@ -185,18 +182,9 @@ impl DataSets {
             }
         }
         let missing = files.iter().filter(|file| !is_there(&folder.join(&file.path), file.size_bytes));
-        let missing: Vec<Wanted> = missing
-            .enumerate()
-            .map(|(place, file)| Wanted {
-                name: file.path.clone(),
-                into: place.to_string(),
-                path: file.path.clone(),
-                size_bytes: file.size_bytes,
-                sha256: file.sha256.clone(),
-            })
-            .collect();
+        let missing: Vec<&ListedFile> = missing.collect();
         if !missing.is_empty() {
-            self.fetch_missing((asked, commit), missing, &home, progress)?;
+            self.fetch_missing((asked, commit), &missing, &home, progress)?;
         }
         let file = |file: &ListedFile| SourceFile {
             path: folder.join(&file.path),
@@ -205,11 +193,12 @@ impl DataSets {
         Ok(files.iter().map(file).collect())
     }
 
-    /// Each file comes into its place when it is whole and what the hub says that it is.
+    /// Each file comes into its place as soon as it is whole and what the hub says that it is: where one of them fails, those
+    /// before it are there, and the next time only the others are asked for.
     fn fetch_missing(
         &self,
         (asked, commit): (&Address, &str),
-        missing: Vec<Wanted>,
+        missing: &[&ListedFile],
         home: &Path,
         progress: &mut dyn PullProgress,
     ) -> Result<(), HubError> {
@@ -217,25 +206,23 @@ impl DataSets {
         remove_abandoned(home);
         let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(home);
         let temporary = temporary.map_err(HubError::io("create a folder in", home))?;
-        let [scratch, staging] = ["scratch", "staging"].map(|name| temporary.path().join(name));
-        for new in [&scratch, &staging] {
-            fs::create_dir(new).map_err(HubError::io("create", new))?;
-        }
-        let repo = Repo::with_revision(asked.repo.clone(), RepoType::Dataset, commit.to_owned());
-        let of_what = (&repo, Some(commit), asked.repo.as_str());
-        let failed = |error| HubError::Data { address: asked.whole(), error };
-        self.hub.fetch_files(of_what, missing.clone(), (&scratch, &staging), progress).map_err(failed)?;
-        for file in &missing {
-            let (staged, place) = (staging.join(&file.into), home.join(commit).join(&file.path));
-            file.verify(&staged).map_err(failed)?;
-            let parent = parent_of(&place);
-            fs::create_dir_all(parent).map_err(HubError::io("create", parent))?;
-            let open = fs::OpenOptions::new().write(true).open(&staged);
-            open.and_then(|file| file.sync_all()).map_err(HubError::io("flush", &staged))?;
-            fs::rename(&staged, &place).map_err(HubError::io("move a file to", &place))?;
-            sync_folder(parent).map_err(HubError::io("flush", parent))?;
-        }
-        Ok(())
+        let wanted = missing.iter().enumerate().map(|(place, file)| Wanted {
+            name: file.path.clone(),
+            into: temporary.path().join(place.to_string()),
+            path: file.path.clone(),
+            size_bytes: file.size_bytes,
+            sha256: file.sha256.clone(),
+        });
+        let repo = Repo { name: &asked.repo, is_data: true, revision: commit };
+        let transfer = Transfer { repo, name: &asked.repo, files: wanted.collect() };
+        let mut come = |file: &Wanted| {
+            file.verify(&file.into)?;
+            move_into_place(&file.into, &home.join(commit).join(&file.path))
+        };
+        self.hub.fetch_files(transfer, &mut come, progress).map_err(|error| match error {
+            SourceError::Io { action, path, source } => HubError::Io { action, path, source },
+            error => HubError::Data { address: asked.whole(), error },
+        })
     }
 
     fn folder_of(&mut self, asked: &Address) -> Result<PathBuf, HubError> {
@@ -323,12 +310,24 @@ fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Whether a path of a repository stays below the folder that it is joined to, on any system.
+/// Whether a path of a repository stays below the folder that it is joined to, on any system: some take spaces and dots from the
+/// end of a name.
 fn is_plain(path: &str) -> bool {
-    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let plain = |part: &str| part.contains(|c| !matches!(c, '.' | ' '));
     path.len() <= 1024
         && path.split('/').all(plain)
         && !path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':'))
+}
+
+/// Makes `staged` the file at `place`, so that it is there after a loss of power or not at all.
+fn move_into_place(staged: &Path, place: &Path) -> Result<(), SourceError> {
+    let parent = parent_of(place);
+    fs::create_dir_all(parent).map_err(SourceError::io("create", parent))?;
+    // Opened for writing, without which Windows refuses to flush.
+    let open = fs::OpenOptions::new().write(true).open(staged);
+    open.and_then(|file| file.sync_all()).map_err(SourceError::io("flush", staged))?;
+    fs::rename(staged, place).map_err(SourceError::io("move a file to", place))?;
+    sync_folder(parent).map_err(SourceError::io("flush", parent))
 }
 
 /// Whether a file, and no link, of that size is there.

@@ -137,9 +137,6 @@ pub enum SourceError {
         /// How long was waited.
         seconds: u64,
     },
-    /// The thread of the hub client ended without a result.
-    #[error("the hub client stopped without a result")]
-    ClientStopped,
     /// A file of another size than pinned.
     #[error("`{file}` expected {expected} bytes, got {found}: this is another version of the file")]
     Size {

@@ -22,6 +22,7 @@ mod error;
 mod hugging_face;
 mod install;
 mod known;
+mod shared;
 mod wheel;
 
 use std::ffi::OsString;

@@ -117,7 +117,7 @@ fn pull_tiny(
     install::pull(&tiny_model().published(), &models.join("tiny"), sources, force, progress)
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+pub(super) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -1,10 +1,12 @@
 //! Addresses, splits, and a hub of the tests' own on 127.0.0.1.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::super::hugging_face::tests::{hub, offline, serve};
-use super::super::tests::Recorder;
+use super::super::hugging_face::escaped;
+use super::super::hugging_face::tests::{hub, hub_with_limits, offline, serve};
+use super::super::tests::{Recorder, names_in};
 use super::*;
 use crate::digest::sha256_hex;
 
@@ -48,6 +50,8 @@ fn an_address_is_a_data_set_a_revision_and_a_path() {
         "hf://datasets/a/b/../x",
         "hf://datasets/a/b/x//y",
         "hf://datasets/a/b/./x",
+        "hf://datasets/a/b/.. /x",
+        "hf://datasets/a/b/.../x",
         "hf://datasets/a/b/c\\x",
         "hf://datasets/a/b/c:x",
         "hf://datasets/a/b/c\nx",
@@ -241,6 +245,81 @@ fn other_bytes_other_names_and_no_answer_are_refused() {
         );
     }
     assert!(refused(offline(), train).contains("`HF_HUB_OFFLINE` is set"));
+}
+
+#[test]
+fn where_one_file_fails_those_before_it_stay_and_only_the_others_are_asked_for() {
+    let cache = tempfile::tempdir().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (kept, times) = (asked.clone(), AtomicUsize::new(0));
+    let endpoint = serve(move |path| match path {
+        "/api/datasets/somebody/tiny/revision/main?blobs=true" => answer_of(COMMIT, sha256_hex).into_bytes(),
+        path => {
+            kept.lock().unwrap().push(path.rsplit('/').next().unwrap().to_owned());
+            let mut bytes = file_at(COMMIT, path);
+            // The last file is not there, then another one, then itself.
+            match path.ends_with("b.csv").then(|| times.fetch_add(1, Ordering::SeqCst)) {
+                Some(0) => bytes.clear(),
+                Some(1) => bytes.reverse(),
+                _ => {}
+            }
+            bytes
+        }
+    });
+    let fetch = || {
+        let mut online = sets(hub(endpoint.clone()), cache.path());
+        online.files("hf://datasets/somebody/tiny/data/train*.csv", &mut ())
+    };
+    let home = cache.path().join("somebody/tiny");
+    let data = home.join(COMMIT).join("data");
+    for problem in ["`data/train b.csv`: http status: 404", "`data/train b.csv` expected SHA-256"] {
+        let error = fetch().unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert_eq!(names_in(&data), ["train a#1.csv"]);
+        assert_eq!(fs::read(data.join("train a#1.csv")).unwrap(), FILES[2].1);
+    }
+    assert_eq!(fetch().unwrap().len(), 2);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["train%20a%231.csv", "train%20b.csv", "train%20b.csv", "train%20b.csv"]
+    );
+    assert_eq!(fs::read(data.join("train b.csv")).unwrap(), FILES[3].1);
+    assert_eq!(names_in(&home), [COMMIT, &format!("{COMMIT}.json"), "refs"]);
+}
+
+/// A hub with `count` files, which says that each is of `size_bytes` and gives a byte of each after a while.
+fn hub_of_parts(count: usize, size_bytes: u64, after: Duration) -> String {
+    serve(move |path| match path {
+        "/api/datasets/somebody/parts/revision/main?blobs=true" => {
+            let part = |i| serde_json::json!({"rfilename": format!("part-{i:02}.csv"), "size": size_bytes});
+            let siblings: Vec<_> = (0..count).map(part).collect();
+            serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string().into_bytes()
+        }
+        _ => {
+            std::thread::sleep(after);
+            b"x".to_vec()
+        }
+    })
+}
+
+#[test]
+fn many_files_may_take_longer_than_the_hub_may_be_silent() {
+    let cache = tempfile::tempdir().unwrap();
+    let limit = Duration::from_secs(2);
+    let hub = hub_with_limits(hub_of_parts(30, 1, Duration::from_millis(100)), limit, limit);
+    let files = sets(hub, cache.path()).files("hf://datasets/somebody/parts/*.csv", &mut ()).unwrap();
+    assert_eq!(files.len(), 30);
+}
+
+#[test]
+fn sizes_that_no_files_can_have_are_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    let hub = hub(hub_of_parts(2, u64::MAX, Duration::ZERO));
+    let error = sets(hub, cache.path()).files("hf://datasets/somebody/parts/*.csv", &mut ()).unwrap_err();
+    assert!(
+        error.to_string().contains("`part-00.csv` expected 18446744073709551615 bytes, got 1"),
+        "{error}"
+    );
 }
 
 /// What was put in a file's place in the cache is not read.
