@@ -361,6 +361,83 @@ fn a_page_that_would_take_all_memory_is_refused() {
     );
 }
 
+/// A file without rows, whose schema has these elements in Thrift's compact protocol.
+fn of_schema(elements: &[&[u8]]) -> Vec<u8> {
+    let mut footer = vec![0x15, 2, 0x19, 0xfc];
+    let mut left = elements.len();
+    while left > 0x7f {
+        footer.push(0x80 | (left & 0x7f) as u8);
+        left >>= 7;
+    }
+    footer.push(left as u8);
+    footer.extend(elements.concat());
+    // No rows, no row groups.
+    footer.extend([0x16, 0, 0x19, 0x0c, 0]);
+    let length = (footer.len() as u32).to_le_bytes();
+    [b"PAR1", &footer[..], &length, b"PAR1"].concat()
+}
+
+/// A column of texts without a name.
+const COLUMN: &[u8] = &[0x15, 12, 0x25, 0, 0x18, 0, 0];
+
+/// The crate calls itself for each level, until the stack is at its end, which ends the program.
+#[test]
+fn a_schema_that_is_too_deep_is_refused() {
+    let files = Files::new();
+    let opened = |groups: usize| {
+        let group = &[0x35, 0, 0x18, 0, 0x15, 2, 0][..];
+        let elements = [&vec![group; groups][..], &[COLUMN]].concat();
+        files.message(&files.write(&of_schema(&elements)).open(LabelUse::Optional).err().unwrap())
+    };
+    assert_eq!(opened(64), "rows.parquet: no text column, found ``");
+    for groups in [65, 15_000, 100_000] {
+        assert_eq!(
+            opened(groups),
+            "rows.parquet: the Parquet file is damaged: its schema is broken, announces more than it has, or is more than 64 deep"
+        );
+    }
+}
+
+/// In a time that is not the square of their number.
+#[test]
+fn a_schema_may_have_many_columns() {
+    const COLUMNS: usize = 400_000;
+    let files = Files::new();
+    // As many parts as columns, and the text is the last of them.
+    let root = &[0x48, 0, 0x15, 0x80, 0xea, 0x30, 0][..];
+    let text = &[0x15, 12, 0x25, 0, 0x18, 4, b't', b'e', b'x', b't', 0][..];
+    let elements = [&[root], &vec![COLUMN; COLUMNS - 1][..], &[text]].concat();
+    let rows = files.write(&of_schema(&elements)).open(LabelUse::Optional).unwrap();
+    assert_eq!(rows.count(), 0);
+}
+
+#[test]
+fn lists_of_a_row_have_no_more_elements_than_it_may_have() {
+    let schema = "message rows { required binary text (UTF8); required group choices (LIST) \
+                  { repeated group list { required binary element (UTF8); } } }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let files = Files::new();
+    let message = |elements: usize| {
+        let mut bytes = Vec::new();
+        let mut file = SerializedFileWriter::new(&mut bytes, schema.clone(), Arc::default()).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&["t".into()], None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let (values, levels) = (vec![ByteArray::from("c"); elements], vec![1; elements]);
+        let begins: Vec<i16> = (0..elements).map(|element| i16::from(element > 0)).collect();
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), Some(&begins)).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        let mut rows = files.write(&bytes).open(LabelUse::Choices { needed: false }).unwrap();
+        rows.next().unwrap().unwrap_err().to_string().rsplit_once(": ").unwrap().1.to_owned()
+    };
+    assert_eq!(message(16_384), "expected 2 to 256 choices, found 16384");
+    assert_eq!(message(16_385), "`choices` has more than 16384 elements");
+}
+
 /// Reads all that can be read of a damaged file, in a file that is used again.
 fn read_damaged(mut file: &File, bytes: &[u8]) -> usize {
     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(bytes)).unwrap();

@@ -239,6 +239,26 @@ fn tags_that_form_no_entities_are_told_with_their_line() {
 }
 
 #[test]
+fn a_sentence_has_no_more_words_than_a_row_may_have() {
+    let files = Files::new();
+    let most = "a X\n".repeat(16_384);
+    let rows = |content: &str, labels| {
+        let rows = files.write("x.conll", content).open(labels).unwrap();
+        rows.map(|row| match row {
+            Ok(row) => words(&row).len().to_string(),
+            Err(error) => error.to_string().rsplit_once("x.conll:").unwrap().1.to_owned(),
+        })
+        .collect::<Vec<String>>()
+    };
+    for labels in [LabelUse::Tags { scheme: None, needed: true }, LabelUse::Optional] {
+        assert_eq!(rows(&format!("{most}\nb Y\n"), labels), ["16384", "1"]);
+        // The rest of the sentence is no row.
+        let long = rows(&format!("{most}a X\na X\n\nb Y\n"), labels);
+        assert_eq!(long, ["16385: more than 16384 words", "1"]);
+    }
+}
+
+#[test]
 fn formats_and_kinds_must_fit() {
     let files = Files::new();
     let csv = files.write("x.csv", "text,label\na,O\n");

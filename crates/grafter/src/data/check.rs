@@ -1,7 +1,7 @@
 //! The engine of `grafter check-data`: reads everything that can be read and counts what is there.
 //!
-//! Goes on after bad rows. Keeps a digest of each text and never the text itself, so a large file needs little memory.
-//! Reports only; what is printed, and which finding is an error, is decided by the caller.
+//! Goes on after bad rows. Keeps a digest of each text, and of all labels of a row, and never the text itself, so a large file needs
+//! little memory. Reports only; what is printed, and which finding is an error, is decided by the caller.
 
 mod report;
 
@@ -148,8 +148,11 @@ fn problem(error: &DataError) -> Problem {
     Problem { message: error.to_string(), hint: error.hint() }
 }
 
+/// Half of a SHA-256: with a million rows, a chance below 10⁻²⁶ that two of them share it.
+type Half = [u8; 16];
+
 /// The first occurrence of each text.
-type Texts = HashMap<[u8; 16], Occurrence>;
+type Texts = HashMap<Half, Occurrence>;
 
 /// Where a text stands, and its label's id. One is held for each text, so it is small.
 #[derive(Clone, Copy)]
@@ -175,9 +178,9 @@ fn name_of(files: &[String], place: u32) -> Option<String> {
     files.get(place as usize).cloned()
 }
 
-/// Labels as small numbers, the same in all files.
+/// Labels as small numbers, the same in all files. The tags of a sentence are one label, and nearly always another one.
 #[derive(Default)]
-struct LabelIds(HashMap<String, u32>);
+struct LabelIds(HashMap<Half, u32>);
 
 impl LabelIds {
     fn id(&mut self, label: &str, kind: TaskKind) -> u32 {
@@ -193,7 +196,7 @@ impl LabelIds {
             _ => label.to_owned(),
         };
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        *self.0.entry(name).or_insert(next)
+        *self.0.entry(half(Sha256::new().chain_update(name))).or_insert(next)
     }
 }
 
@@ -452,8 +455,8 @@ fn count_repeat(
     }
 }
 
-/// Half of the SHA-256 of a row's texts: with a million rows, a chance below 10⁻²⁶ that two texts share it.
-fn digest(row: &Row) -> [u8; 16] {
+/// Of a row's texts.
+fn digest(row: &Row) -> Half {
     let mut hasher = Sha256::new();
     // The length keeps the pair ("ab", "c") apart from ("a", "bc").
     hasher.update((row.text.len() as u64).to_le_bytes());
@@ -464,6 +467,10 @@ fn digest(row: &Row) -> [u8; 16] {
         hasher.update((choice.len() as u64).to_le_bytes());
         hasher.update(choice);
     }
+    half(hasher)
+}
+
+fn half(hasher: Sha256) -> Half {
     let mut half = [0; 16];
     half.copy_from_slice(&hasher.finalize()[..16]);
     half
@@ -501,5 +508,25 @@ impl Histogram {
             rows >= rank
         });
         reached.map_or(0, |(length, _)| *length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_kept_in_few_bytes_however_long_they_are() {
+        let mut ids = LabelIds::default();
+        let tags = |words: usize| ["B-place"; 5_000][..words].join("\u{1f}");
+        for words in 1..=100 {
+            assert_eq!(ids.id(&tags(50 * words), TaskKind::Entities), words as u32 - 1);
+        }
+        assert_eq!(ids.id(&tags(50), TaskKind::Entities), 0);
+        let kept: usize = ids.0.keys().map(|kept| kept.len()).sum();
+        assert_eq!(kept, 100 * 16);
+        assert_eq!(ids.id("5", TaskKind::Regression), ids.id("5.000", TaskKind::Regression));
+        assert_eq!(ids.id("a\u{1f}b", TaskKind::MultiLabel), ids.id("b\u{1f}a", TaskKind::MultiLabel));
+        assert_ne!(ids.id("a\u{1f}b", TaskKind::Tags), ids.id("b\u{1f}a", TaskKind::Tags));
     }
 }

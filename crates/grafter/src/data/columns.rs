@@ -2,6 +2,8 @@
 //!
 //! Decided from names alone, never from what a column holds; anything that could be read in two ways is an error.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ColumnError, DataError, LabelUse, TagScheme, TaskKind};
@@ -172,8 +174,11 @@ pub(super) fn find_choices(found: &[&str], columns: &Columns) -> Result<Vec<usiz
     if let Some(place) = only(found, &KNOWN_CHOICES) {
         return Ok(vec![place]);
     }
+    // The first of each name: a row may have as many columns as it has bytes to name them.
+    let places: HashMap<&str, usize> =
+        found.iter().enumerate().rev().map(|(place, column)| (*column, place)).collect();
     let numbered = |name: &str| {
-        let place = |number: usize| found.iter().position(|column| *column == format!("{name}{number}"));
+        let place = |number: usize| places.get(format!("{name}{number}").as_str()).copied();
         let first = usize::from(place(0).is_none());
         (first..).map_while(place).collect::<Vec<usize>>()
     };
@@ -345,6 +350,18 @@ mod tests {
         assert_eq!(same.to_string(), "column `a` cannot be used twice");
         let same = find_texts(&["a", "b"], &named(Some("a"), None, Some("a"))).unwrap_err();
         assert_eq!(same.to_string(), "column `a` cannot be used twice");
+    }
+
+    #[test]
+    fn choices_in_columns_of_their_own_are_found_by_their_numbers() {
+        let choices = |found: &[&str]| find_choices(found, &Columns::default());
+        assert_eq!(choices(&["ending1", "text", "ending0", "ending3"]), Ok(vec![2, 0]));
+        assert_eq!(choices(&["choice2", "choice1", "choice1"]), Ok(vec![1, 0]), "the first of a name");
+        assert!(matches!(choices(&["choice1", "choice3"]), Err(ColumnError::NoChoices { .. })));
+        // As many as a row of 1 MiB can have, in the order that takes longest to search.
+        let names: Vec<String> = (0..65_000).rev().map(|number| format!("choice{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(choices(&names).unwrap().into_iter().eq((0..65_000).rev()));
     }
 
     #[test]

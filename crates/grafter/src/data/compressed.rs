@@ -25,6 +25,9 @@ const MOST_GROWTH: u64 = 1000;
 /// Or by this much, of small ones.
 const FREE_BYTES: u64 = 16 << 20;
 
+/// What a frame of zstd may refer back to, and is therefore in memory: as much as its own tools take unless they are told to.
+const MOST_WINDOW_BYTES: u64 = 128 << 20;
+
 /// What may come of a file of this size.
 pub(super) fn most_bytes(size: u64) -> u64 {
     FREE_BYTES.saturating_add(size.saturating_mul(MOST_GROWTH))
@@ -48,7 +51,9 @@ impl Compression {
         let decoder = match self {
             Self::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Self::Zstd => {
-                Decoder::Zstd(Box::new(Frames { input, decoder: FrameDecoder::new(), open: false }))
+                let mut decoder = FrameDecoder::new();
+                decoder.set_max_window_size(MOST_WINDOW_BYTES);
+                Decoder::Zstd(Box::new(Frames { input, decoder, open: false }))
             }
         };
         Bounded { decoder, bytes: 0 }
@@ -312,6 +317,18 @@ mod tests {
                 assert_eq!(error.to_string(), "it grows to more than 1000 times its size");
             }
         }
+    }
+
+    /// A frame of an empty block, which says how far it looks back as a power of two from 10 on.
+    #[test]
+    fn what_a_frame_looks_back_to_is_bounded() {
+        let looks_back = |exponent: u8| {
+            let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, (exponent - 10) << 3, 1, 0, 0];
+            read(Compression::Zstd, frame.to_vec())
+        };
+        assert_eq!(looks_back(27).unwrap(), b"");
+        let error = looks_back(28).unwrap_err().to_string();
+        assert!(error.contains("Max: 134217728"), "{error}");
     }
 
     /// In pieces of any size, the same bytes, which read as what was written.

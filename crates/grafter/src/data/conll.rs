@@ -3,7 +3,7 @@
 //! The word is the first column, its tag the last (Tjong Kim Sang & De Meulder 2003). A line `-DOCSTART-` begins a document
 //! and is no word.
 
-use super::RowErrorKind;
+use super::{MAX_CLASSES, RowErrorKind};
 
 /// What marks the beginning of a document, as the first column of a line.
 const DOCUMENT: &str = "-DOCSTART-";
@@ -53,6 +53,9 @@ impl Sentence {
         let (word, tag) = (columns[0], if columns.len() > 1 { columns[columns.len() - 1] } else { "" });
         if columns.len() != self.columns {
             return Err(RowErrorKind::ColumnCount { expected: self.columns, found: columns.len() });
+        }
+        if self.words.len() == MAX_CLASSES {
+            return Err(RowErrorKind::TooManyWords { limit: MAX_CLASSES });
         }
         if word.is_empty() {
             return Err(RowErrorKind::EmptyWord { word: self.words.len() + 1 });

@@ -4,6 +4,7 @@
 //! (Rajpurkar et al. 2016). A start counts characters. An answer that does not stand where it should is refused: where
 //! else it may be meant is not known.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use super::columns::find_texts_for;
 use super::json::bad_json;
 use super::reader::not_empty;
-use super::{Columns, LabelUse, Row, RowErrorKind};
+use super::{Columns, LabelUse, MAX_CLASSES, Row, RowErrorKind};
 
 /// A question's context and its right answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,19 +120,31 @@ fn said(value: Value, name: &str) -> Result<Vec<Answer>, RowErrorKind> {
         expected: "`{\"text\": [..], \"answer_start\": [..]}` or a list of objects with these",
         found,
     };
-    match serde_json::from_value(value).map_err(|_| wrong())? {
-        Said::Each(answers) => Ok(answers),
+    let answers: Vec<Answer> = match serde_json::from_value(value).map_err(|_| wrong())? {
+        Said::Each(answers) => answers,
         Said::Lists { text, answer_start } if text.len() == answer_start.len() => {
             let answers = text.into_iter().zip(answer_start);
-            Ok(answers.map(|(text, answer_start)| Answer { text, answer_start }).collect())
+            answers.map(|(text, answer_start)| Answer { text, answer_start }).collect()
         }
-        Said::Lists { .. } => Err(wrong()),
+        Said::Lists { .. } => return Err(wrong()),
+    };
+    check_length(answers.len(), name)?;
+    Ok(answers)
+}
+
+/// That a list of a row has no more elements than it may have.
+pub(super) fn check_length(elements: usize, column: &str) -> Result<(), RowErrorKind> {
+    let limit = MAX_CLASSES;
+    if elements <= limit {
+        Ok(())
+    } else {
+        Err(RowErrorKind::TooManyElements { column: column.to_owned(), limit })
     }
 }
 
 /// The bytes of each answer in the context, each once.
 fn ranges(answers: &[Answer], context: &str) -> Result<Vec<Range<usize>>, RowErrorKind> {
-    let mut ranges = Vec::with_capacity(answers.len());
+    let (mut ranges, mut seen) = (Vec::with_capacity(answers.len()), HashSet::new());
     // Of several the characters are counted once.
     let places: Vec<usize> = context.char_indices().map(|(place, _)| place).collect();
     for Answer { text, answer_start } in answers {
@@ -144,7 +157,7 @@ fn ranges(answers: &[Answer], context: &str) -> Result<Vec<Range<usize>>, RowErr
         // White space around it is none of the answer.
         let begin = start + (text.len() - text.trim_start().len());
         let range = begin..begin + text.trim().len();
-        if !ranges.contains(&range) {
+        if seen.insert(range.clone()) {
             ranges.push(range);
         }
     }
@@ -189,6 +202,25 @@ mod tests {
         assert_eq!(line("x", "99"), "answer `x` does not stand at character 99 of its context");
         assert_eq!(line("", "0"), "answer `` does not stand at character 0 of its context");
         assert!(line("a", "-1").starts_with("`answers` must be "));
+    }
+
+    #[test]
+    fn there_are_no_more_answers_than_a_row_may_have() {
+        let (most, context) = (MAX_CLASSES, "a".repeat(MAX_CLASSES));
+        let lists = |answers: usize| {
+            let (texts, starts) = (vec!["a"; answers], (0..answers).collect::<Vec<usize>>());
+            let answers = serde_json::json!({ "text": texts, "answer_start": starts });
+            serde_json::json!({ "question": "q", "context": context, "answers": answers }).to_string()
+        };
+        let each = |answers: usize| {
+            let answers = vec![serde_json::json!({ "text": "a", "answer_start": 0 }); answers];
+            serde_json::json!({ "question": "q", "context": context, "answers": answers }).to_string()
+        };
+        assert_eq!(read(&lists(most)).unwrap().answers.unwrap().len(), most);
+        assert_eq!(read(&each(most)).unwrap().answers.unwrap().len(), 1);
+        for line in [lists(most + 1), each(most + 1)] {
+            assert_eq!(message(&line), "`answers` has more than 16384 elements");
+        }
     }
 
     #[test]

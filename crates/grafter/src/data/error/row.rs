@@ -131,6 +131,14 @@ pub enum RowErrorKind {
         /// How many there may be.
         limit: usize,
     },
+    /// A list of more answers, or of something else, than a row may have.
+    #[error("{} has more than {limit} elements", quoted(column))]
+    TooManyElements {
+        /// The column of the list.
+        column: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A question without what says its answers.
     #[error("answers {} are missing", quoted(column))]
     NoAnswers {
@@ -310,6 +318,7 @@ impl RowErrorKind {
             | Self::EmptyWord { .. }
             | Self::BadTag { .. }
             | Self::TooManyWords { .. }
+            | Self::TooManyElements { .. }
             | Self::JsonType { .. }
             | Self::FieldsChanged { .. }
             | Self::EmptyText { .. }

@@ -1,5 +1,5 @@
 //! What headers of pages and the footer of a file say of sizes, before the crate believes it: it takes memory for what a page says
-//! to be when it is decompressed, and for the columns that the schema announces.
+//! to be when it is decompressed, and for the columns that the schema announces, and calls itself for each level of these.
 //!
 //! Both are structs in Thrift's compact protocol (`parquet.thrift`, `thrift-compact-protocol.md`).
 
@@ -10,13 +10,21 @@ use super::super::compressed::most_bytes;
 /// The fields of a page's header with its sizes.
 const UNCOMPRESSED: i64 = 2;
 const COMPRESSED: i64 = 3;
-/// The field of a footer with the elements of the schema, and that of an element with the number of its parts.
+/// The fields of a footer up to the elements of the schema.
+const VERSION: i64 = 1;
 const SCHEMA: i64 = 2;
+/// Fields of an element: its name, the number of its parts, and the struct with its logical type, which is the last.
+const NAME: i64 = 4;
 const CHILDREN: i64 = 5;
-/// Types of values.
+const LOGICAL_TYPE: i64 = 10;
+/// Types of values. Those up to `BINARY` have no others in them.
+const BYTE: u8 = 3;
 const INT32: u8 = 5;
+const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
+/// How many groups of a schema lie in each other, the root among them.
+pub(super) const MOST_GROUPS: usize = 64;
 /// How deep structs and lists lie in each other; a header of the format has four levels.
 const MOST_DEPTH: usize = 16;
 
@@ -35,24 +43,42 @@ pub(super) fn is_plausible(input: &mut impl Read) -> io::Result<bool> {
     }
 }
 
-/// Whether no group of the schema in a footer has more parts than the schema has elements.
+/// Whether no group of the schema in a footer has more parts than the schema has elements, or lies too deep in others.
+///
+/// The crate knows a field by its number alone, and reads what it expects there whatever type the field says to have. Up to the end
+/// of the schema another type is therefore refused: behind it the two would read different schemas.
 pub(super) fn footer_is_plausible(mut footer: &[u8]) -> bool {
-    let footer = &mut Compact(&mut footer);
-    footer
-        .fields(|footer, id, kind| match (id, kind) {
-            (SCHEMA, LIST) => footer.list(|footer, kind, count| match kind {
-                STRUCT => footer.fields(|footer, id, kind| match (id, kind) {
-                    (CHILDREN, INT32) if footer.integer()?.unsigned_abs() > count => {
-                        Err(ErrorKind::InvalidData.into())
-                    }
-                    (CHILDREN, INT32) => Ok(()),
-                    _ => footer.skip(kind, MOST_DEPTH),
-                }),
-                _ => footer.skip_element(kind, MOST_DEPTH),
-            }),
-            _ => footer.skip(kind, MOST_DEPTH),
-        })
-        .is_ok()
+    let (mut found, mut open) = (false, Vec::new());
+    let read = Compact(&mut footer).fields(|footer, id, kind| match (id, kind) {
+        // The crate passes over a second schema, as over what follows the first.
+        _ if found => footer.skip(kind, MOST_DEPTH),
+        (VERSION, INT32) => footer.skip(kind, MOST_DEPTH),
+        (SCHEMA, LIST) => {
+            found = true;
+            footer.list(|footer, kind, count| match kind {
+                STRUCT => footer.element(count, &mut open),
+                _ => Err(ErrorKind::InvalidData.into()),
+            })
+        }
+        _ => Err(ErrorKind::InvalidData.into()),
+    });
+    read.is_ok()
+}
+
+/// The type of a field in one of the logical types, both by their numbers. Those that the crate does not know it passes over by
+/// the type that they say, and truth values are in that type.
+fn of_logical_type(logical_type: i64, id: i64) -> Option<u8> {
+    match (logical_type, id) {
+        // Digits of a decimal; how edges between places on the earth run.
+        (5, 1 | 2) | (18, 2) => Some(INT32),
+        // The unit of a time.
+        (7 | 8, 2) => Some(STRUCT),
+        // Bits of a whole number; the version of a variant.
+        (10 | 16, 1) => Some(BYTE),
+        // What the coordinates of a place are.
+        (17 | 18, 1) => Some(BINARY),
+        _ => None,
+    }
 }
 
 /// What the page says to be decompressed and compressed. Of a field that is there twice, that which promises more.
@@ -114,7 +140,9 @@ impl<R: Read> Compact<'_, R> {
                 return Ok(());
             }
             // How far its number is from that of the one before, or 0, and the number follows.
-            id = if byte >> 4 == 0 { self.integer()? } else { id.saturating_add((byte >> 4).into()) };
+            id = if byte >> 4 == 0 { self.integer()? } else { id + i64::from(byte >> 4) };
+            // The crate takes 16 bits of a number, so that 65,537 would be 1.
+            i16::try_from(id).map_err(|_| ErrorKind::InvalidData)?;
             field(self, id, byte & 0xf)?;
         }
     }
@@ -124,6 +152,49 @@ impl<R: Read> Compact<'_, R> {
         let byte = self.byte()?;
         let count = if byte >> 4 == 15 { self.varint()? } else { (byte >> 4).into() };
         (0..count).try_for_each(|_| element(self, byte & 0xf, count))
+    }
+
+    /// An element of a schema of `count`, in groups of which `open` knows how many parts are still to come.
+    fn element(&mut self, count: u64, open: &mut Vec<u64>) -> io::Result<()> {
+        let mut parts = 0;
+        self.fields(|of, id, kind| match (id, kind) {
+            (CHILDREN, INT32) => {
+                parts = of.integer()?.unsigned_abs();
+                if parts <= count { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
+            }
+            (NAME, BINARY) | (1..=3 | 6..=9, INT32) => of.skip(kind, MOST_DEPTH),
+            (LOGICAL_TYPE, STRUCT) => of.logical_type(),
+            (11.., ..=BINARY) => of.skip(kind, MOST_DEPTH),
+            _ => Err(ErrorKind::InvalidData.into()),
+        })?;
+        if let Some(left) = open.last_mut() {
+            *left -= 1;
+        }
+        // The last part of a group may be a group, which its own parts follow.
+        open.push(parts);
+        while open.last() == Some(&0) {
+            open.pop();
+        }
+        if open.len() <= MOST_GROUPS { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
+    }
+
+    /// One of the logical types, each a struct.
+    fn logical_type(&mut self) -> io::Result<()> {
+        let wrong = || Err(ErrorKind::InvalidData.into());
+        self.fields(|of, logical_type, kind| {
+            if kind != STRUCT {
+                return wrong();
+            }
+            of.fields(|of, id, kind| match of_logical_type(logical_type, id) {
+                Some(expected) if expected != kind => wrong(),
+                // One of several structs, which are empty.
+                Some(STRUCT) => {
+                    of.fields(|of, _, kind| if kind == STRUCT { of.skip(kind, MOST_DEPTH) } else { wrong() })
+                }
+                _ if kind <= BINARY => of.skip(kind, MOST_DEPTH),
+                _ => wrong(),
+            })
+        })
     }
 
     fn skip_bytes(&mut self, count: u64) -> io::Result<()> {
@@ -243,5 +314,86 @@ mod tests {
         assert!(!footer_is_plausible(&footer(3)));
         assert!(!footer_is_plausible(&footer(i32::MAX as u64)));
         assert!(!footer_is_plausible(&footer(2)[..6]));
+    }
+
+    /// A footer of a version, which may be of another type, and of these elements.
+    fn footer(version: &[u8], elements: &[&[u8]]) -> Vec<u8> {
+        let mut count = vec![0x19, 0xfc];
+        let mut left = elements.len();
+        while left > 0x7f {
+            count.push(0x80 | (left & 0x7f) as u8);
+            left >>= 7;
+        }
+        count.push(left as u8);
+        [version, &count, &elements.concat(), &[0]].concat()
+    }
+
+    /// Groups of 1 and of 2 parts, and a column.
+    const OF_ONE: &[u8] = &[0x35, 0, 0x18, 1, b'g', 0x15, 2, 0];
+    const OF_TWO: &[u8] = &[0x35, 0, 0x18, 1, b'g', 0x15, 4, 0];
+    const LEAF: &[u8] = &[0x15, 12, 0x25, 0, 0x18, 1, b'c', 0];
+
+    #[test]
+    fn groups_lie_in_each_other_to_a_depth() {
+        let plausible = |elements: &[&[u8]]| footer_is_plausible(&footer(&[0x15, 2], elements));
+        let chain = |groups: usize| [&vec![OF_ONE; groups][..], &[LEAF]].concat();
+        assert!(plausible(&chain(64)));
+        assert!(!plausible(&chain(65)));
+        assert!(!plausible(&chain(20_000)));
+        // Each is the last part of the one before, which has ended, but not for the crate.
+        let last = [&[OF_TWO, LEAF].repeat(64)[..], &[LEAF]].concat();
+        assert!(plausible(&last));
+        assert!(!plausible(&[&[OF_TWO, LEAF].repeat(65)[..], &[LEAF]].concat()));
+        // Beside each other there may be any number of them.
+        let root: &[u8] = &[0x48, 1, b'r', 0x15, 0xc0, 0xbb, 1, 0];
+        assert!(plausible(&[&[root][..], &[OF_ONE, LEAF].repeat(12_000)].concat()));
+        // A root without parts hides nothing that comes after it.
+        assert!(!plausible(&[&[LEAF][..], &chain(65)].concat()));
+    }
+
+    #[test]
+    fn fields_have_the_types_that_the_crate_reads() {
+        let plausible =
+            |version: &[u8], element: &[u8]| footer_is_plausible(&footer(version, &[OF_ONE, element]));
+        let of_type =
+            |logical: &[u8]| [&[0x15, 2, 0x25, 0, 0x18, 1, b'c', 0x6c][..], logical, &[0, 0]].concat();
+        assert!(plausible(&[0x15, 2], LEAF));
+        for good in [
+            // A string, a decimal, a time in UTC in milliseconds, a signed number of 8 bits, a place, and one that nobody knows.
+            &[0x1c, 0][..],
+            &[0x5c, 0x15, 4, 0x15, 10, 0],
+            &[0x7c, 0x11, 0x1c, 0x1c, 0, 0, 0],
+            &[0xac, 0x13, 8, 0x11, 0],
+            &[0x0c, 36, 0x18, 1, b'x', 0x15, 0, 0],
+            &[0x0c, 60, 0x18, 1, b'x', 0x15, 0, 0],
+        ] {
+            assert!(plausible(&[0x15, 2], &of_type(good)), "{good:?}");
+        }
+        for bad in [
+            &[0x18, 0][..],
+            &[0x5c, 0x18, 0, 0x15, 10, 0],
+            &[0x7c, 0x11, 0x15, 0, 0],
+            &[0x7c, 0x11, 0x1c, 0x17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0xac, 0x15, 8, 0x11, 0],
+            &[0x0c, 36, 0x15, 2, 0],
+            &[0x1c, 0x19, 0x11, 1, 0],
+        ] {
+            assert!(!plausible(&[0x15, 2], &of_type(bad)), "{bad:?}");
+        }
+        // The version as a text, in which the crate would find the schema; the schema as a set; the version after it.
+        assert!(!plausible(&[0x18, 3, 0x19, 0x1c, 0], LEAF));
+        let mut set = footer(&[0x15, 2], &[OF_ONE, LEAF]);
+        assert!(footer_is_plausible(&set));
+        set[2] = 0x1a;
+        assert!(!footer_is_plausible(&set));
+        // The parts of a group in 64 bits, its name as a list, and numbers of fields beyond 16 bits.
+        for bad in [
+            &[0x35, 0, 0x18, 1, b'g', 0x16, 2, 0][..],
+            &[0x35, 0, 0x19, 0x13, b'g', 0x15, 2, 0],
+            &[0x35, 0, 0x18, 1, b'g', 0x05, 0x8a, 0x80, 8, 2, 0],
+            &[0x35, 0, 0x18, 1, b'g', 0x0c, 30, 0],
+        ] {
+            assert!(!plausible(&[0x15, 2], bad), "{bad:?}");
+        }
     }
 }

@@ -115,6 +115,7 @@ fn json(value: Option<Value>, column: &str, bytes: &mut usize) -> Result<Json, R
         Some(Value::Double(number)) => Number::from_f64(number).map_or(Json::Null, Json::Number),
         Some(Value::Bytes(value)) => text(value)?,
         Some(Value::List(list)) => {
+            questions::check_length(list.len(), column)?;
             let values = list.into_iter().map(|value| json(value, column, bytes));
             Json::Array(values.collect::<Result<_, _>>()?)
         }

@@ -1,8 +1,8 @@
 //! What is asked of the `parquet` crate: which columns a file has, and their values one after another.
 //!
 //! The crate panics on some damaged files, so every call into it is [`guarded`]. What a file claims is held against its size
-//! where that is cheap: ranges lie inside the file, a page does not grow without measure, and a dictionary has no more values than
-//! bytes. A file that was made for it can still take much memory.
+//! where that is cheap: ranges lie inside the file, a page does not grow without measure, groups of the schema lie in each other
+//! to a depth, and a dictionary has no more values than bytes. A file that was made for it can still take much memory.
 
 use std::borrow::Borrow;
 use std::fs::File;
@@ -100,21 +100,23 @@ impl Table {
             let length = places.length;
             let headers = Arc::new(Headers(places.clone()));
             if !header::footer_is_plausible(&places.footer()?) {
-                return Err(CrateError::General("its schema has more columns than it describes".to_owned()));
+                let depth = header::MOST_GROUPS;
+                let what =
+                    format!("its schema is broken, announces more than it has, or is more than {depth} deep");
+                return Err(CrateError::General(what));
             }
             let reader = SerializedFileReader::new(places)?;
             check_claims(reader.metadata(), length)?;
             let told = reader.metadata().file_metadata();
             let schema = told.schema_descr();
-            let roots: Vec<usize> =
-                (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
-            let fields = schema.root_schema().get_fields().iter().enumerate().map(|(place, field)| {
-                let first = roots.iter().position(|root| *root == place).unwrap_or(roots.len());
-                let mut of = described(field, first, 0);
-                of.parts = parts(field, first);
+            // The leaves of the columns before.
+            let mut first = 0;
+            let column = |field: &Arc<Type>| {
+                let of = Field { parts: parts(field, first), ..described(field, first, 0) };
+                first += leaves(field);
                 of
-            });
-            let fields = fields.collect();
+            };
+            let fields = schema.root_schema().get_fields().iter().map(column).collect();
             let mut pairs = told.key_value_metadata().into_iter().flatten();
             let hugging_face =
                 pairs.find(|pair| pair.key == HUGGING_FACE).and_then(|pair| pair.value.clone());
@@ -194,7 +196,7 @@ fn parts(field: &Type, first: usize) -> Vec<Field> {
     }
     let above = i16::from(info.repetition() == Repetition::OPTIONAL);
     let mut leaf = first;
-    let part = |part: &std::sync::Arc<Type>| {
+    let part = |part: &Arc<Type>| {
         let of = described(part, leaf, above);
         leaf += leaves(part);
         of
