@@ -126,6 +126,27 @@ fn the_adapter_that_the_tests_break_is_whole() {
     Adapter::load(&adapter, &MODEL).unwrap();
 }
 
+/// What another program wrote with other spaces and sealed is whole, and whatever is made of it is whole too.
+#[test]
+fn an_adapter_of_another_layout_is_sealed_anew_where_it_is_saved() {
+    let (folder, adapter) = adapter_folder();
+    let path = adapter.join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap().replacen(':', " :", 8);
+    let other = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
+    std::fs::write(&path, &other).unwrap();
+    let sha256 = sha256_file(&path).unwrap();
+    change_json(&adapter.join(MANIFEST_FILE), |json| json["weights_sha256"] = json!(sha256));
+    let read = Adapter::load(&adapter, &MODEL).unwrap();
+    let copy = folder.path().join("copy");
+    read.save(&copy, false).unwrap();
+    assert_eq!(std::fs::read(copy.join(WEIGHTS_FILE)).unwrap(), bytes, "as this program lays it out");
+    let again = Adapter::load(&copy, &MODEL).unwrap();
+    assert_eq!(again.digest(), read.digest());
+    assert_eq!(sha256_file(&copy.join(MANIFEST_FILE)).unwrap(), read.digest());
+}
+
 #[test]
 fn truncated_weights() {
     for keep in [0, 4, 100, 5_000] {

@@ -141,10 +141,12 @@ impl Adapter {
         let fresh = temporary.path().join("adapter");
         disk::create_folder(&fresh).map_err(io("create", &fresh))?;
         let has_report = companions.iter().any(|(companion, _)| *companion == Companion::Report);
+        let weights = weights_bytes(&self.parameters);
+        let manifest = self.sealed_to(&weights);
         let own = [
-            (WEIGHTS_FILE, &weights_bytes(&self.parameters)),
-            (MANIFEST_FILE, &manifest_json(&self.manifest).into_bytes()),
-            (CARD_FILE, &card::model_card(&self.manifest, has_report).into_bytes()),
+            (WEIGHTS_FILE, &weights),
+            (MANIFEST_FILE, &manifest_json(&manifest).into_bytes()),
+            (CARD_FILE, &card::model_card(&manifest, has_report).into_bytes()),
         ];
         let beside = companions.iter().map(|(companion, bytes)| (companion.file_name(), bytes));
         for (name, bytes) in own.into_iter().chain(beside) {
@@ -160,9 +162,16 @@ impl Adapter {
         sync_folder(parent_of(folder)).map_err(io("sync", folder))
     }
 
-    /// SHA-256 of `adapter.json`, which holds that of the numbers: what tells this adapter from every other.
+    /// SHA-256 of `adapter.json` as [`Adapter::save`] writes it, which holds that of the numbers: what tells this adapter from every
+    /// other.
     pub fn digest(&self) -> String {
-        sha256_hex(manifest_json(&self.manifest).as_bytes())
+        sha256_hex(manifest_json(&self.sealed_to(&weights_bytes(&self.parameters))).as_bytes())
+    }
+
+    /// The manifest beside the file of the numbers that is written. Where another program laid out the one that was read, its
+    /// digest is another.
+    fn sealed_to(&self, weights: &[u8]) -> Manifest {
+        Manifest { weights_sha256: sha256_hex(weights), ..self.manifest.clone() }
     }
 
     /// How many bytes the folder takes, without the card for people.
