@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::Server;
 use super::catalog::{Catalog, Resolved};
 use super::error::{ErrorKind, HttpError};
+use super::limits::MAX_PREPARED_BYTES;
 use super::queue::{Asked, NotComputed, Refused};
 use super::room::Taken;
 use super::routes::Call;
@@ -101,8 +102,9 @@ pub async fn ask(
     let rows: Vec<Arc<Row>> = questions.iter().map(|question| Arc::clone(&question.row)).collect();
     // Several questions in a row may have one.
     let distinct = rows.chunk_by(Arc::ptr_eq).filter_map(|same| same.first());
-    let bytes = distinct.map(|row| row.text_bytes()).sum();
-    let room = server.preparing.take(bytes).ok_or_else(|| overloaded(server))?;
+    let bytes: usize = distinct.map(|row| bytes_to_read(row)).sum();
+    // Half of it at most, or a large request would wait until nothing else is under way.
+    let room = server.preparing.take(bytes.min(MAX_PREPARED_BYTES / 2)).ok_or_else(|| overloaded(server))?;
     let prepared = prepare(server, questions, deadline, room).await?;
     let mut answers = Vec::with_capacity(prepared.len());
     let (mut asked, mut waiting) = (Vec::new(), Vec::new());
@@ -139,6 +141,11 @@ pub async fn ask(
         });
     }
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// Bytes that become tokens: of a pair with choices the second text is read with each of them.
+fn bytes_to_read(row: &Row) -> usize {
+    row.text_bytes() + row.text_b.as_ref().map_or(0, String::len) * row.choices.len()
 }
 
 /// An error with the row that it is about.
@@ -205,18 +212,37 @@ async fn prepare(
     let wanted = Arc::new(());
     let still_wanted = Arc::downgrade(&wanted);
     let here = Arc::clone(server);
-    let work = tokio::task::spawn_blocking(move || {
+    blocking(server, deadline, move || {
         let prepared = prepare_now(&here, questions, deadline, &still_wanted);
         drop(room);
         prepared
-    });
-    match tokio::time::timeout_at(deadline.into(), work).await {
+    })
+    .await?
+}
+
+/// Work that may block, on one of a few threads. Once it has begun it ends in any case; the call waits for it no longer than its
+/// deadline.
+pub async fn blocking<T: Send + 'static>(
+    server: &Server,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    let done = async {
+        // Not in the runtime's own queue, where who gave up would still wait.
+        let thread = Arc::clone(&server.threads).acquire_owned().await.expect("it is never closed");
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(thread);
+            done
+        })
+        .await
+    };
+    match tokio::time::timeout_at(deadline.into(), done).await {
         Err(_) => Err(timeout(server)),
-        Ok(Err(_)) => {
+        Ok(done) => done.map_err(|_| {
             server.metrics.panics.fetch_add(1, Ordering::Relaxed);
-            Err(HttpError::new(ErrorKind::Internal, "the rows could not be prepared"))
-        }
-        Ok(Ok(prepared)) => prepared,
+            HttpError::new(ErrorKind::Internal, "a fault of the server")
+        }),
     }
 }
 

@@ -1,13 +1,12 @@
 //! The routes that tell of the bank and of the process, and those of its admin.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use grafter::bank::{TaskName, TaskRef, Version};
 use serde::Serialize;
 
 use super::Server;
-use super::answers;
+use super::answers::{self, blocking};
 use super::body::task_ref;
 use super::catalog::{Resolved, TaskCard};
 use super::error::{ErrorKind, HttpError};
@@ -127,16 +126,4 @@ fn named(call: &Call) -> Result<TaskRef, HttpError> {
 
 fn resolved(server: &Server, call: &Call) -> Result<Resolved, HttpError> {
     answers::resolve(&server.catalog(), &named(call)?)
-}
-
-/// Work that may block. It ends in any case; the call waits for it no longer than its deadline.
-async fn blocking<T: Send + 'static>(
-    server: &Server,
-    deadline: Instant,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, HttpError> {
-    match tokio::time::timeout_at(deadline.into(), tokio::task::spawn_blocking(work)).await {
-        Err(_) => Err(answers::timeout(server)),
-        Ok(done) => done.map_err(|_| HttpError::new(ErrorKind::Internal, "a fault of the server")),
-    }
 }

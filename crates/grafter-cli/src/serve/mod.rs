@@ -77,6 +77,8 @@ pub struct Server {
     hosts: Hosts,
     /// For texts that become tokens, before the queue sees them.
     preparing: Room,
+    /// Threads for work that may block.
+    threads: Arc<Semaphore>,
     /// A place for each large answer that is written.
     writing: Semaphore,
     unsent: Unsent,
@@ -122,6 +124,7 @@ impl Server {
             reloading: Arc::default(),
             request_ids: (now ^ u64::from(std::process::id()), AtomicU64::new(0)),
             preparing: Room::new(MAX_PREPARED_BYTES),
+            threads: Arc::new(Semaphore::new(BLOCKING_THREADS)),
             writing: Semaphore::new(HTTP_THREADS),
             unsent: Unsent::new(limits.max_unsent_bytes),
             bank,
@@ -175,7 +178,8 @@ pub fn run(arguments: &Serve) -> Result<Outcome, Failure> {
     let server = Arc::new(server);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
-        .max_blocking_threads(BLOCKING_THREADS)
+        // A thread that writes a large answer leaves its connections to another one.
+        .max_blocking_threads(BLOCKING_THREADS + HTTP_THREADS)
         .enable_all()
         .build()
         .map_err(Failure::Serve)?;

@@ -239,7 +239,7 @@ fn right_answers_that_are_gone_are_told_before_anything_is_trained() {
         (
             Some(2),
             "error: `out` has trials of task `opinions`, and not its right answers\n\n\
-             hint: name the task too: `--task NAME=DIR` writes them again\n"
+             hint: name that task with `--task` too: then they are written again\n"
         )
     );
     assert_eq!(place.trials(), trials);

@@ -170,7 +170,7 @@ impl CompareError {
             Self::NoSplit { .. } => {
                 "a task's folder holds `train` and `dev`, and `test` where it is labelled"
             }
-            Self::NoAnswers { .. } => "name the task too: `--task NAME=DIR` writes them again",
+            Self::NoAnswers { .. } => "name that task with `--task` too: then they are written again",
             Self::TwoSplits { .. } => "remove one of them",
             Self::MissingPart { .. } => {
                 "bring all parts into the folder, or name the files with `--train` and `--dev`"
