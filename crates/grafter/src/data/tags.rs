@@ -159,7 +159,7 @@ pub(super) fn join_tags(
     if let Some(word) = tags.iter().position(|tag| tag.contains(JOINT)) {
         return Err((word, RowErrorKind::LabelJoint));
     }
-    if let Some(word) = tags.iter().position(|tag| tag.is_empty()) {
+    if let Some(word) = tags.iter().position(|tag| tag.trim().is_empty()) {
         return Err((word, RowErrorKind::NoTag { word: word + 1 }));
     }
     let joint = JOINT.encode_utf8(&mut [0; 4]).to_owned();
