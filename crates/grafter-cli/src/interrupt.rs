@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
+/// What is said where a run is kept only once it has ended.
+pub const LOSES_THE_RUN: &str = "ending after what is at hand; Ctrl-C again ends at once and loses the run";
+
 /// From here on the first Ctrl-C only raises a flag, and says this.
 pub fn listen_with(message: &'static str) {
     // It fails only where a handler is installed already, and then that one serves.

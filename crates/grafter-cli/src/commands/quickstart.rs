@@ -38,7 +38,7 @@ const EPOCHS: u32 = 10;
 pub fn run(arguments: &Quickstart) -> Result<Outcome, Failure> {
     let mut out = OutFolder::open(&arguments.out)?;
     let model = open_model(&arguments.model.model, BasePrecision::F32)?;
-    interrupt::listen_with("ending after what is at hand; Ctrl-C again ends at once and loses the run");
+    interrupt::listen_with(interrupt::LOSES_THE_RUN);
     out.write_data()?;
     let bank = out.bank(&model)?;
     let before = model.encoder().digest_in_memory();

@@ -12,9 +12,9 @@ pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_HEADER_BYTES_HARD: usize = 64 << 10;
 /// Characters of a message that quotes a request.
 pub const MAX_QUOTED: usize = 300;
-/// Bytes of texts that become tokens at one time: about a second's work of two cores.
+/// Bytes of texts that become tokens at one time.
 pub const MAX_PREPARED_BYTES: usize = 4 << 20;
-/// An answer of so many numbers takes milliseconds to be written.
+/// Numbers of an answer that is not written by a thread with other connections to serve.
 pub const LARGE_ANSWER: usize = 1 << 14;
 /// How long an answer is kept of which less than [`WRITE_LEAST`] bytes are taken, and with it the connection.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

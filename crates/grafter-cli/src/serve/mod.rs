@@ -183,11 +183,9 @@ pub fn run(arguments: &Serve) -> Result<Outcome, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Serve)?;
-    {
-        let server = Arc::clone(&server);
-        std::thread::Builder::new().name("compute".to_owned()).spawn(move || batcher::run(&server))
-    }
-    .map_err(Failure::Serve)?;
+    let here = Arc::clone(&server);
+    let computing = std::thread::Builder::new().name("compute".to_owned());
+    computing.spawn(move || batcher::run(&here)).map_err(Failure::Serve)?;
     let address = SocketAddr::new(arguments.host, arguments.port);
     let outcome = runtime.block_on(listen(&server, address));
     // Threads that still compute or read an adapter do it for nobody, and are not waited for.

@@ -52,7 +52,16 @@ impl ClassificationScores {
     /// # Errors
     /// No rows, different lengths, or an index out of range.
     pub fn compute(targets: &[usize], predictions: &[usize], classes: usize) -> Result<Self, MetricError> {
-        let counts = Counts::of(targets, predictions, classes)?;
+        Self::of_counts(&Counts::of(targets, predictions, classes)?, targets, predictions)
+    }
+
+    /// [`ClassificationScores::compute`] of what was counted of them.
+    pub(super) fn of_counts(
+        counts: &Counts,
+        targets: &[usize],
+        predictions: &[usize],
+    ) -> Result<Self, MetricError> {
+        let classes = counts.classes.len();
         let per_class: Vec<ClassScores> = counts.classes.iter().map(ClassCounts::scores).collect();
         let confusion = if classes <= MAX_CONFUSION_CLASSES {
             confusion_matrix(targets, predictions, classes)?

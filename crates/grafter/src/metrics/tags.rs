@@ -123,11 +123,12 @@ pub fn word_scores<'a>(
         // The words that have no answer are of a class of their own.
         answers.extend((0..target.len()).map(|word| prediction.get(word).copied().unwrap_or(tags)));
     }
-    let mut scores = ClassificationScores::compute(&targets, &answers, tags + 1)?;
+    let counts = Counts::of(&targets, &answers, tags + 1)?;
+    let mut scores = ClassificationScores::of_counts(&counts, &targets, &answers)?;
     scores.per_class.truncate(tags);
     scores.confusion.truncate(tags);
     scores.confusion.iter_mut().for_each(|row| row.truncate(tags));
-    scores.macro_f1 = mean_f1(&Counts::of(&targets, &answers, tags + 1)?.classes[..tags]);
+    scores.macro_f1 = mean_f1(&counts.classes[..tags]);
     Ok(scores)
 }
 

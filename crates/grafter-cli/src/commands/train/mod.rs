@@ -118,7 +118,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         Some(_) => {
             "ending after what is at hand; Ctrl-C again ends at once and loses what came after the last checkpoint"
         }
-        None => "ending after what is at hand; Ctrl-C again ends at once and loses the run",
+        None => interrupt::LOSES_THE_RUN,
     });
     let result = {
         let mut observers = Observers(vec![&mut progress]);
