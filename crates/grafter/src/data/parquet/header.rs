@@ -17,28 +17,33 @@ const SCHEMA: i64 = 2;
 const NAME: i64 = 4;
 const CHILDREN: i64 = 5;
 const LOGICAL_TYPE: i64 = 10;
-/// Types of values. Those up to `BINARY` have no others in them.
+/// Types of values. Those up to `BINARY` have no others in them. A truth value is its type, 1 or 2.
+const TRUTH: u8 = 1;
 const BYTE: u8 = 3;
 const INT32: u8 = 5;
+const INT64: u8 = 6;
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
+/// The fields of the statistics of a page: largest and smallest values, in two ways, counts, whether these are exact.
+const STATISTICS: [u8; 9] = [BINARY, BINARY, INT64, INT64, BINARY, BINARY, TRUTH, TRUTH, INT64];
 /// How many groups of a schema lie in each other, the root among them.
 pub(super) const MOST_GROUPS: usize = 64;
 /// How deep structs and lists lie in each other; a header of the format has four levels.
 const MOST_DEPTH: usize = 16;
 
-/// Whether there is the header of a page that can be what it says when it is decompressed.
+/// Length of the header of a page in bytes; `None` if there is none, or it cannot be what it says when it is decompressed.
 /// # Errors
 /// What the input says.
-pub(super) fn is_plausible(input: &mut impl Read) -> io::Result<bool> {
-    match sizes(&mut Compact(input)) {
+pub(super) fn plausible_length(input: impl Read) -> io::Result<Option<u64>> {
+    let mut input = input.take(u64::MAX);
+    match sizes(&mut Compact(&mut input)) {
         Ok((uncompressed, compressed)) => {
             let [uncompressed, compressed] =
                 [uncompressed, compressed].map(|size| u64::try_from(size).unwrap_or(0));
-            Ok(uncompressed <= most_bytes(compressed))
+            Ok((uncompressed <= most_bytes(compressed)).then(|| u64::MAX - input.limit()))
         }
-        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(false),
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -82,6 +87,9 @@ fn of_logical_type(logical_type: i64, id: i64) -> Option<u8> {
 }
 
 /// What the page says to be decompressed and compressed. Of a field that is there twice, that which promises more.
+///
+/// As of the schema the crate knows a field by its number alone: another type is refused, and so is what it does not know unless
+/// that is one value. Else it might read what is no header, on and on.
 fn sizes(header: &mut Compact<impl Read>) -> io::Result<(i64, i64)> {
     let (mut uncompressed, mut compressed): (i64, Option<i64>) = (0, None);
     header.fields(|header, id, kind| {
@@ -91,7 +99,15 @@ fn sizes(header: &mut Compact<impl Read>) -> io::Result<(i64, i64)> {
                 let size = header.integer()?;
                 compressed = Some(compressed.map_or(size, |other| other.min(size)));
             }
-            _ => header.skip(kind, MOST_DEPTH)?,
+            (UNCOMPRESSED | COMPRESSED, _) => return Err(ErrorKind::InvalidData.into()),
+            // The kind of the page, and its sum.
+            (1 | 4, INT32) => header.skip(kind, MOST_DEPTH)?,
+            (5, STRUCT) => header.values(&[INT32, INT32, INT32, INT32, STRUCT])?,
+            (6, STRUCT) => header.values(&[])?,
+            (7, STRUCT) => header.values(&[INT32, INT32, TRUTH])?,
+            (8, STRUCT) => header.values(&[INT32, INT32, INT32, INT32, INT32, INT32, TRUTH, STRUCT])?,
+            (..1 | 9.., ..=BINARY) => header.skip(kind, MOST_DEPTH)?,
+            _ => return Err(ErrorKind::InvalidData.into()),
         }
         Ok(())
     })?;
@@ -178,6 +194,21 @@ impl<R: Read> Compact<'_, R> {
         if open.len() <= MOST_GROUPS { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
     }
 
+    /// The fields of a struct in a page's header, of these types by their numbers. A struct within is that of the statistics. What
+    /// the crate does not know is one value.
+    fn values(&mut self, types: &[u8]) -> io::Result<()> {
+        self.fields(|of, id, kind| {
+            let expected = usize::try_from(id - 1).ok().and_then(|place| types.get(place));
+            match expected {
+                Some(&STRUCT) if kind == STRUCT => of.values(&STATISTICS),
+                Some(&TRUTH) if matches!(kind, 1 | 2) => Ok(()),
+                Some(expected) if *expected == kind => of.skip(kind, MOST_DEPTH),
+                None if kind <= BINARY => of.skip(kind, MOST_DEPTH),
+                _ => Err(ErrorKind::InvalidData.into()),
+            }
+        })
+    }
+
     /// One of the logical types, each a struct.
     fn logical_type(&mut self) -> io::Result<()> {
         let wrong = || Err(ErrorKind::InvalidData.into());
@@ -204,7 +235,8 @@ impl<R: Read> Compact<'_, R> {
         }
     }
 
-    /// Passes over a value of a type; the types of the elements of lists are the same but for truth values, which take a byte there.
+    /// Passes over a value of a type. The types of the elements of lists are the same. Truth values, which take a byte there, the
+    /// crate takes for nothing: it would read other fields than are there, and so none are in any list.
     fn skip(&mut self, kind: u8, depth: usize) -> io::Result<()> {
         let depth = depth.checked_sub(1).ok_or(ErrorKind::InvalidData)?;
         match kind {
@@ -228,7 +260,7 @@ impl<R: Read> Compact<'_, R> {
     }
 
     fn skip_element(&mut self, kind: u8, depth: usize) -> io::Result<()> {
-        if matches!(kind, 1 | 2) { self.skip_bytes(1) } else { self.skip(kind, depth) }
+        if matches!(kind, 1 | 2) { Err(ErrorKind::InvalidData.into()) } else { self.skip(kind, depth) }
     }
 }
 
@@ -237,7 +269,7 @@ mod tests {
     use super::*;
 
     fn plausible(header: &[u8]) -> bool {
-        is_plausible(&mut &*header).unwrap()
+        plausible_length(header).unwrap().is_some()
     }
 
     /// As bytes in the protocol: seven bits at a time, the lowest first.
@@ -279,20 +311,53 @@ mod tests {
     #[test]
     fn a_size_that_is_told_twice_or_late_is_found() {
         let large = size(i32::MAX as u64);
-        // With the field's number written out, after a list, a map, a binary, a double, and truth values in a list.
-        let late = [
-            &[0x19, 0x21, 1, 2, 0x1b, 1, 0x58, 2, 1, b'x', 0x18, 2, 1, 2, 0x17][..],
-            &[0; 8],
-            &[0x05, 4],
-            &large,
-            &[0],
-        ];
-        assert!(!plausible(&late.concat()));
+        // With the field's number written out, after a text, a double and a truth value that nobody knows.
+        let late = |size: &[u8]| {
+            [&[0x08, 40, 2, 1, 2, 0x17][..], &[0; 8], &[0x11, 0x05, 4], size, &[0x05, 6, 2, 0]].concat()
+        };
+        assert!(plausible(&late(&[2])));
+        assert!(!plausible(&late(&large)));
         let twice = [&[0x15, 4, 0x15, 2, 0x15, 2, 0x05, 4][..], &large, &[0]].concat();
         assert!(!plausible(&twice));
         let fewer =
             [&[0x15, 4, 0x15][..], &size(20 << 20), &[0x15], &size(8 << 20), &[0x05, 6, 2, 0]].concat();
         assert!(!plausible(&fewer));
+    }
+
+    #[test]
+    fn a_page_has_the_fields_that_the_crate_reads() {
+        // The page of a dictionary, sorted; one of the second version with statistics; a sum, an index, and a value to come.
+        let dictionary = [0x15, 4, 0x15, 2, 0x15, 2, 0x4c, 0x15, 2, 0x15, 0, 0x11, 0, 0];
+        let second =
+            [
+                &[
+                    0x15, 6, 0x15, 2, 0x15, 2, 0x5c, 0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0, 0x15, 0, 0x15, 0,
+                    0x12,
+                ][..],
+                &[0x1c, 0x18, 1, b'x', 0x26, 2, 0x28, 1, b'y', 0x21, 0x26, 0, 0, 0, 0],
+            ]
+            .concat();
+        let other = [0x15, 2, 0x15, 2, 0x15, 2, 0x15, 8, 0x2c, 0, 0x38, 1, b'x', 0];
+        for good in [&dictionary[..], &second, &other] {
+            let more = [good, &[1, 2, 3]].concat();
+            assert_eq!(plausible_length(&*more).unwrap(), Some(good.len() as u64), "{good:?}");
+        }
+        for bad in [
+            // Statistics as a list, of which the crate finds a struct; values as a text; a list that nobody knows, and in statistics.
+            &[0x15, 0, 0x15, 2, 0x15, 2, 0x2c, 0x15, 2, 0x15, 0, 0x15, 0, 0x15, 0, 0x19, 0x13, 1, 0, 0][..],
+            &[0x15, 0, 0x15, 2, 0x15, 2, 0x2c, 0x18, 1, b'x', 0, 0],
+            &[0x15, 0, 0x15, 2, 0x15, 2, 0x09, 40, 0x13, 1, 0],
+            &[0x15, 0, 0x15, 2, 0x15, 2, 0x2c, 0x5c, 0x19, 0x13, 1, 0, 0, 0],
+            // The sizes as other types; truth values in a list, which take no byte for the crate.
+            &[0x15, 0, 0x16, 2, 0x15, 2, 0],
+            &[0x15, 0, 0x15, 2, 0x18, 0, 0],
+        ] {
+            assert!(!plausible(bad), "{bad:?}");
+        }
+        let footer = |more: &[u8]| [&[0x15, 2, 0x19, 0x1c, 0x48, 1, b'r', 0][..], more, &[0]].concat();
+        assert!(footer_is_plausible(&footer(&[0x09, 40, 0x13, 1])));
+        assert!(!footer_is_plausible(&footer(&[0x09, 40, 0x11, 1])));
+        assert!(!footer_is_plausible(&footer(&[0x0b, 40, 1, 0x31, 1, 1])));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pages of a column, held against their sizes before the crate takes memory for what they claim.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Take};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::header::{is_plausible, varint};
+use super::header::{plausible_length, varint};
 
 /// Values that any page may hold, however few bytes they take: all may be absent, or equal.
 const FREE_VALUES: u64 = 2 << 20;
@@ -148,7 +148,7 @@ impl<P: ChunkReader> ChunkReader for Headers<P> {
     type T = Header<P::T>;
 
     fn get_read(&self, start: u64) -> CrateResult<Self::T> {
-        Ok(Header { to_check: Some(self.0.get_read(start)?), input: self.0.get_read(start)? })
+        Ok(Header { to_check: Some(self.0.get_read(start)?), input: self.0.get_read(start)?.take(0) })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> CrateResult<Bytes> {
@@ -160,16 +160,22 @@ impl<P: ChunkReader> ChunkReader for Headers<P> {
 /// its data, and reads nothing.
 pub(super) struct Header<R> {
     to_check: Option<R>,
-    input: R,
+    /// As far as the header goes.
+    input: Take<R>,
 }
 
 impl<R: Read> Read for Header<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(mut header) = self.to_check.take()
-            && !is_plausible(&mut header)?
-        {
-            let reason = "a page has no header, or is far more than its bytes can hold";
-            return Err(io::Error::new(ErrorKind::InvalidData, reason));
+        if let Some(header) = self.to_check.take() {
+            let Some(length) = plausible_length(header)? else {
+                let reason = "a page has no header, or is far more than its bytes can hold";
+                return Err(io::Error::new(ErrorKind::InvalidData, reason));
+            };
+            self.input.set_limit(length);
+        }
+        // Where there is nothing left the crate may go on and on.
+        if self.input.limit() == 0 && !buffer.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         self.input.read(buffer)
     }
