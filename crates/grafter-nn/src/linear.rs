@@ -78,6 +78,16 @@ impl FrozenLinear {
         })
     }
 
+    /// How many numbers the weight has as the backward pass reads it, whether it was laid out already or not.
+    pub fn backward_numbers(&self) -> usize {
+        PackedMatrix::numbers_of(self.outputs(), self.inputs())
+    }
+
+    /// How many of them are there: all once there was a backward pass, none before.
+    pub fn backward_numbers_held(&self) -> usize {
+        self.backward.get().map_or(0, |weight| weight.numbers().len())
+    }
+
     /// All f32 numbers as they lie in memory, those of the backward pass included, to be digested.
     pub fn numbers(&self) -> [&[f32]; 3] {
         let forward = match &self.forward {

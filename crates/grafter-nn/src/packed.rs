@@ -81,6 +81,11 @@ impl PackedMatrix {
         (self.inner, self.columns)
     }
 
+    /// How many numbers a matrix `[inner, columns]` has as it lies in memory.
+    pub fn numbers_of(inner: usize, columns: usize) -> usize {
+        columns.div_ceil(PANEL) * PANEL * inner
+    }
+
     /// All numbers as they lie in memory, with the zeros that fill the last panel up.
     pub fn numbers(&self) -> &[f32] {
         self.panels.as_flattened()

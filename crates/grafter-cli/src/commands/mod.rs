@@ -9,6 +9,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod manual;
+mod output;
 pub mod predict;
 pub mod pull;
 pub mod quickstart;
@@ -23,6 +24,7 @@ use std::path::{Component, Path, PathBuf};
 
 use grafter::adapter::{Adapter, Manifest};
 use grafter::bank::Bank;
+use grafter::checkpoint::weight_files;
 use grafter::data::{LabelUse, LabelledFile, LabelledRows, Source, TaskKind};
 use grafter::encoder::BasePrecision;
 use grafter::entities::kind_name;
@@ -33,8 +35,9 @@ use grafter::text::listed;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::memory;
 use crate::progress::PullBar;
-use crate::terminal::tell;
+use crate::terminal::{bytes, tell};
 
 /// Reads the model for an adapter, and the adapter. Without a precision the model is read as the adapter was trained.
 pub fn open_adapter(
@@ -62,9 +65,33 @@ pub fn open_model(model: &str, precision: BasePrecision) -> Result<Model, Failur
     let folder = hub::resolve(model, &mut PullBar::default())?;
     // Of a folder only its own name: an adapter must not tell where on this machine its base lies.
     let name = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
-    let model_read = Model::read_in(&folder, &name, precision)?;
+    let model_read = read_model(&folder, &name, precision)?;
     check_pins(model, &folder, &model_read)?;
     Ok(model_read)
+}
+
+/// Reads a model's folder, unless less memory is free than reading takes at least: the bytes of its files, and its numbers.
+pub fn read_model(folder: &Path, name: &str, precision: BasePrecision) -> Result<Model, Failure> {
+    // What is wrong with the files is told when they are read.
+    let files = weight_files(folder).unwrap_or_default();
+    let stored: u64 = files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    let numbers = match precision {
+        BasePrecision::F32 => stored,
+        BasePrecision::Int8 => stored / 4,
+    };
+    let needed = stored.saturating_add(numbers);
+    match memory::free() {
+        Some(free) if free < needed => Err(Failure::Usage {
+            message: format!(
+                "the model `{}` takes {} of memory or more while it is read, {} is free",
+                printable(name),
+                bytes(needed),
+                bytes(free)
+            ),
+            hint: Some("end other programs, or take a smaller model".to_owned()),
+        }),
+        _ => Ok(Model::read_in(folder, name, precision)?),
+    }
 }
 
 /// The name of the model that people have where they name none.

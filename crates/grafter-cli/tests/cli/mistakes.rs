@@ -325,3 +325,22 @@ fn the_page_of_an_ablation_is_named() {
     assert!(told.ends_with("\n\nreport  page.html\n"), "{told}");
     assert!(std::fs::read_to_string(place.path("page.html")).unwrap().ends_with("</html>\n"));
 }
+
+/// Bytes that are nowhere: what an archive holds may be far larger than the archive.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_that_the_machine_has_no_memory_for_is_refused_before_it_is_read() {
+    let place = with_opinions();
+    std::fs::create_dir(place.path("base")).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        std::fs::copy(tiny_bert().join(file), place.path("base").join(file)).unwrap();
+    }
+    let weights = std::fs::File::create(place.path("base/model.safetensors")).unwrap();
+    weights.set_len(1 << 40).unwrap();
+    for command in [&["inspect", "base"][..], &[FILES[0], FILES[1], FILES[2], "--model=base", "--out=out"]] {
+        let done = place.run_bare(command);
+        assert_eq!((done.code, &*done.stdout), (Some(2), ""), "{command:?}: {}", done.stderr);
+        let told = "the model `base` takes 2199.02 GB of memory or more while it is read, ";
+        assert!(done.stderr.starts_with(&format!("error: {told}")), "{}", done.stderr);
+    }
+}

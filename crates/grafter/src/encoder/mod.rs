@@ -20,6 +20,7 @@ mod backward;
 mod config;
 pub mod family;
 mod forward;
+mod laid_out;
 mod pre_norm;
 mod precision;
 pub(crate) mod projection;

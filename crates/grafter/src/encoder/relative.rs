@@ -193,6 +193,16 @@ impl Encoder {
         relative.positions(projected, &rows)
     }
 
+    /// Of each layer how many numbers its projections make of the base's own rows, and how many of these are there.
+    pub(super) fn relative_numbers_by_layer(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.relative_embeddings.iter().flat_map(|relative| {
+            let rows = relative.rows(relative.longest()).len();
+            self.layers.iter().zip(&relative.projected).map(move |(layer, projected)| {
+                (rows * layer.query_key_value.outputs(), projected.get().map_or(0, Vec::len))
+            })
+        })
+    }
+
     /// All numbers of the relative embeddings that passes read, to be digested.
     pub(super) fn relative_numbers(&self) -> Vec<&[f32]> {
         let Some(relative) = &self.relative_embeddings else { return Vec::new() };

@@ -156,11 +156,11 @@ pub fn train(
     let total_steps = options.max_steps.map_or(of_epochs, |most| most.min(of_epochs));
     // Before anything is computed that takes time.
     let bounds = Bounds { rows: data.train.len(), total_steps };
+    let left = memory_left(encoder, state.parameters.layout(), options, data)?;
     let saved = match &data.checkpoints {
         Some(checkpoints) => checkpoints.newest(state.parameters.layout(), &bounds, observer)?,
         None => None,
     };
-    let left = memory_left(encoder, state.parameters.layout(), options, data)?;
     observer.begin();
     // In one epoch or less no training row comes twice, and some may not come at all.
     let kept_train = if total_steps > of_epoch { data.train.len() } else { 0 };
@@ -203,7 +203,7 @@ fn memory_left(
     let free = all.saturating_sub(data.train.held_bytes() + data.dev.held_bytes());
     let (largest, threads) = (data.train.largest().max(data.dev.largest()), rayon::current_num_threads());
     let batch_size = options.batch_size.min(data.train.len());
-    let needed = training_bytes(&encoder.config, layout, largest, batch_size, threads);
+    let needed = training_bytes(encoder, layout, largest, batch_size, threads);
     let left = free.checked_sub(needed);
     left.ok_or(TrainError::Memory { tokens: largest.sequence, threads, needed, free })
 }

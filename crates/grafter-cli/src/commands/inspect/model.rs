@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use grafter::checkpoint::weight_files;
-use grafter::encoder::EncoderConfig;
+use grafter::encoder::{BasePrecision, EncoderConfig};
 use grafter::hub::{self, KNOWN_MODELS, KnownModel};
-use grafter::model::{Model, ModelError};
+use grafter::model::ModelError;
 use serde::Serialize;
 
 use super::{CONFIG_FILE, TOKENIZER_FILE, short};
-use crate::commands::{field, print, print_json};
+use crate::commands::{field, print, print_json, read_model};
 use crate::failure::Failure;
 use crate::terminal::{bytes, grouped};
 
@@ -64,7 +64,7 @@ pub fn inspect_folder(what: &str, json: bool) -> Result<(), Failure> {
 }
 
 fn inspect(folder: &Path, name: &str, json: bool) -> Result<(), Failure> {
-    let model = Model::read(folder, name)?;
+    let model = read_model(folder, name, BasePrecision::F32)?;
     let mut files = weight_files(folder).map_err(ModelError::from)?;
     files.extend([CONFIG_FILE, TOKENIZER_FILE].map(|name| folder.join(name)));
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
