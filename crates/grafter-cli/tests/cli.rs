@@ -1318,9 +1318,9 @@ fn a_log_replaces_only_the_log_of_an_earlier_run() {
     let train = ["train", "--train=train.csv", "--dev=dev.csv", "--out=b", "--log=notes.txt"];
     assert_snapshot!(place.told(&place.run(&train)), @r"
     exit code 2
-    error: `--log notes.txt` exists and is not the log of a run
+    error: `notes.txt` exists and is not the log of a run
 
-    hint: name another file, or remove this one
+    hint: name another file with `--log`, or remove this one
     ");
     assert_eq!(std::fs::read_to_string(place.path("notes.txt")).unwrap(), "years of work");
 
@@ -1390,15 +1390,17 @@ fn an_input_that_breaks_is_an_error_and_not_a_row() {
 fn check_data_names_what_training_would_stop_at() {
     let place = Place::new();
     let rows: String = (0..20_000).map(|row| format!("text {row},label{row}\n")).collect();
-    place.write("train.csv", format!("text,label\n{rows}"));
+    place.write("train.csv", format!("text,label\nlong,{}\n{rows}", "x".repeat(1025)));
     let done = place.run(&["check-data", "--train=train.csv", "--max-length=32", "--json"]);
     assert_eq!(done.code, Some(1));
     let report = done.json();
     assert_eq!(report["usable"], false);
     let train = &report["splits"][0];
-    assert_eq!((train["rows"].as_u64(), train["rejected"].as_u64()), (Some(16_384), Some(3_616)));
-    let first = &train["rejected_rows"][0];
-    assert_eq!(first["line"], 16_386);
+    assert_eq!((train["rows"].as_u64(), train["rejected"].as_u64()), (Some(16_384), Some(3_617)));
+    let [long, first] = [0, 1].map(|row| &train["rejected_rows"][row]);
+    assert_eq!(long["line"], 2);
+    assert!(long["reason"].as_str().unwrap().ends_with("has 1025 bytes, the most is 1024"));
+    assert_eq!(first["line"], 16_387);
     assert_eq!(first["reason"], "more than 16384 different labels");
 }
 

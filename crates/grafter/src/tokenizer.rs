@@ -101,6 +101,9 @@ pub enum TokenizerError {
     },
 }
 
+/// Far more bytes than the file of a vocabulary of 500,000 has.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// More tokens than the last, cut word of a text may have: a longer word is one unknown token.
 const LAST_WORD_TOKENS: usize = 128;
 
@@ -120,12 +123,12 @@ impl Tokenizer {
     /// If the file is missing or broken, or gives ids that the encoder does not have.
     pub fn read(folder: &Path, vocabulary: usize) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
-        let bytes =
-            regular::read(&path).map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
+        let text = regular::read_text(MAX_BYTES, &path)
+            .map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
         let wrong = |reason: String| TokenizerError::Format { path: path.clone(), reason };
         // On some files the crate panics.
         let inner = caught(|| {
-            let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)?;
+            let mut inner = tokenizers::Tokenizer::from_bytes(&text)?;
             inner.with_padding(None);
             inner.with_truncation(None)?;
             tokenizers::Result::Ok(inner)
@@ -136,7 +139,7 @@ impl Tokenizer {
         if tokens > vocabulary {
             return Err(TokenizerError::Vocabulary { path, tokens, vocabulary });
         }
-        Ok(Self { inner, sha256: sha256_hex(&bytes) })
+        Ok(Self { inner, sha256: sha256_hex(text.as_bytes()) })
     }
 
     /// SHA-256 of `tokenizer.json`, in hexadecimal.

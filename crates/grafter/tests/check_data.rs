@@ -53,6 +53,34 @@ fn good_files_are_usable() {
 }
 
 #[test]
+fn labels_of_every_kind_are_as_long_as_in_training() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("train.jsonl");
+    for (kind, long) in [
+        (TaskKind::Classification, "x".repeat(1_025)),
+        (TaskKind::MultiLabel, "x".repeat(1_025)),
+        (TaskKind::Tags, "x".repeat(1_025)),
+        // With its prefix one byte too long, without it none.
+        (TaskKind::Entities, format!("B-{}", "x".repeat(1_023))),
+    ] {
+        let row = |label: &str| match kind {
+            TaskKind::Classification => serde_json::json!({"text": "a b", "label": label}),
+            TaskKind::MultiLabel => serde_json::json!({"text": "a b", "label": [label, "other"]}),
+            _ => serde_json::json!({"tokens": ["a", "b"], "tags": ["O", label]}),
+        };
+        let rows = [row("B-place"), row("O"), row(&long)];
+        std::fs::write(&path, rows.map(|row| row.to_string() + "\n").concat()).unwrap();
+        let files = CheckFiles { train: Source::new(&path), dev: None, test: None };
+        let report = check_data(&files, &CheckOptions { kind, ..OPTIONS }, &words).unwrap();
+        let error = Dataset::read_train(&Source::new(&path), kind).unwrap_err();
+        let [rejected] = &report.splits[0].rejected_rows[..] else { panic!("{kind}: {report:?}") };
+        assert_eq!((rejected.line, report.splits[0].rows), (3, 2), "{kind}");
+        assert!(rejected.reason.ends_with("` has 1025 bytes, the most is 1024"), "{kind}: {rejected:?}");
+        assert!(error.to_string().ends_with(&rejected.reason), "{kind}: {error}");
+    }
+}
+
+#[test]
 fn every_rejected_row_is_listed_with_its_reason() {
     let train = "text\tlabel\na\tyes\nb\n\tno\nc\tno\n";
     let dev = "text\tlabel\nd\tmaybe\ne\tno\nf\t\n";

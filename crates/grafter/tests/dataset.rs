@@ -244,6 +244,19 @@ fn the_first_label_too_many_is_named_and_no_more_are_gathered() {
 }
 
 #[test]
+fn a_label_that_is_a_text_is_refused() {
+    let files = Files::new();
+    let of =
+        |bytes: usize| files.write("train.csv", format!("text,label\na,x\nb,{}\n", "é".repeat(bytes / 2)));
+    Dataset::read_train(&of(1024), CLASSES).unwrap();
+    let error = Dataset::read_train(&of(1026), CLASSES).unwrap_err();
+    let message = files.message(&error);
+    assert!(message.starts_with("train.csv:3: label `éé"), "{message}");
+    assert!(message.ends_with("` has 1026 bytes, the most is 1024") && message.len() < 300, "{message}");
+    assert!(error.hint().unwrap().contains("--label-column"));
+}
+
+#[test]
 fn training_needs_rows_and_two_labels() {
     let files = Files::new();
     files.assert_train_error(&files.write("a.csv", ""), CLASSES, "a.csv: no rows");

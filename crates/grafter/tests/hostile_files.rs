@@ -336,10 +336,13 @@ fn sizes_that_would_take_all_memory() {
 }
 
 #[test]
-fn more_labels_than_a_task_may_have() {
+fn more_and_longer_labels_than_a_task_may_have() {
     let labels: Vec<String> = (0..20_000).map(|label| label.to_string()).collect();
+    let begin = "`DIR/adapter/adapter.json` is not an adapter's description: ";
     let message = described(|json| json["task"]["labels"] = json!(labels));
-    assert_eq!(message, "`DIR/adapter/adapter.json`: `task.labels` is 20000 names, expected at most 16384");
+    assert!(message.starts_with(&format!("{begin}more than 16384 labels at line")), "{message}");
+    let message = described(|json| json["task"]["labels"] = json!(["a", "b".repeat(1025)]));
+    assert!(message.starts_with(&format!("{begin}a label of more than 1024 bytes at line")), "{message}");
 }
 
 #[test]

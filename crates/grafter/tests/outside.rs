@@ -64,6 +64,54 @@ fn endless(path: &Path) {
     symlink("/dev/zero", path).unwrap();
 }
 
+/// Puts so many bytes into the place of a file that lie nowhere, as an archive may hold them.
+fn huge(path: &Path, bytes: u64) {
+    fs::remove_file(path).unwrap();
+    fs::File::create(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn descriptions_are_read_up_to_a_limit() {
+    let refused = |error: &dyn std::error::Error, path: &Path, most: u64| {
+        let (error, end) =
+            (error.to_string(), format!("it has more than {most} bytes, which are read at most"));
+        assert!(error.contains(path.to_str().unwrap()) && error.ends_with(&end), "{error}");
+    };
+    for (name, most) in [("config.json", 16 << 20), ("tokenizer.json", 64 << 20)] {
+        let (_cache, folder) = model();
+        huge(&folder.join(name), most + 1);
+        refused(&Model::read(&folder, "base").unwrap_err(), &folder.join(name), most);
+    }
+    let (_cache, folder) = model();
+    fs::rename(folder.join("model.safetensors"), folder.join(INDEX_FILE)).unwrap();
+    huge(&folder.join(INDEX_FILE), (16 << 20) + 1);
+    refused(&read_encoder(&folder).unwrap_err(), &folder.join(INDEX_FILE), 16 << 20);
+
+    let (_cache, folder) = model();
+    let model = Model::read(&folder, "base").unwrap();
+    let (adapter, out) = (imported(&model), tempfile::tempdir().unwrap());
+    let own = out.path().join("adapter");
+    adapter.save(&own, false).unwrap();
+    huge(&own.join(MANIFEST_FILE), (128 << 20) + 1);
+    refused(&Adapter::load(&own, &model).unwrap_err(), &own.join(MANIFEST_FILE), 128 << 20);
+
+    let (_cache, folder) = snapshot(&HUB_FILES.map(|name| (fixture().join("adapter").join(name), name)));
+    huge(&folder.join(adapterhub::CONFIG_FILE), (1 << 20) + 1);
+    let error = import(&folder, &model, &SINGLE).unwrap_err();
+    refused(&error, &folder.join(adapterhub::CONFIG_FILE), 1 << 20);
+
+    let probes = Probes::take(&model, &adapter, &[Row::single("good")]).unwrap();
+    let incoming = Incoming { adapter: &adapter, probes: &probes, companions: &[] };
+    let bank = Bank::init(&out.path().join("bank"), &model).unwrap();
+    let name = "task".parse().unwrap();
+    bank.add(&name, &incoming, Add::New).unwrap();
+    let [task, record] = ["tasks/task/task.json", "bank.json"].map(|file| bank.path().join(file));
+    huge(&task, (16 << 20) + 1);
+    refused(&bank.find_task(&name).unwrap_err(), &task, 16 << 20);
+    huge(&record, (16 << 20) + 1);
+    refused(&Bank::open(bank.path()).unwrap_err(), &record, 16 << 20);
+}
+
 const REFUSED: &str = "expected a file, found a device, a pipe or a socket";
 
 #[test]

@@ -25,10 +25,11 @@ pub(super) fn model_card(manifest: &Manifest, has_report: bool) -> String {
     };
     line(format!("# An adapter for {}\n", purpose(task)));
     line(format!(
-        "{} {} for the frozen encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
-         alone and leaves it as it is.\n",
+        "{} {} for the {}encoder `{}`{}: {} numbers, {share:.2} % of the encoder's. It fits that encoder \
+         alone and leaves its files as they are.\n",
         if manifest.training.is_some() { "Trained with" } else { "Imported with" },
         manifest.tool,
+        if manifest.adapter.method.fine_tunes() { "" } else { "frozen " },
         manifest.base.name,
         precision,
         manifest.trained_parameters

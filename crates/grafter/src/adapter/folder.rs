@@ -12,25 +12,26 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::error::AdapterError;
+use super::layout::TaskLayout;
 use super::list::ParameterList;
 use super::manifest::{BaseDifference, BaseRecord, FORMAT_VERSION, Manifest};
-use super::parameters::{TaskLayout, TaskParameters};
+use super::parameters::TaskParameters;
 use super::{AdapterConfig, Method, Pooling, Unfit, card};
 use crate::calibration::probabilities;
-use crate::data::{MAX_CLASSES, TaskKind};
+use crate::data::TaskKind;
 use crate::digest::sha256_hex;
 use crate::durable::{disk, parent_of, put_folder, sync_folder, write_synced};
 use crate::encoder::EncoderConfig;
-use crate::entities::are_entity_tags;
 use crate::model::Model;
 use crate::regular;
 use crate::tensors::{self, TensorProblem};
-use crate::text::{escape, listed};
 
 /// The file with the numbers.
 pub const WEIGHTS_FILE: &str = "adapter.safetensors";
 /// The file with everything else that a program reads.
 pub const MANIFEST_FILE: &str = "adapter.json";
+/// The most and longest labels that a task may have, each byte of them escaped, take less.
+const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 /// The file that people read.
 pub const CARD_FILE: &str = "README.md";
 
@@ -313,7 +314,7 @@ fn temporary_beside(folder: &Path) -> Result<tempfile::TempDir, AdapterError> {
 /// If it is missing, broken, or contradicts itself.
 pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
     let path = folder.join(MANIFEST_FILE);
-    let text = regular::read_to_string(&path).map_err(|source| AdapterError::Io {
+    let text = regular::read_text(MAX_MANIFEST_BYTES, &path).map_err(|source| AdapterError::Io {
         action: "read",
         path: path.clone(),
         source,
@@ -328,100 +329,12 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest, AdapterError> {
         return Err(AdapterError::Version { path, found: version.format_version });
     }
     let manifest: Manifest = serde_json::from_str(&text).map_err(invalid)?;
-    let wrong = |field: &'static str, found: String, expected: String| {
-        Err(AdapterError::Inconsistent { path: path.clone(), field, found, expected })
-    };
-    let task = &manifest.task;
-    if task.labels.len() > MAX_CLASSES {
-        return wrong(
-            "`task.labels`",
-            format!("{} names", task.labels.len()),
-            format!("at most {MAX_CLASSES}"),
-        );
-    }
-    if let Err(error) = task.spec() {
-        return wrong("`task.labels`", format!("not usable ({error})"), "two or more names".to_owned());
-    }
-    let unlabelled =
-        matches!(task.kind, TaskKind::Regression | TaskKind::MultipleChoice | TaskKind::QuestionAnswering);
-    if unlabelled && !task.labels.is_empty() {
-        let found = format!("{} names", task.labels.len());
-        return wrong("`task.labels`", found, format!("none of {}", task.kind));
-    }
-    if task.kind == TaskKind::Entities && !are_entity_tags(&task.labels) {
-        let found = listed(task.labels.iter().map(|label| escape(label, 60)), 12);
-        return wrong("`task.labels`", found, "`O`, and of each type `B-` and `I-`".to_owned());
-    }
-    if (manifest.adapter.pooling == Pooling::Words) != task.kind.reads_words() {
-        let found = manifest.adapter.pooling.to_string();
-        return wrong("`adapter.pooling`", found, format!("what a task of the kind {} reads", task.kind));
-    }
-    if task.kind.of_words() && task.pair {
-        return wrong(
-            "`task.pair`",
-            "true".to_owned(),
-            format!("single texts of a task of the kind {}", task.kind),
-        );
-    }
-    let answers = task.kind == TaskKind::QuestionAnswering;
-    if answers && !task.pair {
-        return wrong("`task.pair`", "false".to_owned(), "questions with their contexts".to_owned());
-    }
-    if task.no_answer && !answers {
-        return wrong("`task.no_answer`", "true".to_owned(), format!("false of {}", task.kind));
-    }
-    if manifest.stride.is_some() != answers {
-        return wrong("`stride`", format!("{:?}", manifest.stride), format!("what {} needs", task.kind));
-    }
-    if let Some(stride) = manifest.stride.filter(|stride| *stride >= manifest.max_length) {
-        let expected = format!("less than `max_length`, which is {}", manifest.max_length);
-        return wrong("`stride`", stride.to_string(), expected);
-    }
-    if manifest.adapter.outputs != task.outputs() {
-        let found = manifest.adapter.outputs.to_string();
-        return wrong("`adapter.outputs`", found, format!("{} as the task has", task.outputs()));
-    }
-    if (task.kind == TaskKind::Regression) != task.scores.is_some() {
-        return wrong("`task.scores`", format!("{:?}", task.scores), format!("what {} needs", task.kind));
-    }
-    if task.scores.is_some_and(|scale| !(scale.mean.is_finite() && scale.std.is_finite() && scale.std > 0.0))
-    {
-        return wrong("`task.scores`", format!("{:?}", task.scores), "finite, `std` above 0".to_owned());
-    }
-    if let Some(calibration) = &manifest.calibration {
-        let usable = calibration.temperature.is_finite() && calibration.temperature > 0.0;
-        if !usable || task.kind != TaskKind::Classification {
-            let expected = "of a classification, a temperature above 0".to_owned();
-            let found = format!("a temperature of {} of {}", calibration.temperature, task.kind);
-            return wrong("`calibration`", found, expected);
+    match manifest.check() {
+        Ok(()) => Ok(manifest),
+        Err(Unfit { field, found, expected }) => {
+            Err(AdapterError::Inconsistent { path, field, found, expected })
         }
     }
-    if let Some(thresholds) = &manifest.thresholds {
-        let usable = match task.kind {
-            TaskKind::MultiLabel => {
-                thresholds.len() == task.labels.len()
-                    && thresholds.iter().all(|least| (0.0..=1.0).contains(least))
-            }
-            TaskKind::QuestionAnswering => {
-                task.no_answer && matches!(thresholds[..], [most] if most.is_finite())
-            }
-            _ => false,
-        };
-        if !usable {
-            let found = format!("{} numbers", thresholds.len());
-            let expected = "of several labels 0 to 1 for each, of questions without an answer one number";
-            return wrong("`thresholds`", found, expected.to_owned());
-        }
-    }
-    if manifest.training.is_some() == manifest.imported.is_some() {
-        let found = if manifest.training.is_some() { "there beside `imported`" } else { "absent" };
-        let expected = "either it or `imported`".to_owned();
-        return wrong("`training`", found.to_owned(), expected);
-    }
-    if manifest.adapter.method.has_adapters() && manifest.adapter.bottleneck.widest() == 0 {
-        return wrong("`adapter.bottleneck`", "0".to_owned(), "1 or more".to_owned());
-    }
-    Ok(manifest)
 }
 
 fn check_base(folder: &Path, base: &BaseRecord, model: &Model) -> Result<(), AdapterError> {

@@ -3,12 +3,14 @@
 //! Nothing in it depends on the clock or the machine, so that the same run writes the same bytes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::config::{AdapterConfig, is_false};
 use crate::calibration::Calibration;
-use crate::data::{LabelScheme, LabelSet, TaskKind, TaskSpec};
+use crate::data::{LabelScheme, LabelSet, MAX_CLASSES, MAX_LABEL_BYTES, TaskKind, TaskSpec};
 use crate::encoder::{BasePrecision, DecidingConfig};
 use crate::metrics::{Metric, Scores};
 use crate::model::Model;
@@ -65,12 +67,44 @@ pub struct TaskRecord {
     /// Whether rows are pairs of texts.
     pub pair: bool,
     /// Names of the classes, or of the tags of words, in the order of the logits; empty for regression.
+    #[serde(deserialize_with = "labels")]
     pub labels: Vec<String>,
     /// For regression: the output is a number of standard deviations from the mean of the training scores.
     pub scores: Option<ScoreScale>,
     /// Of questions: whether some have no answer.
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_answer: bool,
+}
+
+/// Names of classes, no more and no longer than a task may have: each takes more memory than it takes in the file.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Labels;
+
+    impl<'de> Visitor<'de> for Labels {
+        type Value = Vec<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of names")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<String>, A::Error> {
+            let mut labels = Vec::new();
+            while let Some(label) = sequence.next_element::<String>()? {
+                if labels.len() == MAX_CLASSES {
+                    return Err(A::Error::custom(format_args!("more than {MAX_CLASSES} labels")));
+                }
+                if label.len() > MAX_LABEL_BYTES {
+                    return Err(A::Error::custom(format_args!(
+                        "a label of more than {MAX_LABEL_BYTES} bytes"
+                    )));
+                }
+                labels.push(label);
+            }
+            Ok(labels)
+        }
+    }
+
+    deserializer.deserialize_seq(Labels)
 }
 
 /// Mean and standard deviation of the training scores; the head learns standardised scores, whatever their unit.

@@ -50,6 +50,11 @@ impl Method {
         }
     }
 
+    /// Whether a task has matrices of its own in the place of the encoder's, as in fine-tuning.
+    pub fn fine_tunes(self) -> bool {
+        matches!(self, Self::Full | Self::TopLayers(_))
+    }
+
     /// Whether adapters are grafted, so that their width, form and lowest layer mean something.
     pub fn has_adapters(self) -> bool {
         matches!(self, Self::Houlsby | Self::Pfeiffer)

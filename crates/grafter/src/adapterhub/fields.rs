@@ -1,7 +1,5 @@
 //! The fields of a JSON object from a description, read one by one so that none is passed over.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -16,12 +14,7 @@ const MAX_BYTES: u64 = 1 << 20;
 pub(super) fn read(path: &Path) -> Result<Map<String, Value>, AdapterHubError> {
     let io = |source| AdapterHubError::Io { action: "read", path: path.to_owned(), source };
     let wrong = |reason: String| AdapterHubError::Description { path: path.to_owned(), reason };
-    let mut text = Vec::new();
-    let file = crate::regular::check(path).and_then(|()| File::open(path)).map_err(io)?;
-    let bytes = file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io)?;
-    if bytes as u64 > MAX_BYTES {
-        return Err(wrong(format!("it has more than {MAX_BYTES} bytes, which are read at most")));
-    }
+    let text = crate::regular::read_at_most(MAX_BYTES, path).map_err(io)?;
     match serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))? {
         Value::Object(map) => Ok(map),
         _ => Err(wrong("it is no object".to_owned())),

@@ -11,7 +11,7 @@ use super::config::{ACTIVATIONS, activation, activation_name};
 use super::error::AdapterHubError;
 use super::fields::{Fields, read};
 use crate::adapter::{AdapterConfig, HeadForm, Pooling, ScoreScale, TaskRecord};
-use crate::data::{MAX_CLASSES, TaskKind};
+use crate::data::{MAX_CLASSES, MAX_LABEL_BYTES, TaskKind};
 use crate::encoder::EncoderConfig;
 use crate::entities::are_entity_tags;
 
@@ -116,6 +116,10 @@ fn labels(config: Fields<'_>, outputs: usize) -> Result<Vec<String>, AdapterHubE
         _ => return Err(config.unsupported("label2id", found, "an object")),
     };
     let mut labels: Vec<Option<String>> = vec![None; outputs];
+    if map.keys().any(|label| label.len() > MAX_LABEL_BYTES) {
+        let supported = format!("names of at most {MAX_LABEL_BYTES} bytes");
+        return Err(config.unsupported("label2id", found, supported));
+    }
     for (label, id) in map {
         let id = id.as_u64().or_else(|| id.as_str().and_then(|id| id.parse().ok()));
         let place = id.and_then(|id| labels.get_mut(usize::try_from(id).ok()?));

@@ -368,7 +368,8 @@ impl Bank {
     pub fn probes(&self, name: &TaskName, entry: &VersionEntry) -> Result<Probes, BankError> {
         let file = self.folder_of(name).join(entry.version.as_str()).join(PROBES_FILE);
         check_digest(&file, &entry.probes_sha256)?;
-        read(&file)
+        // Of many tags it may be long: a number for each of them and each word.
+        parse(&file, &regular::read(&file).map_err(io_error("read", &file))?)
     }
 
     /// Where a version lies.
@@ -480,8 +481,13 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> B
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BankError> {
-    let bytes = regular::read(path).map_err(io_error("read", path))?;
-    serde_json::from_slice(&bytes)
+    let bytes =
+        regular::read_at_most(regular::MAX_DESCRIPTION_BYTES, path).map_err(io_error("read", path))?;
+    parse(path, &bytes)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, BankError> {
+    serde_json::from_slice(bytes)
         .map_err(|error| BankError::Record { path: path.to_owned(), reason: error.to_string() })
 }
 

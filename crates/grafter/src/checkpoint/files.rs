@@ -30,8 +30,9 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         return Ok(vec![whole]);
     }
     let wrong = |reason: String| CheckpointError::Index { path: index.clone(), reason };
-    let text = regular::read(&index).map_err(|source| CheckpointError::Io { path: index.clone(), source })?;
-    let Index { weight_map } = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let text = regular::read_text(regular::MAX_DESCRIPTION_BYTES, &index)
+        .map_err(|source| CheckpointError::Io { path: index.clone(), source })?;
+    let Index { weight_map } = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let mut names: Vec<String> = weight_map.into_values().collect();
     names.sort_unstable();
     names.dedup();

@@ -3,15 +3,17 @@
 //! Goes on after bad rows. Keeps a digest of each text, and of all labels of a row, and never the text itself, so a large file needs
 //! little memory. Reports only; what is printed, and which finding is an error, is decided by the caller.
 
+mod lengths;
 mod report;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use self::lengths::Histogram;
 use super::choices::place;
 use super::dataset::{MAX_CLASSES, looks_like_scores};
-use super::labels::{Spread, join, parts, score};
+use super::labels::{Spread, check_length, join, parts, score};
 use super::{
     DataError, LabelSet, LabelUse, OUTSIDE, Row, RowError, RowErrorKind, Source, SourceFile, TaskKind,
     Warning,
@@ -337,6 +339,10 @@ impl<'a> SplitCheck<'a> {
             TaskKind::MultiLabel | TaskKind::Tags => self.take_classes(parts(label), known)?,
             // The type of each entity, and `O` for each word of none.
             TaskKind::Entities => {
+                // A tag is a label, its prefix included.
+                if known.is_none() {
+                    parts(label).try_for_each(check_length)?;
+                }
                 self.labels.entry(OUTSIDE.to_owned()).or_default();
                 let begins = |tag: &'_ str| tag == OUTSIDE || tag.starts_with("B-");
                 let kinds = parts(label).filter(|tag| begins(tag));
@@ -366,7 +372,11 @@ impl<'a> SplitCheck<'a> {
         for label in &labels {
             match known {
                 Some(known) => drop(known.class_of(label)?),
-                None => new += usize::from(!self.labels.contains_key(*label)),
+                None if self.labels.contains_key(*label) => {}
+                None => {
+                    check_length(label)?;
+                    new += 1;
+                }
             }
         }
         if self.labels.len() + new > MAX_CLASSES && new > 0 {
@@ -474,41 +484,6 @@ fn half(hasher: Sha256) -> Half {
     let mut half = [0; 16];
     half.copy_from_slice(&hasher.finalize()[..16]);
     half
-}
-
-/// How often each length occurs.
-#[derive(Default)]
-struct Histogram(BTreeMap<usize, u64>);
-
-impl Histogram {
-    fn add(&mut self, length: usize) {
-        *self.0.entry(length).or_default() += 1;
-    }
-
-    fn stats(&self) -> LengthStats {
-        let rows: u64 = self.0.values().sum();
-        let (Some((min, _)), Some((max, _))) = (self.0.first_key_value(), self.0.last_key_value()) else {
-            return LengthStats::default();
-        };
-        let sum: f64 = self.0.iter().map(|(length, rows)| *length as f64 * *rows as f64).sum();
-        LengthStats {
-            min: *min,
-            mean: sum / rows as f64,
-            median: self.quantile(rows.div_ceil(2)),
-            p95: self.quantile((rows * 95).div_ceil(100)),
-            max: *max,
-        }
-    }
-
-    /// The smallest length that at least `rank` rows do not exceed.
-    fn quantile(&self, rank: u64) -> usize {
-        let mut rows = 0;
-        let reached = self.0.iter().find(|(_, count)| {
-            rows += **count;
-            rows >= rank
-        });
-        reached.map_or(0, |(length, _)| *length)
-    }
 }
 
 #[cfg(test)]

@@ -114,6 +114,9 @@ impl fmt::Display for Warning {
 /// More different labels than this are no classes: the label column is likely another one.
 pub const MAX_CLASSES: usize = 16_384;
 
+/// A label longer than this is none: the label column is likely that of a text.
+pub const MAX_LABEL_BYTES: usize = 1024;
+
 /// A labelled file.
 #[derive(Debug, Clone)]
 pub struct Dataset {

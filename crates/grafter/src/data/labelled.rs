@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::choices::place;
 use super::dataset::{eval_warnings, train_warnings};
 use super::file::{Bytes, Input};
-use super::labels::{Spread, parts, score};
+use super::labels::{Spread, check_length, parts, score};
 use super::tags::complete;
 use super::{
     DataError, Dataset, FileRows, LabelScheme, LabelSet, MAX_CLASSES, OUTSIDE, Question, Row, RowError,
@@ -278,9 +278,14 @@ impl Seen {
         let next = self.0.len();
         match self.0.get(label) {
             Some(number) => Ok(*number),
-            // Of a wrong column every label may be another one: no more of them are held.
-            None if next == MAX_CLASSES => Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES }),
-            None => Ok(*self.0.entry(label.to_owned()).or_insert(next)),
+            None => {
+                check_length(label)?;
+                // Of a wrong column every label may be another one: no more of them are held.
+                if next == MAX_CLASSES {
+                    return Err(RowErrorKind::TooManyLabels { limit: MAX_CLASSES });
+                }
+                Ok(*self.0.entry(label.to_owned()).or_insert(next))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, RowErrorKind};
+use super::{DataError, MAX_LABEL_BYTES, RowErrorKind};
 
 /// What a task predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +92,16 @@ impl FromStr for TaskKind {
             let known: Vec<String> = Self::ALL.iter().map(|kind| format!("`{kind}`")).collect();
             format!("unknown task kind `{name}`, expected one of {}", known.join(", "))
         })
+    }
+}
+
+/// Refuses what is too long for the name of a class.
+pub(super) fn check_length(label: &str) -> Result<(), RowErrorKind> {
+    match label.len() {
+        bytes if bytes > MAX_LABEL_BYTES => {
+            Err(RowErrorKind::LongLabel { label: label.to_owned(), bytes, limit: MAX_LABEL_BYTES })
+        }
+        _ => Ok(()),
     }
 }
 

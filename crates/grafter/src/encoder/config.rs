@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{ConfigProblem, Family};
 use crate::checkpoint::CheckpointError;
+use crate::regular;
 
 /// Sizes and settings of an encoder, by the names of BERT's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -257,7 +258,7 @@ impl EncoderConfig {
     /// # Errors
     /// If the file cannot be read or parsed, or names something that is not supported.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let text = crate::regular::read_to_string(path)
+        let text = regular::read_text(regular::MAX_DESCRIPTION_BYTES, path)
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         #[derive(Deserialize)]
         struct Named {

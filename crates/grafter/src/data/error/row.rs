@@ -250,6 +250,16 @@ pub enum RowErrorKind {
         /// How many there may be.
         limit: usize,
     },
+    /// A label that is longer than any name.
+    #[error("label {} has {bytes} bytes, the most is {limit}", quoted(label))]
+    LongLabel {
+        /// The label.
+        label: String,
+        /// Its length.
+        bytes: usize,
+        /// How long one may be.
+        limit: usize,
+    },
     /// A regression label that is not a finite number.
     #[error("label {} is not a finite number", quoted(label))]
     NotANumber {
@@ -297,7 +307,7 @@ impl RowErrorKind {
                  words: take them out, e.g. with `grep -v '^# '`"
             }
             Self::MissingLabel { .. } => "name another label column with `--label-column <NAME>`",
-            Self::TooManyLabels { .. } => {
+            Self::TooManyLabels { .. } | Self::LongLabel { .. } => {
                 "is it the right column? name it with `--label-column <NAME>`; scores need `--kind regression`"
             }
             Self::UnknownLabel { .. } => "labels are those of the training data; they are compared exactly",
