@@ -88,6 +88,13 @@ pub struct TrainProgress {
 /// How every log begins.
 pub const LOG_BEGINNING: &[u8] = b"{\"event\":";
 
+/// Where the log of a run is while that of an earlier one is in its place.
+pub fn beside_earlier_log(log: &Path) -> PathBuf {
+    let mut name = log.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    log.with_file_name(name)
+}
+
 /// The log of a run, one JSON object a line.
 struct Log {
     /// Opened with the first event: a run that is refused leaves nothing.
@@ -102,9 +109,13 @@ impl Log {
         if !path.is_file() {
             return Self { file: None, path: path.to_owned(), earlier: None };
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        Self { file: None, path: path.with_file_name(name), earlier: Some(path.to_owned()) }
+        Self { file: None, path: beside_earlier_log(path), earlier: Some(path.to_owned()) }
+    }
+
+    /// So that a loss of power cannot take it once the run's checkpoints are cleared.
+    fn sync(&self) -> Result<(), Failure> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
+        synced.map_err(|source| Failure::Write { path: self.path.clone(), source })
     }
 
     fn write(&mut self, line: &str) -> std::io::Result<()> {
@@ -215,7 +226,8 @@ impl TrainProgress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        self.failure.take().map_or(Ok(()), Err)
+        self.failure.take().map_or(Ok(()), Err)?;
+        self.log.as_ref().map_or(Ok(()), Log::sync)
     }
 
     /// Puts the log in the place of an earlier run's, once the adapter that it belongs to is there.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use grafter::adapter::Adapter;
-use grafter::adapter::Companion;
+use grafter::adapter::{Adapter, Companion, Method};
 use grafter::bank::{Add, Bank, Incoming, Probes, generated_rows};
+use grafter::compare::{CompareFolder, CompareTask, Grid, PLAN_FILE, Plan, TaskSource, TrialEnd, run_trial};
 use grafter::data::{Dataset, Source, TaskKind};
 use grafter::digest::sha256_hex;
 use grafter::durable::fault::{self, Fault};
@@ -39,9 +39,12 @@ enum Change {
     ReplaceFile,
     CreateFile,
     CreateFolder,
+    BeginComparison,
+    AddToComparison,
+    FinishTrial,
 }
 
-const CHANGES: [Change; 11] = [
+const CHANGES: [Change; 14] = [
     Change::SaveAdapter,
     Change::ReplaceAdapter,
     Change::InitBank,
@@ -53,13 +56,18 @@ const CHANGES: [Change; 11] = [
     Change::ReplaceFile,
     Change::CreateFile,
     Change::CreateFolder,
+    Change::BeginComparison,
+    Change::AddToComparison,
+    Change::FinishTrial,
 ];
 
-/// What a reader finds: of the adapter a digest, of the bank the tasks with a digest of each version.
+/// What a reader finds: of the adapter a digest, of the bank the tasks with a digest of each version, of the comparison the tasks
+/// and the finished trials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Found {
     adapter: Option<String>,
     bank: Option<BTreeMap<String, Vec<String>>>,
+    comparison: Option<[Vec<String>; 2]>,
     /// Of a file, and of a folder.
     plain: [Option<String>; 2],
 }
@@ -79,6 +87,7 @@ fn prepared() -> &'static Path {
             let grafted = graft(&MODEL, &rows, &rows, &options, &mut ()).unwrap();
             grafted.adapter.save(&folder.path().join(seed.to_string()), false).unwrap();
         }
+        fs::write(folder.path().join("trial.json"), trial_record(folder.path())).unwrap();
         folder
     });
     FOLDER.path()
@@ -96,12 +105,66 @@ fn add(folder: &Path, name: &str, adapter: &Adapter, how: Add) -> Result<(), Str
     bank.add(&name.parse().unwrap(), &incoming, how).map(drop).map_err(|error| error.to_string())
 }
 
+/// A task of the prepared rows.
+fn task(name: &str, prepared: &Path) -> CompareTask {
+    let rows = || Source::new(prepared.join("rows.tsv"));
+    CompareTask::open(TaskSource {
+        name: name.to_owned(),
+        kind: TaskKind::Classification,
+        metric: None,
+        train: rows(),
+        dev: rows(),
+        test: None,
+    })
+    .unwrap()
+}
+
+/// What all trials of the comparison have in common.
+fn template() -> GraftOptions {
+    let mut options = GraftOptions { max_length: 16, ..GraftOptions::default() };
+    options.train.epochs = Some(1);
+    options
+}
+
+/// One trial for each task.
+fn grid(tasks: &[CompareTask]) -> Grid {
+    Grid {
+        tasks: tasks.iter().map(|task| task.plan.name.clone()).collect(),
+        methods: vec![Method::Head],
+        bottlenecks: vec![2],
+        learning_rates: Vec::new(),
+        init_stds: vec![1e-2],
+        seeds: vec![1],
+    }
+}
+
+/// Opens the comparison of a folder for tasks of these names.
+fn comparison(folder: &Path, names: &[&str], prepared: &Path) -> Result<CompareFolder, String> {
+    let tasks: Vec<CompareTask> = names.iter().map(|name| task(name, prepared)).collect();
+    let plan = Plan::new(&MODEL, &template(), &tasks, grid(&tasks));
+    CompareFolder::open(&folder.join("comparison"), &plan, &tasks).map_err(|error| error.to_string())
+}
+
+/// The record of the one trial of task `a`.
+fn trial_record(prepared: &Path) -> Vec<u8> {
+    let task = task("a", prepared);
+    let trials = grid(std::slice::from_ref(&task)).trials(&MODEL.encoder().config);
+    match run_trial(&MODEL, &task, (&trials[0], &template()), &mut ()).unwrap() {
+        TrialEnd::Finished(record, _) => serde_json::to_vec(&record).unwrap(),
+        TrialEnd::Interrupted => panic!("nothing interrupts it"),
+    }
+}
+
 impl Change {
     /// What must be there before.
     fn begin(self, folder: &Path, prepared: &Path) {
         let (first, second) = (adapter(prepared, 1), adapter(prepared, 2));
         if self == Self::ReplaceAdapter {
             first.save(&folder.join("adapter"), false).unwrap();
+        }
+        match self {
+            Self::AddToComparison | Self::FinishTrial => drop(comparison(folder, &["a"], prepared).unwrap()),
+            _ => {}
         }
         if self == Self::ReplaceFile {
             fs::write(folder.join("file"), "what was before").unwrap();
@@ -152,6 +215,12 @@ impl Change {
             Self::CreateFile => {
                 create_file(&folder.join("file"), b"what comes").map_err(|error| error.to_string())
             }
+            Self::BeginComparison => comparison(folder, &["a"], prepared).map(drop),
+            Self::AddToComparison => comparison(folder, &["b"], prepared).map(drop),
+            Self::FinishTrial => {
+                let record = serde_json::from_slice(&fs::read(prepared.join("trial.json")).unwrap()).unwrap();
+                comparison(folder, &["a"], prepared)?.write_record(&record).map_err(|error| error.to_string())
+            }
             Self::CreateFolder => {
                 let files = [("one", b"1".to_vec()), ("two", b"2".to_vec())];
                 create_folder(&folder.join("a/folder"), &files).map_err(|error| error.to_string())
@@ -184,7 +253,21 @@ fn found(folder: &Path) -> Found {
     });
     let file = fs::read_to_string(folder.join("file")).ok();
     let of_folder = folder.join("a/folder");
-    Found { adapter, bank, plain: [file, of_folder.exists().then(|| digest_of(&of_folder))] }
+    let comparison = found_comparison(&folder.join("comparison"));
+    Found { adapter, bank, comparison, plain: [file, of_folder.exists().then(|| digest_of(&of_folder))] }
+}
+
+/// The tasks of a comparison's plan, each with its right answers, and the records of its trials, each whole.
+fn found_comparison(folder: &Path) -> Option<[Vec<String>; 2]> {
+    let json = |path: &Path| serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()).unwrap();
+    let plan = folder.join(PLAN_FILE);
+    let plan = plan.exists().then(|| json(&plan))?;
+    let names =
+        plan["tasks"].as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap().to_owned());
+    let tasks = names.inspect(|name| drop(json(&folder.join(format!("tasks/{name}.json"))))).collect();
+    let trials = fs::read_dir(folder.join("trials")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = trials.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    Some([tasks, whole.map(|path| json(&path)["id"].as_str().unwrap().to_owned()).collect()])
 }
 
 /// Of all files with their names.

@@ -457,6 +457,52 @@ fn a_fault_in_any_operation_of_a_checkpoint_loses_no_work() {
 }
 
 #[test]
+fn a_fault_in_any_operation_of_a_run_that_goes_on_loses_no_work() {
+    let options = options(Method::Houlsby);
+    let whole = whole(&options);
+    for fault in [Fault::Once, Fault::FromThere] {
+        for nth in 1.. {
+            let folder = ended_after_nine();
+            fault::arm(nth, fault);
+            let ended = go_on(folder.path(), &options, &mut Watcher { every: Some(1), ..Watcher::default() });
+            let operations = fault::disarm();
+            assert!(all_of(&ended.unwrap()) == whole, "{fault:?} {nth}");
+            if operations < nth {
+                println!("{fault:?}: {operations} operations of a run that goes on");
+                assert!(operations > 10, "{operations} operations are too few to be all");
+                break;
+            }
+            assert!(all_of(&go_on(folder.path(), &options, &mut ()).unwrap()) == whole, "{fault:?} {nth}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_while_checkpoints_are_taken_away_leaves_them_whole_or_gone() {
+    let options = options(Method::Houlsby);
+    let whole = whole(&options);
+    for fault in [Fault::Once, Fault::FromThere] {
+        for nth in 1.. {
+            let folder = ended_after_nine();
+            let checkpoints = CheckpointFolder { path: folder.path().to_owned(), resume: true };
+            fault::arm(nth, fault);
+            let cleared = checkpoints.clear();
+            let operations = fault::disarm();
+            assert_eq!(cleared.is_err(), operations >= nth, "{fault:?} {nth}: an error is told");
+            assert!(all_of(&go_on(folder.path(), &options, &mut ()).unwrap()) == whole, "{fault:?} {nth}");
+            checkpoints.clear().unwrap();
+            assert!(!folder.path().exists());
+            fs::create_dir(folder.path()).unwrap();
+            if operations < nth {
+                println!("{fault:?}: {operations} operations to take checkpoints away");
+                assert!(operations > 2, "{operations} operations are too few to be all");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn checkpoints_are_taken_away_and_nothing_else() {
     let folder = ended_after_nine();
     let checkpoints = CheckpointFolder { path: folder.path().to_owned(), resume: false };

@@ -22,7 +22,7 @@ use crate::Outcome;
 use crate::args::{Every, Train};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::progress::{LOG_BEGINNING, TrainProgress};
+use crate::progress::{LOG_BEGINNING, TrainProgress, beside_earlier_log};
 use crate::sources::Sources;
 use crate::tensorboard::EventFiles;
 use crate::terminal::{bytes, counted, grouped, tell};
@@ -102,6 +102,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     }
     super::refuse_output(&log, "--log", train_source.paths().chain(dev_source.paths()))?;
     refuse_foreign_log(&log)?;
+    refuse_foreign_log(&beside_earlier_log(&log))?;
     // Temporary files lie beside what is written.
     for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
         std::fs::create_dir_all(folder)
@@ -237,8 +238,8 @@ fn refuse_foreign_log(log: &Path) -> Result<(), Failure> {
     // Of a machine that lost its power, the log may have lost its end.
     if read.is_ok_and(|bytes| bytes > 0) && !LOG_BEGINNING.starts_with(&beginning) {
         return Err(Failure::Usage {
-            message: format!("`--log {}` exists and is not the log of a run", log.display()),
-            hint: Some("name another file, or remove this one".to_owned()),
+            message: format!("`{}` exists and is not the log of a run", log.display()),
+            hint: Some("name another file with `--log`, or remove this one".to_owned()),
         });
     }
     Ok(())

@@ -6,12 +6,13 @@ use grafter::adapter::{self, Adapter, AdapterError, Companion, MANIFEST_FILE};
 use grafter::bank::{Add, Bank, BankError, Incoming, Probes, TaskName, Version, generated_rows, rows_of};
 use grafter::data::{LabelledFile, LabelledRows};
 use grafter::digest::sha256_file;
-use grafter::durable::{TEMPORARY, parent_of};
+use grafter::durable::parent_of;
 use grafter::graft::GraftOptions;
 use grafter::lock::OutputLock;
 use grafter::model::Model;
 use grafter::train::Ending;
 
+use super::super::output::{beside, free_place, lock};
 use super::super::{DEFAULT_MODEL, open_bank_model, open_model};
 use crate::args::Train;
 use crate::failure::Failure;
@@ -223,36 +224,4 @@ impl Place {
         let add = if again { Add::NewVersion } else { self.add };
         Ok(self.bank.add(&self.task, &Incoming { adapter, probes: &probes, companions }, add)?)
     }
-}
-
-/// Two runs never write to one place, by whatever links to what is there it is named: the second is refused before it has done anything.
-fn lock(path: &Path, end: &str) -> Result<OutputLock, Failure> {
-    let place = beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), end);
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    let file = place.with_file_name(format!("{TEMPORARY}{name}.lock"));
-    let lock = OutputLock::take(&file).map_err(|source| Failure::Write { path: file, source })?;
-    lock.ok_or_else(|| Failure::Usage {
-        message: format!("another run is writing to `{}`", beside(path, end).display()),
-        hint: Some("wait until it has ended, or name another place".to_owned()),
-    })
-}
-
-/// A file or folder of the same name with something after it; `.` has the name of the folder that it is.
-pub fn beside(path: &Path, end: &str) -> PathBuf {
-    let named = match path.file_name() {
-        Some(_) => path.to_owned(),
-        None => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
-    };
-    let mut name = named.file_name().unwrap_or_default().to_owned();
-    name.push(end);
-    named.with_file_name(name)
-}
-
-/// [`beside`], with a number where something is there already.
-fn free_place(path: &Path, end: &str) -> PathBuf {
-    let places = (1..).map(|number| match number {
-        1 => beside(path, end),
-        number => beside(path, &format!("{end}.{number}")),
-    });
-    places.into_iter().find(|place| place.symlink_metadata().is_err()).expect("there are enough numbers")
 }

@@ -12,7 +12,7 @@ use grafter::forgetting::ForgettingMatrix;
 use grafter::graft::GraftOptions;
 use grafter::train::Ending;
 
-use super::super::target::beside;
+use super::super::super::output::beside;
 use super::list::Task;
 use super::{NUMBERS_END, TUNED_METHOD, kept_method};
 use crate::failure::Failure;

@@ -23,9 +23,10 @@ use grafter::train::{Ending, TrainError};
 
 use self::earlier::Earlier;
 use self::list::Task;
+use super::super::output::beside;
 use super::super::{open_bank_model, print, unused};
 use super::companions;
-use super::target::{Target, beside};
+use super::target::Target;
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
