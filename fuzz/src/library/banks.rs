@@ -97,6 +97,6 @@ pub fn comparison(bytes: &[u8]) {
     let Some(open) = tell(CompareFolder::open(folder.path(), &PLAN, &[])) else { return };
     if let Some(results) = tell(Results::of(&open, &BASE.encoder().config)) {
         results.csv();
-        report::compare::page(&results).to_html();
+        report::compare::page(&results, None).to_html();
     }
 }

@@ -4,21 +4,24 @@
 //! It is `compare` with the tasks, metrics and methods of the paper. The paper's scores are of the hidden test rows and of
 //! BERT-large, so they are a landmark and not a target for another model on other rows.
 
+mod table_1;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::Method;
-use grafter::compare::{Results, TaskSource};
+use grafter::compare::TaskSource;
 use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::hub::{KNOWN_DATA, fetch_data};
 use grafter::metrics::Metric;
 
-use super::compare::{Job, grid, run_job, tables};
+pub use self::table_1::Table1;
+use super::compare::{Job, grid, run_open};
 use crate::Outcome;
 use crate::args::{Glue, Reproduce};
 use crate::failure::Failure;
 use crate::progress::PullBar;
-use crate::terminal::{aligned, tell};
+use crate::terminal::tell;
 
 /// One task of GLUE.
 struct Task {
@@ -52,7 +55,6 @@ const TASKS: [Task; 8] = [
 ];
 /// The file of the rows to learn from in a folder of the hub.
 const HUB_TRAIN: &str = "train-00000-of-00001.parquet";
-const PAPER_ROWS: [&str; 3] = ["paper: full", "paper: adapters 8-256", "paper: adapters 64"];
 /// What table 1 compares, as far as there is a method of the name.
 const METHODS: [&str; 2] = ["full", "houlsby"];
 
@@ -90,7 +92,29 @@ pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
         out: &arguments.out,
         keep: arguments.running.keep,
     };
-    run_job(job, |results| format!("{}\n{}", tables(results), table_1(results)))
+    let open = job.open()?;
+    for task in &open.tasks {
+        check_second_class(&task.plan.name, task.plan.metric, &task.labels)?;
+    }
+    run_open(&open, |results| Some(Table1::of(results)))
+}
+
+/// F1 is of the second class. In files that do not order their classes these have the order of their bytes, in which
+/// `not_equivalent` comes after `equivalent`: its F1 would be another number than the paper's.
+fn check_second_class(task: &str, metric: Metric, labels: &[String]) -> Result<(), Failure> {
+    let [_, second] = labels else { return Ok(()) };
+    let is_negative =
+        ["0", "false"].contains(&&*second.to_lowercase()) || second.to_lowercase().starts_with("no");
+    if metric != Metric::F1 || !is_negative {
+        return Ok(());
+    }
+    Err(Failure::Usage {
+        message: format!(
+            "task `{task}`: F1 is of the second class, which is `{}`, and the paper's is of the other",
+            super::printable(second)
+        ),
+        hint: Some("name the classes 0 and 1, 1 for pairs that mean the same".to_owned()),
+    })
 }
 
 /// The tasks that were asked for, in the order of the table.
@@ -184,7 +208,7 @@ fn as_on_hub(task: &Task, folder: &Path) -> TaskSource {
         metric: Some(task.metric),
         train: source("train"),
         dev: source(dev),
-        test: Some(source("test")).filter(|test| test.paths().all(Path::exists)),
+        test: Some(source("test")).filter(|test| task.name == "mrpc" && test.paths().all(Path::exists)),
     }
 }
 
@@ -226,46 +250,4 @@ fn with_header(file: &Path, out: &Path) -> Result<PathBuf, Failure> {
         .and_then(|()| std::fs::write(&copy, format!("source\tlabel\tmark\tsentence\n{text}")))
         .map_err(|source| Failure::Write { path: copy.clone(), source })?;
     Ok(copy)
-}
-
-/// Table 1 for the tasks that were run, the paper's rows above ours.
-fn table_1(results: &Results) -> String {
-    let tasks: Vec<(&Task, usize)> = TASKS
-        .iter()
-        .filter_map(|task| Some((task, results.tasks.iter().position(|result| result.task == task.name)?)))
-        .collect();
-    let mut rows = vec![row("", tasks.iter().map(|(task, _)| task.name.to_owned()), "mean".to_owned())];
-    for (place, name) in PAPER_ROWS.iter().enumerate() {
-        rows.push(scores(name, tasks.iter().map(|(task, _)| Some(task.paper[place])).collect()));
-    }
-    let with_test = results.tasks.iter().any(|task| task.test_rows.is_some());
-    for (place, average) in results.averages.iter().enumerate() {
-        for (split, shown) in [("dev", true), ("test", with_test)] {
-            let score = |(_, task): &(&Task, usize)| {
-                let best = results.tasks[*task].methods[place].best()?;
-                let spread = if split == "dev" { best.dev } else { best.test };
-                spread.map(|spread| 100.0 * spread.mean)
-            };
-            if shown {
-                rows.push(scores(&format!("{}, {split}", average.method), tasks.iter().map(score).collect()));
-            }
-        }
-    }
-    format!(
-        "Houlsby et al. 2019, table 1: BERT-large on GLUE's hidden test rows, MNLI on matched ones; beneath it `{}` on the rows \
-         that are here; means over the tasks that are here\n{}",
-        super::printable(&results.base.name),
-        aligned(&rows)
-    )
-}
-
-fn scores(name: &str, scores: Vec<Option<f64>>) -> Vec<String> {
-    let all: Option<Vec<f64>> = scores.iter().copied().collect();
-    let mean = all.map(|all| all.iter().sum::<f64>() / all.len() as f64);
-    let shown = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.1}"));
-    row(name, scores.iter().copied().map(shown), shown(mean))
-}
-
-fn row(name: &str, cells: impl Iterator<Item = String>, last: String) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(cells).chain([last]).collect()
 }

@@ -1,15 +1,17 @@
 //! `grafter tune`: tries several settings on one task and writes the adapter of the best.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use grafter::adapter::{self, Adapter, AdapterError, Method};
 use grafter::compare::cells::setting_text;
 use grafter::compare::{Grid, MethodResult, Results, TaskSource, Trial, TrialSummary};
+use grafter::durable::parent_of;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
 
 use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, tell_left};
+use super::output::{beside, lock};
 use super::{print, print_json};
 use crate::Outcome;
 use crate::args::Tune;
@@ -34,18 +36,22 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
-    let trials = arguments.trials.clone().unwrap_or_else(|| trials_folder(&arguments.out));
+    let trials = arguments.trials.clone().unwrap_or_else(|| beside(&arguments.out, ".trials"));
     super::refuse_nested(
         ("--trials", &trials),
         ("--out", &arguments.out),
         "keep the trials beside the adapter's folder",
     )?;
+    std::fs::create_dir_all(parent_of(&arguments.out))
+        .map_err(|source| Failure::Write { path: parent_of(&arguments.out).to_owned(), source })?;
+    let _lock = lock(&arguments.out, "")?;
     // An adapter of these trials may be replaced, which only their folder tells.
     let exists = match adapter::check_target(&arguments.out, arguments.overwrite) {
         Err(error @ AdapterError::Exists { .. }) if trials.exists() => Some(error),
         checked => checked.map(|()| None)?,
     };
     let open = job(arguments, &trials)?.open()?;
+    let overwrite = arguments.overwrite || exists.is_some();
     if let Some(error) = exists {
         let sealed = adapter::read_manifest(&arguments.out)?.weights_sha256;
         let mut ours = false;
@@ -57,7 +63,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
             return Err(error.into());
         }
     }
-    let ran = open.run()?;
+    let ran = open.run(|_| None)?;
     tell_left(&ran, open.trials.len());
     if ran.interrupted {
         return Ok(Outcome::Interrupted);
@@ -65,7 +71,7 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     let method = method(&ran.results, arguments.method).ok_or_else(|| nothing(&ran.results))?;
     let best = best(&ran.results, method).ok_or_else(|| nothing(&ran.results))?;
     let Some(adapter) = adapter_of(&open, &best.trial)? else { return Err(Failure::Interrupted) };
-    adapter.save_or_keep(&arguments.out, true)?;
+    adapter.save_or_keep(&arguments.out, overwrite)?;
     if ran.left == 0 && !arguments.running.keep {
         prune(&open, &best.trial);
     }
@@ -157,16 +163,9 @@ fn adapter_of(open: &Open<'_>, trial: &Trial) -> Result<Option<Box<Adapter>>, Fa
 
 /// Removes the adapters that were kept only until the best was known. What cannot be removed stays.
 fn prune(open: &Open<'_>, best: &Trial) {
-    for trial in open.all_trials().iter().filter(|trial| *trial != best) {
+    for trial in open.trials.iter().filter(|trial| *trial != best) {
         let _ = std::fs::remove_dir_all(open.folder.adapter(trial));
     }
-}
-
-/// `<OUT>.trials`
-fn trials_folder(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".trials");
-    out.with_file_name(name)
 }
 
 fn report(

@@ -160,9 +160,9 @@ fn people_read_a_table() {
     assert!(!lines[6].contains("test"), "{}", lines[6]);
     assert_eq!(lines[10], "average over the tasks");
     assert!(lines.last().unwrap().starts_with("12 of 12 trials finished; "), "{}", done.stdout);
-    assert_eq!(done.stderr.lines().count(), 12, "a line for each trial: {}", done.stderr);
+    assert_eq!(done.stderr.lines().count(), 13, "a line for each trial: {}", done.stderr);
     assert!(
-        done.stderr.starts_with("[1/12] opinions.houlsby.b4-lr1e-3-std1e-2.seed1: accuracy "),
+        done.stderr.starts_with("note: task `more`: the metric is f1 of `1`\n[1/12] opinions.houlsby.b4-lr1e-3-std1e-2.seed1: accuracy "),
         "{}",
         done.stderr
     );
@@ -379,6 +379,7 @@ fn a_folder_of_another_comparison_is_refused() {
     "#);
     assert_snapshot!(refused(&["--metric=f1"]), @r#"
     exit code 2
+    note: task `opinions`: the metric is f1 of `1`
     error: `out` was begun with task `opinions`: `metric` `accuracy`, this command has `f1`
 
     hint: name another `--out` for another comparison
@@ -653,18 +654,30 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
     let done = place.run(&glue).succeeded();
     let table: Vec<&str> = done.stdout.lines().rev().take(6).collect();
     let cells = |line: &str| line.rsplit("  ").filter(|cell| !cell.is_empty()).count();
-    assert_eq!(table[5].split_whitespace().collect::<Vec<_>>(), ["cola", "sst2", "stsb", "mnli", "mean"]);
+    assert_eq!(
+        table[5].split_whitespace().collect::<Vec<_>>(),
+        ["trained", "cola", "sst2", "stsb", "mnli", "mean"]
+    );
     // (60.5 + 94.9 + 87.6 + 86.7) / 4
     assert_eq!(
         table[4].split_whitespace().collect::<Vec<_>>(),
-        ["paper:", "full", "60.5", "94.9", "87.6", "86.7", "82.4"]
+        ["paper:", "full", "100.0", "%", "60.5", "94.9", "87.6", "86.7", "82.4"]
     );
-    assert!(table[1].starts_with("head, dev") && cells(table[1]) == 6, "{}", table[1]);
+    assert!(table[1].starts_with("head, dev") && cells(table[1]) == 7, "{}", table[1]);
     let test: Vec<&str> = table[0].split_whitespace().collect();
     assert_eq!(
-        (test[..2].to_vec(), test[2], test[4..].to_vec()),
-        (vec!["head,", "test"], "–", vec!["–", "–", "–"])
+        (test[..2].to_vec(), test[3..5].to_vec(), test[6..].to_vec()),
+        (vec!["head,", "test"], vec!["%", "–"], vec!["–", "–", "–"])
     );
+    let page = std::fs::read_to_string(place.path("out/report.html")).unwrap();
+    assert!(page.contains("Houlsby et al. 2019, table 1") && page.contains("paper: adapters 8-256"));
+    let json = place.run(&[&glue[..], &["--json"]].concat()).succeeded().json();
+    assert_eq!(json["table_1"]["tasks"], serde_json::json!(["cola", "sst2", "stsb", "mnli"]));
+    let rows = &json["table_1"]["rows"];
+    assert_eq!((&rows[0]["name"], &rows[0]["scores"][0]), (&"paper: full".into(), &60.5.into()));
+    assert_eq!(rows[3]["name"], "head, dev");
+    let dev = results_mean(&json["tasks"][0]);
+    assert!((rows[3]["scores"][0].as_f64().unwrap() - 100.0 * dev).abs() < 1e-9);
     let results = place.results("out");
     let metrics: Vec<&Value> =
         results["tasks"].as_array().unwrap().iter().map(|task| &task["metric"]).collect();
@@ -679,6 +692,35 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
 
     hint: known are cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, and GLUE's own names
     "#);
+}
+
+/// The mean dev score of the first method's best setting on a task.
+fn results_mean(task: &Value) -> f64 {
+    task["methods"][0]["settings"][0]["dev"]["mean"].as_f64().unwrap()
+}
+
+/// Where files name their classes in words, the one that the paper's F1 is of may come first.
+#[test]
+fn f1_of_another_class_is_not_shown_beneath_the_paper() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("glue/mrpc")).unwrap();
+    let rows = "sentence1\tsentence2\tlabel\na\tb\tyes\nc\td\tno\ne\tf\tno\n";
+    let glue = ["reproduce", "glue", "--data=glue", "--method=head", "--epochs=1", "--max-length=32"];
+    for (yes, no, refused) in [("1", "0", false), ("equivalent", "not_equivalent", true)] {
+        let rows = rows.replace("yes", yes).replace("no", no);
+        for split in ["train", "dev"] {
+            place.write(&format!("glue/mrpc/{split}.tsv"), &rows);
+        }
+        let done = place.run(&[&glue[..], &[&format!("--out={no}")]].concat());
+        assert_eq!(done.code, Some(if refused { 2 } else { 0 }), "{}", done.stderr);
+        let told = match refused {
+            true => {
+                "error: task `mrpc`: F1 is of the second class, which is `not_equivalent`, and the paper's"
+            }
+            false => "note: task `mrpc`: the metric is f1 of `1`\n",
+        };
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
 }
 
 /// A Parquet file with bytes between its data and its footer that nothing reads: of the size of the file that it stands for.

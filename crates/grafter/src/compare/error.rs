@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::data::DataError;
+use crate::graft::GraftError;
+use crate::train::TrainError;
 
 /// Why a comparison cannot begin or go on.
 #[derive(Debug, Error)]
@@ -159,6 +161,12 @@ pub enum CompareError {
 }
 
 impl CompareError {
+    /// Whether a trial needs more memory than it may take.
+    pub fn is_lack_of_memory(&self) -> bool {
+        let Self::Trial { source, .. } = self else { return false };
+        matches!(**source, crate::Error::Graft(GraftError::Train(TrainError::Memory { .. })))
+    }
+
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -141,13 +141,17 @@ impl CompareFolder {
         read(&answers_file(&self.path, task))
     }
 
-    /// Writes the results as JSON, the trials as a table, and the page for people.
+    /// Writes the results as JSON, the trials as a table, and the page for people, which begins with `first`.
     /// # Errors
     /// If they cannot be written.
-    pub fn write_results(&self, results: &super::Results) -> Result<(), CompareError> {
+    pub fn write_results(
+        &self,
+        results: &super::Results,
+        first: Option<report::page::Section>,
+    ) -> Result<(), CompareError> {
         write(&self.path.join(RESULTS_FILE), &pretty(results))?;
         write(&self.path.join(TABLE_FILE), results.csv().as_bytes())?;
-        write(&self.path.join(REPORT_FILE), report::compare::page(results).to_html().as_bytes())
+        write(&self.path.join(REPORT_FILE), report::compare::page(results, first).to_html().as_bytes())
     }
 }
 

@@ -9,19 +9,22 @@ use super::page::{Page, Paragraph, Section};
 use super::table::{Column, Table};
 use crate::adapter::Method;
 use crate::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
-use crate::compare::{MethodResult, Results, Setting, SettingResult, Spread, TaskResult};
+use crate::compare::{MethodResult, Results, Setting, SettingResult, Spread, TaskResult, best_of};
 
 /// The horizontal axis of figures 3 and 4, and what heads the tables of costs.
 const TRAINED: &str = "trained numbers, % of the base";
 const COSTS: &str = "What the adapter of a task costs";
 
-/// The whole page.
-pub fn page(results: &Results) -> Page {
+/// The whole page, with a section before all others if there is one.
+pub fn page(results: &Results, first: Option<Section>) -> Page {
     let subtitle = format!(
         "{} of {} trials on {}, compared with {}",
         results.finished, results.planned, results.base.name, results.reference
     );
     let mut page = Page::new("Methods compared", subtitle);
+    if let Some(first) = first {
+        page = page.with(first);
+    }
     if results.tasks.len() > 1 {
         page = page.with(averages(results));
     }
@@ -77,18 +80,27 @@ fn best_forms(task: &TaskResult) -> BTreeMap<Form, &SettingResult> {
     best_by(task, |setting| Some(form(setting)))
 }
 
-/// The best setting for each key; settings without a key or a score are left out.
-fn best_by<K: Ord>(task: &TaskResult, key: impl Fn(&Setting) -> Option<K>) -> BTreeMap<K, &SettingResult> {
-    let mut best: BTreeMap<K, &SettingResult> = BTreeMap::new();
-    let score = |setting: &SettingResult| setting.dev.map(|dev| dev.mean).filter(|mean| mean.is_finite());
+/// The best setting for each key, by the rule of the tables; settings without a key or a score are left out.
+fn best_by<K: Ord + Copy>(
+    task: &TaskResult,
+    key: impl Fn(&Setting) -> Option<K>,
+) -> BTreeMap<K, &SettingResult> {
+    let mut keyed: BTreeMap<K, Vec<&SettingResult>> = BTreeMap::new();
     for setting in task.methods.iter().flat_map(|method| &method.settings) {
-        let (Some(key), Some(mean)) = (key(&setting.setting), score(setting)) else { continue };
-        match best.get(&key) {
-            Some(other) if score(other) >= Some(mean) => {}
-            _ => drop(best.insert(key, setting)),
+        if let Some(key) = key(&setting.setting) {
+            keyed.entry(key).or_default().push(setting);
         }
     }
-    best
+    let best = keyed.into_iter().filter_map(|(key, settings)| {
+        let (_, best) = best_of(settings.into_iter().map(|setting| ((), setting)))?;
+        Some((key, best))
+    });
+    best.collect()
+}
+
+/// How many seeds a point is the mean of.
+fn seeds_of(setting: &SettingResult) -> String {
+    format!("{} seed{}", seeds(setting), if setting.planned == 1 { "" } else { "s" })
 }
 
 fn name_of((method, bottleneck): Form) -> String {
@@ -141,7 +153,8 @@ fn by_parameters(task: &TaskResult) -> Option<Plot> {
     let forms = best_forms(task);
     let points = forms.iter().filter_map(|(form, setting)| {
         let (share, dev) = (setting.share_of_base?, setting.dev?);
-        let note = format!("{}, learning rate {:e}", name_of(*form), setting.setting.learning_rate);
+        let rate = setting.setting.learning_rate;
+        let note = format!("{}, learning rate {rate:e}, {}", name_of(*form), seeds_of(setting));
         Some(of_family(form.0, point(100.0 * share, dev, note)))
     });
     figure("Dev score by trained numbers", TRAINED, (y_axis(task), points.collect()))
@@ -151,7 +164,7 @@ fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
     let rate = |setting: &Setting| setting.learning_rate;
     let best = best_by(task, |setting| Some((setting.method, setting.learning_rate.to_bits())));
     let points = best.into_iter().filter_map(|((method, _), setting)| {
-        let note = name_of(form(&setting.setting));
+        let note = format!("{}, {}", name_of(form(&setting.setting)), seeds_of(setting));
         let point = point(rate(&setting.setting), setting.dev?, note);
         Some(Placed { series: method.to_string(), colour: colour(method), point })
     });
@@ -163,7 +176,7 @@ fn by_init_std(task: &TaskResult) -> Option<Plot> {
     let best = best_by(task, |setting| Some((form(setting), setting.init_std.map(f32::to_bits)?)));
     let points = best.into_iter().filter_map(|((form, _), setting)| {
         let std = f64::from(setting.setting.init_std?);
-        let note = format!("learning rate {:e}", setting.setting.learning_rate);
+        let note = format!("learning rate {:e}, {}", setting.setting.learning_rate, seeds_of(setting));
         let point = point(std, setting.dev?, note);
         Some(Placed { series: name_of(form), colour: Colour::Next, point })
     });
@@ -296,10 +309,8 @@ fn table(caption: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<Str
 
 fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let Some(best) = method.best() else {
-        let diverged: usize = method.settings.iter().map(|setting| setting.diverged).sum();
-        let why = if diverged > 0 { "diverged" } else { "not finished" };
         let none = || [NONE, NONE].map(str::to_owned);
-        return scores_row([method.method.to_string(), why.to_owned()], none(), test.then(none));
+        return scores_row([method.method.to_string(), method.nothing().to_owned()], none(), test.then(none));
     };
     let stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
     let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);

@@ -1,10 +1,11 @@
 //! `grafter compare`: trains methods and settings on tasks with several seeds, and says how they compare.
 //!
-//! [`Job`] is what every command of this kind runs; [`runner`] runs the trials, [`progress`] shows them, [`text`] is what
+//! [`Job`] is what every command of this kind runs; [`runner`] runs the trials, as [`schedule`] orders them, [`progress`] shows them, [`text`] is what
 //! people read.
 
 mod progress;
 mod runner;
+mod schedule;
 mod text;
 
 use std::path::Path;
@@ -17,8 +18,10 @@ use grafter::compare::{
 use grafter::data::TaskKind;
 use grafter::graft::GraftOptions;
 use grafter::model::Model;
+use grafter::report::page::Section;
 use serde::Serialize;
 
+use super::reproduce::Table1;
 use super::{open_model, print, print_json, unused, warn_of_same_rows};
 use crate::Outcome;
 use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
@@ -27,7 +30,7 @@ use crate::interrupt;
 use crate::sources::Sources;
 use crate::terminal::{counted, tell};
 
-pub use text::tables;
+use text::tables;
 
 /// The name of a task that was given by its files.
 pub const ONLY_TASK: &str = "task";
@@ -113,8 +116,8 @@ impl<'a> Job<'a> {
 }
 
 impl Open<'_> {
-    /// Runs the trials that are not finished, and writes what came of all.
-    pub fn run(&self) -> Result<Ran, Failure> {
+    /// Runs the trials that are not finished, and writes what came of all; `first` gives what the page begins with.
+    pub fn run(&self, first: impl Fn(&Results) -> Option<Section>) -> Result<Ran, Failure> {
         interrupt::listen_with("ending: the trials that run are dropped, those that are finished are kept");
         let mut todo = Vec::new();
         for trial in &self.trials {
@@ -126,10 +129,32 @@ impl Open<'_> {
         if known > 0 {
             tell(format_args!("{} of {} were finished before", known, counted(self.trials.len(), "trial")));
         }
-        let left = runner::run(self, todo)?;
-        let results = Results::of(&self.folder, &self.model.encoder().config)?;
-        self.folder.write_results(&results)?;
+        self.tell_missing_adapters()?;
+        let ended = runner::run(self, todo);
+        // After a failure too: what is finished counts.
+        let results = Results::of(&self.folder, &self.model.encoder().config).and_then(|results| {
+            self.folder.write_results(&results, first(&results))?;
+            Ok(results)
+        });
+        let (left, results) = (ended?, results?);
         Ok(Ran { results, left, interrupted: interrupt::requested() && left > 0 })
+    }
+
+    /// Says how many finished trials have no adapter where `--keep` asks for those of all.
+    fn tell_missing_adapters(&self) -> Result<(), Failure> {
+        let mut missing = 0;
+        for trial in self.trials.iter().filter(|_| self.job.running.keep) {
+            let has_adapter =
+                self.folder.record(trial)?.is_some_and(|record| record.weights_sha256.is_some());
+            missing += usize::from(has_adapter && !self.folder.adapter(trial).exists());
+        }
+        if missing > 0 {
+            tell(format_args!(
+                "the adapters of {} that were finished before were not kept; in another folder they are trained again",
+                counted(missing, "trial")
+            ));
+        }
+        Ok(())
     }
 
     fn task(&self, trial: &Trial) -> &CompareTask {
@@ -169,6 +194,8 @@ struct Report<'a> {
     left: usize,
     #[serde(flatten)]
     results: &'a Results,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_1: Option<Table1>,
 }
 
 pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
@@ -181,18 +208,19 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
         out: &arguments.out,
         keep: arguments.running.keep,
     };
-    run_job(job, tables)
+    run_open(&job.open()?, |_| None)
 }
 
-/// Runs a job, and prints its results as JSON or as `tables` has them.
-pub fn run_job(job: Job<'_>, tables: impl Fn(&Results) -> String) -> Result<Outcome, Failure> {
-    let open = job.open()?;
-    let ran = open.run()?;
+/// Runs a job, and prints its results, with the paper's table beside them if there is one.
+pub fn run_open(open: &Open<'_>, paper: impl Fn(&Results) -> Option<Table1>) -> Result<Outcome, Failure> {
+    let ran = open.run(|results| paper(results).map(|table| table.section()))?;
     tell_left(&ran, open.trials.len());
+    let (results, table_1) = (&ran.results, paper(&ran.results));
     if open.job.running.json {
-        print_json(&Report { left: ran.left, results: &ran.results })?;
+        print_json(&Report { left: ran.left, results, table_1 })?;
     } else {
-        print(&tables(&ran.results))?;
+        let text = tables(results);
+        print(&table_1.map_or(text.clone(), |table| format!("{text}\n{}", table.text())))?;
     }
     Ok(if ran.interrupted { Outcome::Interrupted } else { Outcome::Done })
 }

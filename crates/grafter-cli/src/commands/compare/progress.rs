@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use grafter::compare::{SplitRecord, Trial, TrialRecord};
 use grafter::metrics::Metric;
@@ -36,13 +36,13 @@ impl Progress {
         Self { bars, finished: AtomicUsize::new(finished), all }
     }
 
-    /// Follows one trial, and ends it on Ctrl-C or where `stop` is raised.
-    pub fn trial<'a>(&'a self, trial: &Trial, stop: &'a AtomicBool) -> TrialProgress<'a> {
+    /// Follows one trial, and ends it on Ctrl-C.
+    pub fn trial(&self, trial: &Trial) -> TrialProgress<'_> {
         let bar = self.bars.as_ref().map(|(bars, all)| {
             let bar = ProgressBar::new(0).with_style(style("  {msg} [{bar:20}] {pos}/{len}"));
             bars.insert_before(all, bar).with_message(trial.id())
         });
-        TrialProgress { all: self, bar, stop }
+        TrialProgress { all: self, bar }
     }
 
     /// Tells what a trial gave.
@@ -61,11 +61,16 @@ impl Progress {
             score(&record.dev),
             record.seconds
         );
+        self.note(&text);
+        if let Some((_, bar)) = &self.bars {
+            bar.inc(1);
+        }
+    }
+
+    /// A line for people, above the bars if there are any.
+    pub fn note(&self, text: &str) {
         match &self.bars {
-            Some((_, bar)) => {
-                bar.println(text);
-                bar.inc(1);
-            }
+            Some((_, bar)) => bar.println(text),
             None => tell(text),
         }
     }
@@ -83,15 +88,13 @@ impl Progress {
 pub struct TrialProgress<'a> {
     all: &'a Progress,
     bar: Option<ProgressBar>,
-    stop: &'a AtomicBool,
+}
+
+fn go_on() -> ControlFlow<()> {
+    if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 impl TrialProgress<'_> {
-    fn go_on(&self) -> ControlFlow<()> {
-        let ends = interrupt::requested() || self.stop.load(Ordering::SeqCst);
-        if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
     fn at(&self, position: u64, length: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(length);
@@ -103,25 +106,25 @@ impl TrialProgress<'_> {
 impl TrainObserver for TrialProgress<'_> {
     fn encoding(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
         self.at(done as u64, rows as u64);
-        self.go_on()
+        go_on()
     }
 
     fn prefix(&mut self, done: usize, rows: usize) -> ControlFlow<()> {
         self.at(done as u64, rows as u64);
-        self.go_on()
+        go_on()
     }
 
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.at(report.step, report.total_steps);
-        self.go_on()
+        go_on()
     }
 
     fn evaluating(&mut self, _: usize, _: usize) -> ControlFlow<()> {
-        self.go_on()
+        go_on()
     }
 
     fn evaluation(&mut self, _: &EvaluationReport) -> ControlFlow<()> {
-        self.go_on()
+        go_on()
     }
 }
 

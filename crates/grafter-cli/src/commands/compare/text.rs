@@ -70,9 +70,7 @@ fn task_table(task: &TaskResult, results: &Results) -> String {
 
 fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let Some(best) = method.best() else {
-        let diverged: usize = method.settings.iter().map(|setting| setting.diverged).sum();
-        let why = if diverged > 0 { "diverged" } else { "not finished" };
-        return vec![method.method.to_string(), why.to_owned()];
+        return vec![method.method.to_string(), method.nothing().to_owned()];
     };
     let stds = method.settings.iter().any(|setting| setting.setting.init_std != best.setting.init_std);
     row(

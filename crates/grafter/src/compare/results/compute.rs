@@ -2,6 +2,7 @@
 //! differences to the reference with intervals.
 
 use super::averages::averages;
+use super::best::best_of;
 use super::{Delta, MethodResult, Results, SettingResult, Spread, TaskResult};
 use crate::adapter::Method;
 use crate::compare::CompareError;
@@ -154,7 +155,7 @@ impl Compared<'_> {
                 None => settings.push(self.setting(setting)),
             }
         }
-        let best = best_setting(&settings);
+        let best = best_of(settings.iter().enumerate()).map(|(place, _)| place);
         MethodResult { method, best, settings, dev_difference: None, test_difference: None }
     }
 
@@ -198,21 +199,6 @@ impl Compared<'_> {
         });
         Some(draws)
     }
-}
-
-/// Of the settings with a score of each trial, those with most finished trials, and those of them in which none
-/// diverged (if there are any), the one with the best mean on dev; the first of equals.
-fn best_setting(settings: &[SettingResult]) -> Option<usize> {
-    let scored: Vec<(usize, &SettingResult, f64)> = settings
-        .iter()
-        .enumerate()
-        .filter_map(|(place, setting)| Some((place, setting, setting.dev?.mean)))
-        .collect();
-    let rank = |setting: &SettingResult| (setting.seeds.len(), std::cmp::Reverse(setting.diverged.min(1)));
-    let highest = scored.iter().map(|(_, setting, _)| rank(setting)).max()?;
-    // `max_by` takes the last of equals, hence the reversal.
-    let whole = scored.iter().rev().filter(|(_, setting, _)| rank(setting) == highest);
-    whole.max_by(|a, b| a.2.total_cmp(&b.2)).map(|(place, ..)| *place)
 }
 
 impl Split {
@@ -263,42 +249,6 @@ mod tests {
     use crate::compare::statistics::Interval;
     use crate::data::TaskKind;
     use crate::metrics::Metric;
-
-    fn setting(learning_rate: f64, seeds: usize, dev: Option<f64>) -> SettingResult {
-        SettingResult {
-            setting: Setting { method: Method::Head, bottleneck: None, learning_rate, init_std: None },
-            planned: seeds,
-            seeds: (0..seeds as u64).collect(),
-            diverged: 0,
-            dev: dev.map(|mean| Spread { mean, std: None }),
-            test: None,
-            trained_parameters: None,
-            share_of_base: None,
-            seconds: None,
-            adapter_bytes: None,
-        }
-    }
-
-    #[test]
-    fn the_best_setting_is_chosen_among_those_with_as_many_seeds() {
-        assert_eq!(best_setting(&[]), None);
-        assert_eq!(best_setting(&[setting(0.1, 2, None), setting(0.2, 0, None)]), None);
-        assert_eq!(best_setting(&[setting(0.1, 2, Some(0.5)), setting(0.2, 2, Some(0.7))]), Some(1));
-        assert_eq!(
-            best_setting(&[setting(0.1, 2, Some(0.5)), setting(0.2, 2, Some(0.5))]),
-            Some(0),
-            "first of equals"
-        );
-        assert_eq!(
-            best_setting(&[setting(0.1, 3, Some(0.5)), setting(0.2, 1, Some(0.9))]),
-            Some(0),
-            "fewer seeds"
-        );
-        let unstable = SettingResult { diverged: 1, ..setting(0.2, 2, Some(0.9)) };
-        assert_eq!(best_setting(&[setting(0.1, 2, Some(0.5)), unstable.clone()]), Some(0), "diverged late");
-        assert_eq!(best_setting(&[unstable]), Some(0), "and no other");
-        assert_eq!(best_setting(&[setting(0.1, 3, None), setting(0.2, 2, Some(0.4))]), Some(1), "diverged");
-    }
 
     fn file(rows: usize) -> FilePlan {
         FilePlan { sha256: "00ff00ff00ff00ff00ff".to_owned(), rows, format: None }

@@ -6,12 +6,14 @@
 //! seeds, or over those that did not diverge, would be another number. A setting in which a trial diverged after a good
 //! evaluation stands behind those in which none did.
 //!
-//! Here is what is reported; [`compute`] makes it of the records, [`averages`] over the tasks, and [`csv`] writes the trials.
+//! Here is what is reported; [`compute`] makes it of the records, [`mod@best`] chooses, [`averages`] are over the tasks, and [`csv`] writes the trials.
 
 mod averages;
+mod best;
 mod compute;
 mod csv;
 
+pub(crate) use best::best_of;
 use serde::{Deserialize, Serialize};
 
 use super::grid::Setting;
@@ -148,6 +150,17 @@ pub struct AverageResult {
 }
 
 impl MethodResult {
+    /// Why there is no best setting, for people.
+    pub fn nothing(&self) -> &'static str {
+        if self.settings.iter().any(|setting| setting.diverged > 0) {
+            "diverged"
+        } else if self.settings.iter().any(|setting| setting.seeds.len() < setting.planned) {
+            "not finished"
+        } else {
+            "metric not defined"
+        }
+    }
+
     /// The best setting.
     pub fn best(&self) -> Option<&SettingResult> {
         self.best.and_then(|best| self.settings.get(best))

@@ -31,9 +31,10 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
         (
             "Base",
             format!(
-                "{}{precision}, {} numbers, frozen",
+                "{}{precision}, {} numbers{}",
                 escape(&manifest.base.name, 80),
-                grouped(manifest.base.parameters)
+                grouped(manifest.base.parameters),
+                if adapter.method.fine_tunes() { "" } else { ", frozen" }
             ),
         ),
         ("Method", method(manifest)),

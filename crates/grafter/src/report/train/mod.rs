@@ -77,11 +77,13 @@ impl TrainReport<'_> {
     /// The page.
     pub fn page(&self) -> Page {
         let manifest = self.grafted.adapter.manifest();
+        let method = manifest.adapter.method;
+        let encoder =
+            if method.fine_tunes() { "beginning with the encoder" } else { "on the frozen encoder" };
         let subtitle = format!(
-            "{} of {} with {} on the frozen encoder {}",
+            "{} of {} with {method}, {encoder} {}",
             manifest.task.kind,
             self.train.own_name(),
-            manifest.adapter.method,
             manifest.base.name
         );
         Page::new("Training report", crate::text::escape(&subtitle, 200))
