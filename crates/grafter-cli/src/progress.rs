@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use grafter::durable::{parent_of, sync_folder};
 use grafter::hub::PullProgress;
 use grafter::metrics::Metric;
 use grafter::prefix::NotKept;
@@ -14,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::Every;
+use crate::commands::output::beside;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{counted, grouped, tell};
@@ -90,9 +92,7 @@ pub const LOG_BEGINNING: &[u8] = b"{\"event\":";
 
 /// Where the log of a run is while that of an earlier one is in its place.
 pub fn beside_earlier_log(log: &Path) -> PathBuf {
-    let mut name = log.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    log.with_file_name(name)
+    beside(log, ".new")
 }
 
 /// The log of a run, one JSON object a line.
@@ -112,10 +112,15 @@ impl Log {
         Self { file: None, path: beside_earlier_log(path), earlier: Some(path.to_owned()) }
     }
 
-    /// So that a loss of power cannot take it once the run's checkpoints are cleared.
-    fn sync(&self) -> Result<(), Failure> {
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        synced.map_err(|source| Failure::Write { path: self.path.clone(), source })
+    /// What was written survives a loss of power; a pipe and the like have nothing to keep.
+    fn sync(&self) -> std::io::Result<()> {
+        match &self.file {
+            Some(file) if file.metadata()?.is_file() => {
+                file.sync_all()?;
+                sync_folder(parent_of(&self.path))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write(&mut self, line: &str) -> std::io::Result<()> {
@@ -227,13 +232,16 @@ impl TrainProgress {
             bar.finish_and_clear();
         }
         self.failure.take().map_or(Ok(()), Err)?;
-        self.log.as_ref().map_or(Ok(()), Log::sync)
+        let Some(log) = &self.log else { return Ok(()) };
+        log.sync().map_err(|source| Failure::Write { path: log.path.clone(), source })
     }
 
     /// Puts the log in the place of an earlier run's, once the adapter that it belongs to is there.
     pub fn replace_earlier_log(&mut self) -> Result<(), Failure> {
         let Some(Log { path, earlier: Some(earlier), .. }) = self.log.take() else { return Ok(()) };
-        std::fs::rename(&path, &earlier).map_err(|source| Failure::Write { path: earlier, source })
+        std::fs::rename(&path, &earlier)
+            .and_then(|()| sync_folder(parent_of(&earlier)))
+            .map_err(|source| Failure::Write { path: earlier, source })
     }
 
     fn write_log(&mut self, event: &Event<'_>) {

@@ -83,6 +83,11 @@ impl FrozenLinear {
         PackedMatrix::numbers_of(self.outputs(), self.inputs())
     }
 
+    /// Lays the weight out for the backward pass, if it is not yet.
+    pub fn lay_out_backward(&self) {
+        self.transposed();
+    }
+
     /// How many of them are there: all once there was a backward pass, none before.
     pub fn backward_numbers_held(&self) -> usize {
         self.backward.get().map_or(0, |weight| weight.numbers().len())

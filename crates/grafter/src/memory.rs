@@ -6,7 +6,7 @@
 
 use grafter_nn::attention::probability_count;
 
-use crate::adapter::{Lowest, Method, Pooling, TaskLayout};
+use crate::adapter::{Method, Pooling, TaskLayout};
 use crate::batch::{BATCH_TOKENS, most_chunk_tokens, most_chunks};
 use crate::encoder::{Encoder, EncoderConfig};
 use crate::gradient::chunks_held;
@@ -46,11 +46,7 @@ pub fn training_bytes(
     let (encoder, wide) = (&model.config, |number: usize| number as u64);
     let tokens = most_chunk_tokens(largest.unit);
     let of_batch = batch_size.saturating_mul(largest.row.max(1));
-    let lowest = match layout.lowest_trained() {
-        Lowest::Embeddings => 0,
-        Lowest::Layer(layer, _) => layer,
-        Lowest::Head => encoder.num_hidden_layers,
-    };
+    let lowest = layout.frozen_layers();
     let head = wide(head_numbers(layout, tokens));
     let pass = |lowest| wide(chunk_numbers(encoder, layout, largest, lowest)) + head;
     // A small batch has fewer chunks than there are threads. Dev rows pass in batches of their own, forward only, where one
@@ -122,12 +118,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::adapter::TaskParameters;
+    use crate::adapter::{Lowest, TaskParameters};
     use crate::batch::{PackedBatch, TokenIds};
-    use crate::encoder::EncoderDropout;
+    use crate::checkpoint::read_encoder_in;
+    use crate::encoder::{BasePrecision, EncoderDropout};
     use crate::gradient::{GradientEngine, Target};
     use crate::graft::GraftOptions;
-    use crate::model::Model;
 
     fn sequence(tokens: usize) -> TokenIds {
         TokenIds { ids: vec![5; tokens], type_ids: vec![0; tokens], ..TokenIds::default() }
@@ -137,16 +133,22 @@ mod tests {
     /// as much, where there are enough rows to fill chunks, of encoders so small that a head's buffers weigh as much as a layer's.
     #[test]
     fn no_step_takes_more_than_its_bound() {
-        for folder in ["tiny-bert", "tiny-modernbert"] {
+        for (folder, precision) in [
+            ("tiny-bert", BasePrecision::F32),
+            ("tiny-modernbert", BasePrecision::F32),
+            ("tiny-bert", BasePrecision::Int8),
+            ("parity/deberta_full", BasePrecision::F32),
+            ("parity/electra_small", BasePrecision::F32),
+        ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
-            let long = Model::read(&path, folder).unwrap().encoder().config.max_length();
+            // Anew each time, so that nothing is laid out for a backward pass yet.
+            let read = || read_encoder_in(&path, precision).unwrap();
+            let long = read().config.max_length();
             for method in
                 [Method::Houlsby, Method::Pfeiffer, Method::Full, Method::TopLayers(1), Method::Bias]
             {
                 for lengths in [vec![1], vec![3; 700], vec![long; 20_000 / long], vec![long, 1, 2, long, 3]] {
-                    // Anew, so that nothing is laid out for a backward pass yet.
-                    let model = Model::read(&path, folder).unwrap();
-                    let encoder = model.encoder();
+                    let encoder = &read();
                     let options = GraftOptions { method, bottleneck: 4, ..GraftOptions::default() };
                     let task = TaskParameters::initialise(&options.config(3), encoder, 1e-2, 1);
                     let rows: Vec<TokenIds> = lengths.iter().map(|tokens| sequence(*tokens)).collect();

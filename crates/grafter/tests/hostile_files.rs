@@ -340,9 +340,16 @@ fn more_and_longer_labels_than_a_task_may_have() {
     let labels: Vec<String> = (0..20_000).map(|label| label.to_string()).collect();
     let begin = "`DIR/adapter/adapter.json` is not an adapter's description: ";
     let message = described(|json| json["task"]["labels"] = json!(labels));
-    assert!(message.starts_with(&format!("{begin}more than 16384 labels at line")), "{message}");
+    assert!(
+        message.starts_with(&format!("{begin}`task.labels` has more than 16384 names at line")),
+        "{message}"
+    );
     let message = described(|json| json["task"]["labels"] = json!(["a", "b".repeat(1025)]));
-    assert!(message.starts_with(&format!("{begin}a label of more than 1024 bytes at line")), "{message}");
+    assert!(
+        message
+            .starts_with(&format!("{begin}name 2 of `task.labels` has 1025 bytes, the most is 1024 at line")),
+        "{message}"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod manual;
-mod output;
+pub mod output;
 pub mod predict;
 pub mod pull;
 pub mod quickstart;
@@ -70,7 +70,7 @@ pub fn open_model(model: &str, precision: BasePrecision) -> Result<Model, Failur
     Ok(model_read)
 }
 
-/// Reads a model's folder, unless less memory is free than reading takes at least: the bytes of its files, and its numbers.
+/// Reads a model's folder, unless less memory is free than the bytes of its files and its numbers take.
 pub fn read_model(folder: &Path, name: &str, precision: BasePrecision) -> Result<Model, Failure> {
     // What is wrong with the files is told when they are read.
     let files = weight_files(folder).unwrap_or_default();
@@ -83,7 +83,7 @@ pub fn read_model(folder: &Path, name: &str, precision: BasePrecision) -> Result
     match memory::free() {
         Some(free) if free < needed => Err(Failure::Usage {
             message: format!(
-                "the model `{}` takes {} of memory or more while it is read, {} is free",
+                "the model `{}` takes {} of memory while it is read, {} is free",
                 printable(name),
                 bytes(needed),
                 bytes(free)

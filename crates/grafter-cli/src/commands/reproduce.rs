@@ -10,13 +10,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use grafter::adapter::Method;
-use grafter::compare::TaskSource;
+use grafter::compare::{CompareTask, TaskSource};
 use grafter::data::{Columns, Format, Source, TaskKind};
 use grafter::hub::{KNOWN_DATA, fetch_data};
 use grafter::metrics::Metric;
 
-pub use self::table_1::Table1;
-use super::compare::{Job, grid, run_open};
+use self::table_1::Table1;
+use super::compare::{Job, grid, run_job};
+use super::output::beside;
 use crate::Outcome;
 use crate::args::{Glue, Reproduce};
 use crate::failure::Failure;
@@ -91,26 +92,24 @@ pub fn run(Reproduce::Glue(arguments): &Reproduce) -> Result<Outcome, Failure> {
         running: &arguments.running,
         out: &arguments.out,
         keep: arguments.running.keep,
+        check: check_second_class,
     };
-    let open = job.open()?;
-    for task in &open.tasks {
-        check_second_class(&task.plan.name, task.plan.metric, &task.labels)?;
-    }
-    run_open(&open, |results| Some(Table1::of(results)))
+    run_job(job, |results| Some(Table1::of(results).beside()))
 }
 
 /// F1 is of the second class. In files that do not order their classes these have the order of their bytes, in which
 /// `not_equivalent` comes after `equivalent`: its F1 would be another number than the paper's.
-fn check_second_class(task: &str, metric: Metric, labels: &[String]) -> Result<(), Failure> {
-    let [_, second] = labels else { return Ok(()) };
+fn check_second_class(task: &CompareTask) -> Result<(), Failure> {
+    let [_, second] = &task.labels[..] else { return Ok(()) };
     let is_negative =
         ["0", "false"].contains(&&*second.to_lowercase()) || second.to_lowercase().starts_with("no");
-    if metric != Metric::F1 || !is_negative {
+    if task.plan.metric != Metric::F1 || !is_negative {
         return Ok(());
     }
     Err(Failure::Usage {
         message: format!(
-            "task `{task}`: F1 is of the second class, which is `{}`, and the paper's is of the other",
+            "task `{}`: F1 is of the second class, which is `{}`, and the paper's is of the other",
+            task.plan.name,
             super::printable(second)
         ),
         hint: Some("name the classes 0 and 1, 1 for pairs that mean the same".to_owned()),
@@ -242,9 +241,7 @@ fn with_header(file: &Path, out: &Path) -> Result<PathBuf, Failure> {
     if text.lines().next().is_some_and(|line| line.split('\t').any(|name| name == "sentence")) {
         return Ok(file.to_owned());
     }
-    let mut folder = out.file_name().unwrap_or_default().to_owned();
-    folder.push(".cola");
-    let folder = out.with_file_name(folder);
+    let folder = beside(out, ".cola");
     let copy = folder.join(file.file_name().unwrap_or_default());
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&copy, format!("source\tlabel\tmark\tsentence\n{text}")))

@@ -91,11 +91,14 @@ fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::
             let mut labels = Vec::new();
             while let Some(label) = sequence.next_element::<String>()? {
                 if labels.len() == MAX_CLASSES {
-                    return Err(A::Error::custom(format_args!("more than {MAX_CLASSES} labels")));
+                    return Err(A::Error::custom(format_args!(
+                        "`task.labels` has more than {MAX_CLASSES} names"
+                    )));
                 }
                 if label.len() > MAX_LABEL_BYTES {
+                    let (place, bytes) = (labels.len() + 1, label.len());
                     return Err(A::Error::custom(format_args!(
-                        "a label of more than {MAX_LABEL_BYTES} bytes"
+                        "name {place} of `task.labels` has {bytes} bytes, the most is {MAX_LABEL_BYTES}"
                     )));
                 }
                 labels.push(label);

@@ -55,6 +55,11 @@ impl Method {
         matches!(self, Self::Full | Self::TopLayers(_))
     }
 
+    /// Whether gradients pass through the encoder's own matrices.
+    pub fn passes_frozen_matrices(self) -> bool {
+        matches!(self, Self::Houlsby | Self::Pfeiffer | Self::LayerNorm | Self::Bias)
+    }
+
     /// Whether adapters are grafted, so that their width, form and lowest layer mean something.
     pub fn has_adapters(self) -> bool {
         matches!(self, Self::Houlsby | Self::Pfeiffer)

@@ -245,7 +245,7 @@ impl CompareTask {
         let digest = |source: &Source| source.sha256().map_err(|error| CompareError::of_task(&name, error));
         let (train_sha256, dev_sha256) = (digest(&source.train)?, digest(&source.dev)?);
         let mut notes = Vec::new();
-        let mut files = match OpenTask::of(&source) {
+        let files = match OpenTask::of(&source) {
             Err(Unusable::Test(error)) if is_unlabelled(&error) => {
                 notes.push(format!("task `{name}`: the test rows are left out, for {error}"));
                 source.test = None;
@@ -264,11 +264,6 @@ impl CompareTask {
             .check(source.kind, classes)
             .and_then(|()| check_targets(metric, files.dev.targets()))
             .map_err(|error| CompareError::of_task(&name, error))?;
-        let undefined = |test: &LabelledFile| check_targets(metric, test.targets()).err();
-        if let Some(error) = files.test.as_ref().and_then(undefined) {
-            notes.push(format!("task `{name}`: the test rows are left out, for {error}"));
-            (files.test, source.test) = (None, None);
-        }
         if metric == Metric::F1 {
             let labels = files.train.task().scheme.labels().map_or(&[][..], LabelSet::names);
             notes.push(format!("task `{name}`: the metric is {}", metric.describe(labels)));

@@ -59,7 +59,9 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
 
 /// Makes the names in a folder durable. Only Unix can, and not on every file system: where it is not supported there is
 /// nothing to wait for.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+/// # Errors
+/// What the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     strike(|| {})?;
     if !cfg!(unix) {
         return Ok(());

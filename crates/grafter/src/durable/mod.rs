@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-pub(crate) use disk::sync_folder;
+pub use disk::sync_folder;
 
 /// How the names of temporary files and folders begin.
 pub const TEMPORARY: &str = ".grafter-";

@@ -3,17 +3,13 @@
 
 use grafter_nn::linear::FrozenLinear;
 
-use super::Encoder;
-use crate::adapter::{Lowest, Pooling, Projection, TaskLayout};
+use super::{BasePrecision, Encoder};
+use crate::adapter::{Pooling, Projection, TaskLayout};
 
 impl Encoder {
     /// How many numbers the passes of a task may lay out that are not there yet.
     pub(crate) fn numbers_to_lay_out(&self, layout: &TaskLayout) -> usize {
-        let lowest = match layout.lowest_trained() {
-            Lowest::Embeddings => 0,
-            Lowest::Layer(layer, _) => layer,
-            Lowest::Head => self.layers.len(),
-        };
+        let lowest = layout.frozen_layers();
         let missing = |linear: &FrozenLinear| linear.backward_numbers() - linear.backward_numbers_held();
         let projections = self.layers.iter().enumerate().skip(lowest).flat_map(|(place, layer)| {
             // A weight of the task's own is not the frozen one's.
@@ -22,8 +18,20 @@ impl Encoder {
         });
         let pooler = self.pooler.iter().filter(|_| layout.config().pooling == Pooling::Cls);
         let embeddings = self.embeddings_projection.iter().filter(|_| lowest == 0);
-        let linear: usize = projections.chain(pooler).chain(embeddings).map(missing).sum();
-        linear + self.relative_numbers_by_layer().map(|(numbers, held)| numbers - held).sum::<usize>()
+        let linear = projections.chain(pooler).chain(embeddings).map(missing);
+        // Of a weight in 8 bits the numbers that it stands for are made first.
+        let largest = if self.precision == BasePrecision::Int8 { linear.clone().max() } else { None };
+        linear.sum::<usize>()
+            + largest.unwrap_or(0)
+            + self.relative_numbers_by_layer().map(|(numbers, held)| numbers - held).sum::<usize>()
+    }
+
+    /// Lays out all that the backward passes of adapters read, for whoever trains several tasks at a time: each would count it as
+    /// its own otherwise.
+    pub fn lay_out_backward(&self) {
+        for layer in &self.layers {
+            Projection::ALL.into_iter().for_each(|part| layer.linear(part).lay_out_backward());
+        }
     }
 
     /// How many numbers all passes so far have laid out.

@@ -310,7 +310,11 @@ fn table(caption: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<Str
 fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let Some(best) = method.best() else {
         let none = || [NONE, NONE].map(str::to_owned);
-        return scores_row([method.method.to_string(), method.nothing().to_owned()], none(), test.then(none));
+        return scores_row(
+            [method.method.to_string(), method.why_no_best().to_owned()],
+            none(),
+            test.then(none),
+        );
     };
     let stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
     let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);

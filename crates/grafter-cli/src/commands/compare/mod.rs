@@ -1,7 +1,7 @@
 //! `grafter compare`: trains methods and settings on tasks with several seeds, and says how they compare.
 //!
-//! [`Job`] is what every command of this kind runs; [`runner`] runs the trials, as [`schedule`] orders them, [`progress`] shows them, [`text`] is what
-//! people read.
+//! [`Job`] is what every command of this kind runs; [`runner`] runs the trials, as [`schedule`] orders them, [`progress`] shows
+//! them, [`text`] is what people read.
 
 mod progress;
 mod runner;
@@ -21,7 +21,6 @@ use grafter::model::Model;
 use grafter::report::page::Section;
 use serde::Serialize;
 
-use super::reproduce::Table1;
 use super::{open_model, print, print_json, unused, warn_of_same_rows};
 use crate::Outcome;
 use crate::args::{Assigned, Compare, SharedTrainingArgs, Sweep, TrialArgs};
@@ -47,6 +46,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// Whether the adapters are kept, at least until the command ends.
     pub keep: bool,
+    /// What else must hold of a task, before anything is written.
+    pub check: fn(&CompareTask) -> Result<(), Failure>,
 }
 
 /// A job whose tasks were read and whose folder is open.
@@ -90,6 +91,10 @@ impl<'a> Job<'a> {
         let config = &model.encoder().config;
         let kinds: Vec<TaskKind> = tasks.iter().map(|task| task.plan.kind).collect();
         unused::refuse_mean_of_words(self.training.pooling, &kinds)?;
+        // Before it is looked how much memory is free.
+        if self.grid.methods.iter().any(|method| method.passes_frozen_matrices()) {
+            model.encoder().lay_out_backward();
+        }
         let mut template = self.training.options(config.max_length(), &kinds);
         for setting in self.grid.settings(config) {
             setting.options(&template).check(&model)?;
@@ -106,6 +111,7 @@ impl<'a> Job<'a> {
                 warn_of_same_rows(&source.train, test, "test");
             }
         }
+        tasks.iter().try_for_each(self.check)?;
         let plan = Plan::new(&model, &template, &tasks, self.grid.clone());
         let folder = CompareFolder::open(self.out, &plan, &tasks)?;
         // Temporary files lie in the folder, and trials that run beside each other share the memory.
@@ -150,7 +156,7 @@ impl Open<'_> {
         }
         if missing > 0 {
             tell(format_args!(
-                "the adapters of {} that were finished before were not kept; in another folder they are trained again",
+                "the adapters of {} that were finished before are not there: remove their files in `trials` to train them again",
                 counted(missing, "trial")
             ));
         }
@@ -194,8 +200,8 @@ struct Report<'a> {
     left: usize,
     #[serde(flatten)]
     results: &'a Results,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    table_1: Option<Table1>,
+    #[serde(flatten)]
+    beside: serde_json::Map<String, serde_json::Value>,
 }
 
 pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
@@ -207,20 +213,32 @@ pub fn run(arguments: &Compare) -> Result<Outcome, Failure> {
         running: &arguments.running,
         out: &arguments.out,
         keep: arguments.running.keep,
+        check: |_| Ok(()),
     };
-    run_open(&job.open()?, |_| None)
+    run_job(job, |_| None)
 }
 
-/// Runs a job, and prints its results, with the paper's table beside them if there is one.
-pub fn run_open(open: &Open<'_>, paper: impl Fn(&Results) -> Option<Table1>) -> Result<Outcome, Failure> {
-    let ran = open.run(|results| paper(results).map(|table| table.section()))?;
+/// What a command shows beside the results.
+pub struct Beside {
+    /// What the page begins with.
+    pub section: Section,
+    /// For the terminal, below the tables.
+    pub text: String,
+    /// Fields of the JSON.
+    pub json: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Runs a job, and prints its results, with what is beside them if there is anything.
+pub fn run_job(job: Job<'_>, beside: impl Fn(&Results) -> Option<Beside>) -> Result<Outcome, Failure> {
+    let open = job.open()?;
+    let ran = open.run(|results| beside(results).map(|beside| beside.section))?;
     tell_left(&ran, open.trials.len());
-    let (results, table_1) = (&ran.results, paper(&ran.results));
+    let (results, beside) = (&ran.results, beside(&ran.results));
+    let (text, json) = beside.map_or_else(Default::default, |beside| (beside.text, beside.json));
     if open.job.running.json {
-        print_json(&Report { left: ran.left, results, table_1 })?;
+        print_json(&Report { left: ran.left, results, beside: json })?;
     } else {
-        let text = tables(results);
-        print(&table_1.map_or(text.clone(), |table| format!("{text}\n{}", table.text())))?;
+        print(&(tables(results) + &text))?;
     }
     Ok(if ran.interrupted { Outcome::Interrupted } else { Outcome::Done })
 }

@@ -10,7 +10,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Open;
 use super::progress::Progress;
-use super::schedule::{End, run_all};
+use super::schedule::{End, Job, Schedule};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::counted;
@@ -24,37 +24,36 @@ pub fn run(open: &Open<'_>, todo: Vec<Trial>) -> Result<usize, Failure> {
     let several = if jobs > 1 { jobs } else { 0 };
     let beside = (0..several).map(|_| pool((processors / jobs).max(1))).collect::<Result<Vec<_>, _>>()?;
     let alone = pool(processors)?;
-    let ended = run_all(
-        todo,
+    let run = |trial: &Trial, job: Job| {
+        let pool = if job.of == 1 { &alone } else { &beside[job.number] };
+        match run_one(open, trial, (pool, share(&open.template, job.of as u64)), &progress) {
+            Ok(()) => End::Done,
+            Err(Failure::Library(grafter::Error::Compare(error))) if error.is_lack_of_memory() => {
+                End::TooLarge(error.into())
+            }
+            Err(failure) => {
+                if job.of > 1 {
+                    progress.note(&format!("{failure}: the trials that run go on, and no other begins"));
+                }
+                End::Failed(failure)
+            }
+        }
+    };
+    let schedule = Schedule {
         jobs,
-        &|| {
+        may_begin: &|| {
             let over = open.job.running.budget.is_some_and(|budget| open.start.elapsed() >= budget);
             !over && !interrupt::requested()
         },
-        |count| {
+        before_large: &|count| {
             progress.note(&format!(
                 "{} too large to run beside others in the memory that is free: one at a time now",
                 counted(count, "trial")
             ));
         },
-        &|trial: &Trial, job, jobs| {
-            let pool = if jobs == 1 { &alone } else { &beside[job] };
-            match run_one(open, trial, (pool, share(&open.template, jobs as u64)), &progress) {
-                Ok(()) => End::Done,
-                Err(Failure::Library(grafter::Error::Compare(error))) if error.is_lack_of_memory() => {
-                    End::TooLarge(error.into())
-                }
-                Err(failure) => {
-                    if jobs > 1 {
-                        let id = trial.id();
-                        progress
-                            .note(&format!("trial `{id}` failed: the others that run go on, none begins"));
-                    }
-                    End::Failed(failure)
-                }
-            }
-        },
-    );
+        run: &run,
+    };
+    let ended = schedule.run_all(todo);
     let finished = progress.end();
     ended.map(|()| all - finished)
 }

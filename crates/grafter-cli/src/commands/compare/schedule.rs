@@ -10,8 +10,27 @@ pub enum End<F> {
     Done,
     /// Its share of the machine's memory is too small for it.
     TooLarge(F),
-    /// It failed, and others would too.
+    /// It failed.
     Failed(F),
+}
+
+/// A job that runs trials, and how many there are beside each other.
+#[derive(Clone, Copy)]
+pub struct Job {
+    pub number: usize,
+    pub of: usize,
+}
+
+/// How trials run.
+pub struct Schedule<'a, T, F> {
+    /// So many beside each other.
+    pub jobs: usize,
+    /// Whether another trial may begin.
+    pub may_begin: &'a (dyn Fn() -> bool + Sync),
+    /// Told how many trials were too large for their share before these run alone.
+    pub before_large: &'a (dyn Fn(usize) + Sync),
+    /// Runs a trial.
+    pub run: &'a (dyn Fn(&T, Job) -> End<F> + Sync),
 }
 
 /// What came of several trials.
@@ -20,55 +39,48 @@ struct Round<T, F> {
     failure: Option<F>,
 }
 
-/// Runs all trials, `jobs` of them beside each other, as long as `may_begin`; `run` gets a trial, the number of the job and how
-/// many there are. With a failure no other trial begins, and those that run go on to their end. What is too large for its share
-/// runs again alone once `before_large` has been told how many there are; what is too large even then hinders no other.
-/// # Errors
-/// The first failure.
-pub fn run_all<T: Send, F: Send>(
-    trials: Vec<T>,
-    jobs: usize,
-    may_begin: &(impl Fn() -> bool + Sync),
-    before_large: impl FnOnce(usize),
-    run: &(impl Fn(&T, usize, usize) -> End<F> + Sync),
-) -> Result<(), F> {
-    let mut round = beside(trials, jobs, may_begin, run);
-    if jobs > 1 && round.failure.is_none() && !round.too_large.is_empty() && may_begin() {
-        before_large(round.too_large.len());
-        let large = round.too_large.into_iter().map(|(trial, _)| trial).collect();
-        round = beside(large, 1, may_begin, run);
-    }
-    let too_large = round.too_large.into_iter().next().map(|(_, failure)| failure);
-    round.failure.or(too_large).map_or(Ok(()), Err)
-}
-
-fn beside<T: Send, F: Send>(
-    trials: Vec<T>,
-    jobs: usize,
-    may_begin: &(impl Fn() -> bool + Sync),
-    run: &(impl Fn(&T, usize, usize) -> End<F> + Sync),
-) -> Round<T, F> {
-    let todo = Mutex::new(VecDeque::from(trials));
-    let ended = Mutex::new(Round { too_large: Vec::new(), failure: None });
-    let of_ended = || ended.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = || {
-        let goes_on = may_begin() && of_ended().failure.is_none();
-        if goes_on { todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } else { None }
-    };
-    std::thread::scope(|scope| {
-        for job in 0..jobs {
-            scope.spawn(move || {
-                while let Some(trial) = next() {
-                    match run(&trial, job, jobs) {
-                        End::Done => {}
-                        End::TooLarge(failure) => of_ended().too_large.push((trial, failure)),
-                        End::Failed(failure) => drop(of_ended().failure.get_or_insert(failure)),
-                    }
-                }
-            });
+impl<T: Send, F: Send> Schedule<'_, T, F> {
+    /// Runs all trials as long as they may begin. After a failure no other trial begins, and those that run go on to their end.
+    /// What is too large for its share runs alone, after the others; what is too large even then hinders no other.
+    /// # Errors
+    /// The first failure.
+    pub fn run_all(&self, trials: Vec<T>) -> Result<(), F> {
+        let mut round = self.beside(trials, self.jobs);
+        if self.jobs > 1 && round.failure.is_none() {
+            // Where no other may begin they are left, as others are.
+            let large: Vec<T> = round.too_large.into_iter().map(|(trial, _)| trial).collect();
+            if !large.is_empty() && (self.may_begin)() {
+                (self.before_large)(large.len());
+            }
+            round = self.beside(large, 1);
         }
-    });
-    ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let too_large = round.too_large.into_iter().next().map(|(_, failure)| failure);
+        round.failure.or(too_large).map_or(Ok(()), Err)
+    }
+
+    fn beside(&self, trials: Vec<T>, jobs: usize) -> Round<T, F> {
+        let todo = Mutex::new(VecDeque::from(trials));
+        let ended = Mutex::new(Round { too_large: Vec::new(), failure: None });
+        let of_ended = || ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = || {
+            let goes_on = (self.may_begin)() && of_ended().failure.is_none();
+            if goes_on { todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } else { None }
+        };
+        std::thread::scope(|scope| {
+            for number in 0..jobs {
+                scope.spawn(move || {
+                    while let Some(trial) = next() {
+                        match (self.run)(&trial, Job { number, of: jobs }) {
+                            End::Done => {}
+                            End::TooLarge(failure) => of_ended().too_large.push((trial, failure)),
+                            End::Failed(failure) => drop(of_ended().failure.get_or_insert(failure)),
+                        }
+                    }
+                });
+            }
+        });
+        ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -77,24 +89,37 @@ mod tests {
 
     use super::*;
 
-    /// Runs trials of these sizes where a job has a share of 12; what was run, sorted, each with the number of jobs.
-    fn ran(sizes: &[u64], jobs: usize) -> (Vec<(u64, usize)>, Result<(), String>, usize) {
-        let (ran, large) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-        let run = |size: &u64, _: usize, jobs: usize| {
+    /// What was run, sorted, each with the number of jobs; how it ended; how many were too large for their share.
+    type Ran = (Vec<(u64, usize)>, Result<(), String>, usize);
+
+    /// Runs trials of these sizes where all jobs have a share of 12, and none begins after so many.
+    fn ran_until(sizes: &[u64], jobs: usize, most: usize) -> Ran {
+        let (ran, begun, large) = (Mutex::new(Vec::new()), AtomicUsize::new(0), AtomicUsize::new(0));
+        let run = |size: &u64, job: Job| {
+            begun.fetch_add(1, Ordering::SeqCst);
             if *size == 0 {
                 return End::Failed("failed".to_owned());
             }
-            if *size > 12 / jobs as u64 {
+            if *size > 12 / job.of as u64 {
                 return End::TooLarge(format!("{size} is too large"));
             }
-            ran.lock().unwrap().push((*size, jobs));
+            ran.lock().unwrap().push((*size, job.of));
             End::Done
         };
-        let told = |count| large.store(count, Ordering::SeqCst);
-        let ended = run_all(sizes.to_vec(), jobs, &|| true, told, &run);
+        let schedule = Schedule {
+            jobs,
+            may_begin: &|| begun.load(Ordering::SeqCst) < most,
+            before_large: &|count| large.store(count, Ordering::SeqCst),
+            run: &run,
+        };
+        let ended = schedule.run_all(sizes.to_vec());
         let mut ran = ran.into_inner().unwrap();
         ran.sort_unstable();
         (ran, ended, large.into_inner())
+    }
+
+    fn ran(sizes: &[u64], jobs: usize) -> Ran {
+        ran_until(sizes, jobs, usize::MAX)
     }
 
     #[test]
@@ -118,7 +143,11 @@ mod tests {
 
     #[test]
     fn nothing_begins_once_it_may_not() {
-        let run = |_: &u64, _: usize, _: usize| -> End<String> { panic!("it may not begin") };
-        assert_eq!(run_all(vec![1, 2], 2, &|| false, |_| panic!("nothing ran"), &run), Ok(()));
+        assert_eq!(ran_until(&[1, 2], 2, 0), (vec![], Ok(()), 0));
+        // Too large for its share, which says nothing of the machine.
+        assert_eq!(ran_until(&[7], 2, 1), (vec![], Ok(()), 0));
+        // Of two that are left, one may begin.
+        let (ran, ended, large) = ran_until(&[7, 7], 2, 3);
+        assert_eq!((ran, ended, large), (vec![(7, 1)], Ok(()), 2));
     }
 }

@@ -70,7 +70,7 @@ fn task_table(task: &TaskResult, results: &Results) -> String {
 
 fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let Some(best) = method.best() else {
-        return vec![method.method.to_string(), method.nothing().to_owned()];
+        return vec![method.method.to_string(), method.why_no_best().to_owned()];
     };
     let stds = method.settings.iter().any(|setting| setting.setting.init_std != best.setting.init_std);
     row(

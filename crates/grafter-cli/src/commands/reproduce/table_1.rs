@@ -5,6 +5,7 @@ use grafter::report::page::{Paragraph, Section};
 use grafter::report::table::{Column, Table};
 use serde::Serialize;
 
+use super::super::compare::Beside;
 use super::{TASKS, Task};
 use crate::terminal::aligned;
 
@@ -84,16 +85,24 @@ impl Table1 {
         ["", "trained"].into_iter().chain(self.tasks.iter().copied()).chain(["mean"]).collect()
     }
 
-    /// For a terminal.
-    pub fn text(&self) -> String {
+    /// As it is shown beside the results.
+    pub fn beside(&self) -> Beside {
+        let json = serde_json::to_value(self).expect("a table is plain data");
+        Beside {
+            section: self.section(),
+            text: format!("\n{}", self.text()),
+            json: std::iter::once(("table_1".to_owned(), json)).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
         let headings = self.headings().into_iter().map(str::to_owned).collect();
         let rows: Vec<Vec<String>> =
             std::iter::once(headings).chain(self.rows.iter().map(Row::cells)).collect();
         format!("{}\n{}", self.about, aligned(&rows))
     }
 
-    /// For the page of the comparison.
-    pub fn section(&self) -> Section {
+    fn section(&self) -> Section {
         let kind = |name: &str| if name.is_empty() { Column::Name } else { Column::Number };
         let columns = self.headings().into_iter().map(|name| (name.to_owned(), kind(name))).collect();
         let rows = self.rows.iter().map(Row::cells).collect();

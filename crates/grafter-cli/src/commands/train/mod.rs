@@ -102,7 +102,9 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
     }
     super::refuse_output(&log, "--log", train_source.paths().chain(dev_source.paths()))?;
     refuse_foreign_log(&log)?;
-    refuse_foreign_log(&beside_earlier_log(&log))?;
+    if log.is_file() {
+        refuse_foreign_log(&beside_earlier_log(&log))?;
+    }
     // Temporary files lie beside what is written.
     for folder in log.parent().into_iter().chain(options.train.budget.folder.as_deref()) {
         std::fs::create_dir_all(folder)

@@ -6,7 +6,8 @@
 //! seeds, or over those that did not diverge, would be another number. A setting in which a trial diverged after a good
 //! evaluation stands behind those in which none did.
 //!
-//! Here is what is reported; [`compute`] makes it of the records, [`mod@best`] chooses, [`averages`] are over the tasks, and [`csv`] writes the trials.
+//! Here is what is reported; [`compute`] makes it of the records, [`mod@best`] chooses, [`averages`] are over
+//! the tasks, and [`csv`] writes the trials.
 
 mod averages;
 mod best;
@@ -151,7 +152,7 @@ pub struct AverageResult {
 
 impl MethodResult {
     /// Why there is no best setting, for people.
-    pub fn nothing(&self) -> &'static str {
+    pub fn why_no_best(&self) -> &'static str {
         if self.settings.iter().any(|setting| setting.diverged > 0) {
             "diverged"
         } else if self.settings.iter().any(|setting| setting.seeds.len() < setting.planned) {

@@ -7,9 +7,16 @@ use std::io::{self, ErrorKind, Read};
 
 use super::super::compressed::most_bytes;
 
-/// The fields of a page's header with its sizes.
+/// The fields of a page's header: what it is, its sizes, its sum, and the struct of its kind.
+const PAGE_KIND: i64 = 1;
 const UNCOMPRESSED: i64 = 2;
 const COMPRESSED: i64 = 3;
+const CHECKSUM: i64 = 4;
+const DATA_PAGE: i64 = 5;
+const INDEX_PAGE: i64 = 6;
+const DICTIONARY_PAGE: i64 = 7;
+const DATA_PAGE_V2: i64 = 8;
+const AFTER_LAST: i64 = 9;
 /// The fields of a footer up to the elements of the schema.
 const VERSION: i64 = 1;
 const SCHEMA: i64 = 2;
@@ -94,19 +101,22 @@ fn sizes(header: &mut Compact<impl Read>) -> io::Result<(i64, i64)> {
     let (mut uncompressed, mut compressed): (i64, Option<i64>) = (0, None);
     header.fields(|header, id, kind| {
         match (id, kind) {
-            (UNCOMPRESSED, INT32) => uncompressed = header.integer()?.max(uncompressed),
+            (UNCOMPRESSED, INT32) => uncompressed = header.size()?.max(uncompressed),
             (COMPRESSED, INT32) => {
-                let size = header.integer()?;
+                let size = header.size()?;
                 compressed = Some(compressed.map_or(size, |other| other.min(size)));
             }
             (UNCOMPRESSED | COMPRESSED, _) => return Err(ErrorKind::InvalidData.into()),
-            // The kind of the page, and its sum.
-            (1 | 4, INT32) => header.skip(kind, MOST_DEPTH)?,
-            (5, STRUCT) => header.values(&[INT32, INT32, INT32, INT32, STRUCT])?,
-            (6, STRUCT) => header.values(&[])?,
-            (7, STRUCT) => header.values(&[INT32, INT32, TRUTH])?,
-            (8, STRUCT) => header.values(&[INT32, INT32, INT32, INT32, INT32, INT32, TRUTH, STRUCT])?,
-            (..1 | 9.., ..=BINARY) => header.skip(kind, MOST_DEPTH)?,
+            (PAGE_KIND | CHECKSUM, INT32) => header.skip(kind, MOST_DEPTH)?,
+            (DATA_PAGE, STRUCT) => header.fields_of_types(&[INT32, INT32, INT32, INT32, STRUCT])?,
+            (INDEX_PAGE, STRUCT) => header.fields_of_types(&[])?,
+            (DICTIONARY_PAGE, STRUCT) => header.fields_of_types(&[INT32, INT32, TRUTH])?,
+            (DATA_PAGE_V2, STRUCT) => {
+                let [number, truth, statistics] = [INT32, TRUTH, STRUCT];
+                header
+                    .fields_of_types(&[number, number, number, number, number, number, truth, statistics])?;
+            }
+            (..PAGE_KIND | AFTER_LAST.., ..=BINARY) => header.skip(kind, MOST_DEPTH)?,
             _ => return Err(ErrorKind::InvalidData.into()),
         }
         Ok(())
@@ -145,6 +155,12 @@ impl<R: Read> Compact<'_, R> {
     fn integer(&mut self) -> io::Result<i64> {
         let value = self.varint()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    /// A number of 32 bits. The crate takes as many of a longer one.
+    fn size(&mut self) -> io::Result<i64> {
+        let size = self.integer()?;
+        i32::try_from(size).map(i64::from).map_err(|_| ErrorKind::InvalidData.into())
     }
 
     /// The fields of a struct, each to be read by its number and its type.
@@ -196,11 +212,11 @@ impl<R: Read> Compact<'_, R> {
 
     /// The fields of a struct in a page's header, of these types by their numbers. A struct within is that of the statistics. What
     /// the crate does not know is one value.
-    fn values(&mut self, types: &[u8]) -> io::Result<()> {
+    fn fields_of_types(&mut self, types: &[u8]) -> io::Result<()> {
         self.fields(|of, id, kind| {
             let expected = usize::try_from(id - 1).ok().and_then(|place| types.get(place));
             match expected {
-                Some(&STRUCT) if kind == STRUCT => of.values(&STATISTICS),
+                Some(&STRUCT) if kind == STRUCT => of.fields_of_types(&STATISTICS),
                 Some(&TRUTH) if matches!(kind, 1 | 2) => Ok(()),
                 Some(expected) if *expected == kind => of.skip(kind, MOST_DEPTH),
                 None if kind <= BINARY => of.skip(kind, MOST_DEPTH),
@@ -306,6 +322,9 @@ mod tests {
         assert!(plausible(&header(most, 500)));
         assert!(!plausible(&header(most + 1, 500)));
         assert!(!plausible(&header(i32::MAX as u64, 0)));
+        // Of more than 32 bits the crate would take 10 and 240.
+        assert!(!plausible(&header(240, (1 << 32) + 10)));
+        assert!(!plausible(&header((1 << 32) + 240, 244)));
     }
 
     #[test]
@@ -348,12 +367,13 @@ mod tests {
             &[0x15, 0, 0x15, 2, 0x15, 2, 0x2c, 0x18, 1, b'x', 0, 0],
             &[0x15, 0, 0x15, 2, 0x15, 2, 0x09, 40, 0x13, 1, 0],
             &[0x15, 0, 0x15, 2, 0x15, 2, 0x2c, 0x5c, 0x19, 0x13, 1, 0, 0, 0],
-            // The sizes as other types; truth values in a list, which take no byte for the crate.
+            // The sizes as other types.
             &[0x15, 0, 0x16, 2, 0x15, 2, 0],
             &[0x15, 0, 0x15, 2, 0x18, 0, 0],
         ] {
             assert!(!plausible(bad), "{bad:?}");
         }
+        // Truth values in a list or a map, which take no byte for the crate.
         let footer = |more: &[u8]| [&[0x15, 2, 0x19, 0x1c, 0x48, 1, b'r', 0][..], more, &[0]].concat();
         assert!(footer_is_plausible(&footer(&[0x09, 40, 0x13, 1])));
         assert!(!footer_is_plausible(&footer(&[0x09, 40, 0x11, 1])));
