@@ -106,10 +106,8 @@ impl Table1 {
         let kind = |name: &str| if name.is_empty() { Column::Name } else { Column::Number };
         let columns = self.headings().into_iter().map(|name| (name.to_owned(), kind(name))).collect();
         let rows = self.rows.iter().map(Row::cells).collect();
-        Section::new("Beneath the paper").with(&Paragraph(format!("{}.", self.about))).with(&Table {
-            caption: "Table 1, scores times 100".to_owned(),
-            columns,
-            rows,
-        })
+        Section::new("Beneath the paper")
+            .with(&Paragraph(format!("{}.", self.about.replace('`', ""))))
+            .with(&Table { caption: "Table 1, scores times 100".to_owned(), columns, rows })
     }
 }
