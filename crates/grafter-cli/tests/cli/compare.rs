@@ -459,6 +459,23 @@ fn a_broken_record_is_an_error_and_not_a_result() {
 }
 
 #[test]
+fn an_adapter_that_cannot_be_kept_costs_no_trial() {
+    let place = place();
+    std::fs::create_dir(place.path("out")).unwrap();
+    place.compare(&["--budget=0s"]).succeeded();
+    // Where the adapters' folder would be.
+    place.write("out/adapters", "in the way");
+    let done = place.compare(&["--keep", "--jobs=1"]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert_eq!(place.trials().len(), 1, "the first is recorded, no other began: {}", done.stderr);
+    std::fs::remove_file(place.path("out/adapters")).unwrap();
+    let done = place.compare(&["--keep", "--jobs=1"]).succeeded();
+    let told = "1 of 6 trials were finished before\nthe adapters of 1 trial are not there: remove their files in `trials`";
+    assert!(done.stderr.starts_with(told), "{}", done.stderr);
+    assert_eq!(std::fs::read_dir(place.path("out/adapters")).unwrap().count(), 5);
+}
+
+#[test]
 fn results_that_cannot_be_written_cost_no_trial() {
     let place = place();
     std::fs::create_dir_all(place.path("out/trials")).unwrap();

@@ -91,11 +91,8 @@ fn best_by<K: Ord + Copy>(
             keyed.entry(key).or_default().push(setting);
         }
     }
-    let best = keyed.into_iter().filter_map(|(key, settings)| {
-        let (_, best) = best_of(settings.into_iter().map(|setting| ((), setting)))?;
-        Some((key, best))
-    });
-    best.collect()
+    let of_key = |(key, settings): (K, Vec<_>)| best_of(settings.into_iter().map(|setting| (key, setting)));
+    keyed.into_iter().filter_map(of_key).collect()
 }
 
 /// How many seeds a point is the mean of.
@@ -320,4 +317,50 @@ fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
     let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);
     let first = [method.method.to_string(), setting_text(&best.setting, stds)];
     scores_row(first, [spread(best.dev), delta(method.dev_difference)], of_test)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::TaskKind;
+    use crate::metrics::Metric;
+
+    #[test]
+    fn a_figure_shows_the_setting_that_the_table_shows() {
+        let setting = |learning_rate: f64, seeds: u64, mean: f64| SettingResult {
+            setting: Setting { method: Method::Houlsby, bottleneck: Some(64), learning_rate, init_std: None },
+            planned: 3,
+            seeds: (0..seeds).collect(),
+            diverged: 0,
+            dev: Some(Spread { mean, std: None }),
+            test: None,
+            trained_parameters: None,
+            share_of_base: Some(0.02),
+            seconds: None,
+            adapter_bytes: None,
+        };
+        // The second is better with the one seed that it has.
+        let settings = vec![setting(1e-3, 3, 0.5), setting(3e-4, 1, 0.9)];
+        let method = MethodResult {
+            method: Method::Houlsby,
+            best: Some(0),
+            settings,
+            dev_difference: None,
+            test_difference: None,
+        };
+        let task = TaskResult {
+            task: "a".to_owned(),
+            kind: TaskKind::Classification,
+            metric: Metric::Accuracy,
+            train_rows: 1,
+            dev_rows: 1,
+            test_rows: None,
+            methods: vec![method],
+        };
+        let forms = best_forms(&task);
+        assert_eq!(forms[&(Method::Houlsby, Some(64))].setting.learning_rate, 1e-3);
+        assert_eq!(seeds_of(forms[&(Method::Houlsby, Some(64))]), "3 seeds");
+        // Each rate is a point of its own in the figure of the rates.
+        assert_eq!(best_by(&task, |setting| Some(setting.learning_rate.to_bits())).len(), 2);
+    }
 }
