@@ -357,7 +357,7 @@ fn a_page_that_would_take_all_memory_is_refused() {
     let error = Dataset::read_train(&files.write(&bytes), CLASSES).unwrap_err();
     assert_eq!(
         files.message(&error),
-        "rows.parquet:1: the Parquet file is damaged: a page has no header, or is far more than its bytes can hold"
+        "rows.parquet:1: the Parquet file is damaged: a page has no header that can be read, or is far more than its bytes can hold"
     );
 }
 

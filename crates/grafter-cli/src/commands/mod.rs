@@ -70,7 +70,7 @@ pub fn open_model(model: &str, precision: BasePrecision) -> Result<Model, Failur
     Ok(model_read)
 }
 
-/// Reads a model's folder, unless less memory is free than the bytes of its files and its numbers take.
+/// Reads a model's folder, unless less memory is free than its files take, and as much again for its numbers, in 8 bits a quarter.
 pub fn read_model(folder: &Path, name: &str, precision: BasePrecision) -> Result<Model, Failure> {
     // What is wrong with the files is told when they are read.
     let files = weight_files(folder).unwrap_or_default();

@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use grafter::durable::TEMPORARY;
+use grafter::durable::{TEMPORARY, parent_of};
 use grafter::lock::OutputLock;
 
 use crate::failure::Failure;
 
-/// Two runs never write to one place, by whatever links to what is there it is named: the second is refused before it has done anything.
+/// Two runs never write to one place, by whatever links to what is there it is named: the second is refused before it has done
+/// anything.
+/// The folder around the place is made if it is missing.
 pub fn lock(path: &Path, end: &str) -> Result<OutputLock, Failure> {
+    let parent = parent_of(path);
+    std::fs::create_dir_all(parent).map_err(|source| Failure::Write { path: parent.to_owned(), source })?;
     let place = beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), end);
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let file = place.with_file_name(format!("{TEMPORARY}{name}.lock"));

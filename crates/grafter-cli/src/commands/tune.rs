@@ -5,7 +5,6 @@ use std::path::Path;
 use grafter::adapter::{self, Adapter, AdapterError, Method};
 use grafter::compare::cells::setting_text;
 use grafter::compare::{Grid, MethodResult, Results, TaskSource, Trial, TrialSummary};
-use grafter::durable::parent_of;
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
@@ -42,8 +41,6 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
         ("--out", &arguments.out),
         "keep the trials beside the adapter's folder",
     )?;
-    std::fs::create_dir_all(parent_of(&arguments.out))
-        .map_err(|source| Failure::Write { path: parent_of(&arguments.out).to_owned(), source })?;
     let _lock = lock(&arguments.out, "")?;
     // An adapter of these trials may be replaced, which only their folder tells.
     let exists = match adapter::check_target(&arguments.out, arguments.overwrite) {

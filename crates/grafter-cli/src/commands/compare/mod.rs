@@ -125,17 +125,26 @@ impl Open<'_> {
     /// Runs the trials that are not finished, and writes what came of all; `first` gives what the page begins with.
     pub fn run(&self, first: impl Fn(&Results) -> Option<Section>) -> Result<Ran, Failure> {
         interrupt::listen_with("ending: the trials that run are dropped, those that are finished are kept");
-        let mut todo = Vec::new();
+        let (mut todo, mut without_adapter) = (Vec::new(), 0);
         for trial in &self.trials {
-            if self.folder.record(trial)?.is_none() {
-                todo.push(trial.clone());
+            match self.folder.record(trial)? {
+                None => todo.push(trial.clone()),
+                Some(record) => {
+                    let had_one = record.weights_sha256.is_some();
+                    without_adapter += usize::from(had_one && !self.folder.adapter(trial).exists());
+                }
             }
         }
         let known = self.trials.len() - todo.len();
         if known > 0 {
             tell(format_args!("{} of {} were finished before", known, counted(self.trials.len(), "trial")));
         }
-        self.tell_missing_adapters()?;
+        if self.job.running.keep && without_adapter > 0 {
+            let trials = counted(without_adapter, "trial");
+            tell(format_args!(
+                "the adapters of {trials} are not there: remove their files in `trials` to train them again"
+            ));
+        }
         let ended = runner::run(self, todo);
         // After a failure too: what is finished counts.
         let results = Results::of(&self.folder, &self.model.encoder().config).and_then(|results| {
@@ -144,23 +153,6 @@ impl Open<'_> {
         });
         let (left, results) = (ended?, results?);
         Ok(Ran { results, left, interrupted: interrupt::requested() && left > 0 })
-    }
-
-    /// Says how many finished trials have no adapter where `--keep` asks for those of all.
-    fn tell_missing_adapters(&self) -> Result<(), Failure> {
-        let mut missing = 0;
-        for trial in self.trials.iter().filter(|_| self.job.running.keep) {
-            let has_adapter =
-                self.folder.record(trial)?.is_some_and(|record| record.weights_sha256.is_some());
-            missing += usize::from(has_adapter && !self.folder.adapter(trial).exists());
-        }
-        if missing > 0 {
-            tell(format_args!(
-                "the adapters of {} that were finished before are not there: remove their files in `trials` to train them again",
-                counted(missing, "trial")
-            ));
-        }
-        Ok(())
     }
 
     fn task(&self, trial: &Trial) -> &CompareTask {

@@ -10,7 +10,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Open;
 use super::progress::Progress;
-use super::schedule::{End, Job, Schedule};
+use super::schedule::{End, Schedule, Worker};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::counted;
@@ -24,15 +24,15 @@ pub fn run(open: &Open<'_>, todo: Vec<Trial>) -> Result<usize, Failure> {
     let several = if jobs > 1 { jobs } else { 0 };
     let beside = (0..several).map(|_| pool((processors / jobs).max(1))).collect::<Result<Vec<_>, _>>()?;
     let alone = pool(processors)?;
-    let run = |trial: &Trial, job: Job| {
-        let pool = if job.of == 1 { &alone } else { &beside[job.number] };
-        match run_one(open, trial, (pool, share(&open.template, job.of as u64)), &progress) {
+    let run = |trial: &Trial, worker: Worker| {
+        let pool = if worker.of == 1 { &alone } else { &beside[worker.number] };
+        match run_one(open, trial, (pool, share(&open.template, worker.of as u64)), &progress) {
             Ok(()) => End::Done,
             Err(Failure::Library(grafter::Error::Compare(error))) if error.is_lack_of_memory() => {
                 End::TooLarge(error.into())
             }
             Err(failure) => {
-                if job.of > 1 {
+                if worker.of > 1 {
                     progress.note(&format!("{failure}: the trials that run go on, and no other begins"));
                 }
                 End::Failed(failure)

@@ -14,9 +14,9 @@ pub enum End<F> {
     Failed(F),
 }
 
-/// A job that runs trials, and how many there are beside each other.
+/// Who runs a trial, and how many run beside each other.
 #[derive(Clone, Copy)]
-pub struct Job {
+pub struct Worker {
     pub number: usize,
     pub of: usize,
 }
@@ -30,7 +30,7 @@ pub struct Schedule<'a, T, F> {
     /// Told how many trials were too large for their share before these run alone.
     pub before_large: &'a (dyn Fn(usize) + Sync),
     /// Runs a trial.
-    pub run: &'a (dyn Fn(&T, Job) -> End<F> + Sync),
+    pub run: &'a (dyn Fn(&T, Worker) -> End<F> + Sync),
 }
 
 /// What came of several trials.
@@ -70,7 +70,7 @@ impl<T: Send, F: Send> Schedule<'_, T, F> {
             for number in 0..jobs {
                 scope.spawn(move || {
                     while let Some(trial) = next() {
-                        match (self.run)(&trial, Job { number, of: jobs }) {
+                        match (self.run)(&trial, Worker { number, of: jobs }) {
                             End::Done => {}
                             End::TooLarge(failure) => of_ended().too_large.push((trial, failure)),
                             End::Failed(failure) => drop(of_ended().failure.get_or_insert(failure)),
@@ -95,15 +95,15 @@ mod tests {
     /// Runs trials of these sizes where all jobs have a share of 12, and none begins after so many.
     fn ran_until(sizes: &[u64], jobs: usize, most: usize) -> Ran {
         let (ran, begun, large) = (Mutex::new(Vec::new()), AtomicUsize::new(0), AtomicUsize::new(0));
-        let run = |size: &u64, job: Job| {
+        let run = |size: &u64, worker: Worker| {
             begun.fetch_add(1, Ordering::SeqCst);
             if *size == 0 {
                 return End::Failed("failed".to_owned());
             }
-            if *size > 12 / job.of as u64 {
+            if *size > 12 / worker.of as u64 {
                 return End::TooLarge(format!("{size} is too large"));
             }
-            ran.lock().unwrap().push((*size, job.of));
+            ran.lock().unwrap().push((*size, worker.of));
             End::Done
         };
         let schedule = Schedule {

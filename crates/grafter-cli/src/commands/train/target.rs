@@ -6,7 +6,6 @@ use grafter::adapter::{self, Adapter, AdapterError, Companion, MANIFEST_FILE};
 use grafter::bank::{Add, Bank, BankError, Incoming, Probes, TaskName, Version, generated_rows, rows_of};
 use grafter::data::{LabelledFile, LabelledRows};
 use grafter::digest::sha256_file;
-use grafter::durable::parent_of;
 use grafter::graft::GraftOptions;
 use grafter::lock::OutputLock;
 use grafter::model::Model;
@@ -50,8 +49,6 @@ impl Target {
         }
         let path = arguments.out.clone().expect("clap asks for --out where there is no --bank");
         // First, so that no run disturbs another one by looking.
-        std::fs::create_dir_all(parent_of(&path))
-            .map_err(|source| Failure::Write { path: parent_of(&path).to_owned(), source })?;
         let lock = lock(&path, "")?;
         // Of a run that is resumed, what is there may be its own: see `allow_own`.
         adapter::check_target(&path, arguments.overwrite || arguments.resume)?;

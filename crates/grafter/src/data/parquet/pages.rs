@@ -168,7 +168,7 @@ impl<R: Read> Read for Header<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(header) = self.to_check.take() {
             let Some(length) = plausible_length(header)? else {
-                let reason = "a page has no header, or is far more than its bytes can hold";
+                let reason = "a page has no header that can be read, or is far more than its bytes can hold";
                 return Err(io::Error::new(ErrorKind::InvalidData, reason));
             };
             self.input.set_limit(length);
