@@ -241,7 +241,7 @@ pub struct Ablate {
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
-    /// Write a page with a heat map
+    /// Write a page with a heat map, or the heat map alone if FILE ends in .svg
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 

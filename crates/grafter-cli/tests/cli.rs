@@ -500,6 +500,12 @@ fn adapters_are_worth_what_is_lost_without_them() {
     assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
     let page = std::fs::read_to_string(place.path("ablation.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("What each layer&#39;s adapters are worth"), "{page}");
+    place.run(&[&ablate[..], &["--report=ablation.svg"]].concat()).succeeded();
+    let figure = std::fs::read_to_string(place.path("ablation.svg")).unwrap();
+    assert!(
+        figure.starts_with("<svg ") && figure.contains(">accuracy without the adapters of some layers"),
+        "{figure}"
+    );
     let told = place.run(&ablate).succeeded().stdout;
     assert!(told.starts_with("accuracy with all adapters: 1.0000\n"), "{told}");
 

@@ -61,10 +61,15 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
         return Ok(Outcome::Interrupted);
     };
     bar.finish_and_clear();
-    if let Some(page) = &arguments.report {
-        let data = source.name();
-        let html = report::ablation::page(&ablation, &manifest, &data).to_html();
-        write_file(page, html.as_bytes()).map_err(|source| Failure::Write { path: page.clone(), source })?;
+    if let Some(file) = &arguments.report {
+        let is_figure = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+        let report = if is_figure {
+            report::ablation::heat_map(&ablation, &manifest).to_svg()
+        } else {
+            report::ablation::page(&ablation, &manifest, &source.name()).to_html()
+        };
+        write_file(file, report.as_bytes())
+            .map_err(|source| Failure::Write { path: file.clone(), source })?;
     }
     if arguments.json {
         let rows = grafter::data::LabelledRows::targets(&data).len();

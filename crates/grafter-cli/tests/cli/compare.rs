@@ -57,9 +57,13 @@ impl Place {
     }
 
     fn trials(&self) -> BTreeSet<String> {
-        let Ok(entries) = std::fs::read_dir(self.path("out/trials")) else { return BTreeSet::new() };
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".json")).collect()
+        self.names_in("out/trials").into_iter().filter(|name| name.ends_with(".json")).collect()
+    }
+
+    /// The names in a folder, of which there are none if it is missing.
+    fn names_in(&self, folder: &str) -> BTreeSet<String> {
+        let Ok(entries) = std::fs::read_dir(self.path(folder)) else { return BTreeSet::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     /// Starts a comparison of long trials and waits until one is finished.
@@ -136,6 +140,14 @@ fn a_comparison_trains_chooses_and_writes() {
     for loads in ["<script", "<link", "http://", "https://", "NaN"] {
         assert!(!page.contains(loads), "{loads}");
     }
+    // The figures of the page are files too.
+    let figures = place.names_in("out/figures");
+    assert_eq!(page.matches("<figcaption>").count(), figures.len(), "{figures:?}");
+    assert!(figures.contains("opinions.trained-numbers.svg"), "{figures:?}");
+    for name in &figures {
+        let figure = std::fs::read_to_string(place.path("out/figures").join(name)).unwrap();
+        assert!(figure.contains(">opinions: Dev score by ") && !figure.contains("NaN"), "{name}: {figure}");
+    }
     let csv = std::fs::read_to_string(place.path("out/results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 6, "{csv}");
     assert!(csv.lines().nth(1).unwrap().starts_with("opinions,houlsby,4,0.001,0.01,1,completed,"), "{csv}");
@@ -211,7 +223,9 @@ fn a_comparison_that_ended_while_it_began_takes_the_rows_that_are_there_now() {
     for gone in ["compare.json", "results.json", "results.csv", "report.html"] {
         std::fs::remove_file(place.path("out").join(gone)).unwrap();
     }
-    std::fs::remove_dir_all(place.path("out/trials")).unwrap();
+    for gone in ["trials", "figures"] {
+        std::fs::remove_dir_all(place.path("out").join(gone)).unwrap();
+    }
     let before = place.read("out/tasks/opinions.json");
     let turned = OPINIONS.replace(",1\n", ",?\n").replace(",0\n", ",1\n").replace(",?\n", ",0\n");
     for split in ["train", "dev", "test"] {

@@ -78,13 +78,16 @@ fn measured(browser: &str, place: &Place, page: &str, scheme: u8) -> Vec<Value> 
         })
         .concat();
     let script = format!("addEventListener('load', () => {{{MEASURE}}})");
-    place.write(
-        "harness.html",
-        &format!(
-            "<!DOCTYPE html><html style=\"color-scheme: light dark\"><meta charset=\"utf-8\"><body>{frames}\
-             <pre id=\"result\"></pre><script>{script}</script></body></html>"
-        ),
+    let harness = format!(
+        "<!DOCTYPE html><html style=\"color-scheme: light dark\"><meta charset=\"utf-8\"><body>{frames}\
+         <pre id=\"result\"></pre><script>{script}</script></body></html>"
     );
+    serde_json::from_value(result(browser, place, &harness, scheme)).unwrap()
+}
+
+/// What the script of a page writes into its element `result`.
+fn result(browser: &str, place: &Place, page: &str, scheme: u8) -> Value {
+    place.write("harness.html", page);
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
         .args(["--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"])
@@ -148,6 +151,22 @@ fn the_report_of_a_comparison_is_shown_at_every_width() {
     let sections = ["All tasks", "opinions: accuracy", &format!("{long}: accuracy"), "How to read this"];
     // The means, and for each task the scores by trained numbers, by learning rate and by first weights.
     shown.has("Methods compared", &sections, 1 + 2 * 3);
+}
+
+/// A browser shows nothing of an SVG file that is not well-formed.
+#[test]
+fn figures_are_images_of_their_own() {
+    let Some(browser) = browser() else { return };
+    let place = Place::new();
+    place.train("adapter", &[]);
+    place.run(&["ablate", "--adapter=adapter", "--data=dev.tsv", "--report=map.svg"]);
+    let page = "<!DOCTYPE html><meta charset=\"utf-8\"><img src=\"map.svg\"><pre id=\"result\"></pre><script>
+        addEventListener('load', () => {
+            const image = document.querySelector('img');
+            document.getElementById('result').textContent = JSON.stringify([image.naturalWidth, image.naturalHeight]);
+        })</script>";
+    let size = result(browser, &place, page, 1);
+    assert!(size.as_array().unwrap().iter().all(|pixels| pixels.as_u64() > Some(100)), "{size}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! trials/<id>.json    a finished trial; written whole or not at all
 //! adapters/<id>/      its adapter, where asked for
 //! results.json, results.csv, report.html
+//! figures/*.svg       the figures of the page, each in a file of its own
 //! lock                held while a process works on the folder
 //! ```
 
@@ -36,6 +37,7 @@ const LOCK_FILE: &str = "lock";
 const TRIALS: &str = "trials";
 const TASKS: &str = "tasks";
 const ADAPTERS: &str = "adapters";
+const FIGURES: &str = "figures";
 
 /// An open folder; no other process has it.
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl CompareFolder {
             disk::create_folders(&folder).map_err(io_error("create", &folder))?;
         }
         let lock = lock(path)?;
-        for folder in [path.to_owned(), path.join(TRIALS), path.join(TASKS)] {
+        let figures = Some(path.join(FIGURES)).filter(|folder| folder.is_dir());
+        for folder in [path.to_owned(), path.join(TRIALS), path.join(TASKS)].into_iter().chain(figures) {
             clear_temporary(&folder).map_err(io_error("clear", &folder))?;
         }
         let plan_file = path.join(PLAN_FILE);
@@ -141,7 +144,7 @@ impl CompareFolder {
         read(&answers_file(&self.path, task))
     }
 
-    /// Writes the results as JSON, the trials as a table, and the page for people, which begins with `first`.
+    /// Writes the results as JSON, the trials as a table, the page for people, which begins with `first`, and its figures.
     /// # Errors
     /// If they cannot be written.
     pub fn write_results(
@@ -151,7 +154,15 @@ impl CompareFolder {
     ) -> Result<(), CompareError> {
         write(&self.path.join(RESULTS_FILE), &pretty(results))?;
         write(&self.path.join(TABLE_FILE), results.csv().as_bytes())?;
-        write(&self.path.join(REPORT_FILE), report::compare::page(results, first).to_html().as_bytes())
+        write(&self.path.join(REPORT_FILE), report::compare::page(results, first).to_html().as_bytes())?;
+        let (folder, figures) = (self.path.join(FIGURES), report::compare::figures(results));
+        if !figures.is_empty() {
+            disk::create_folders(&folder).map_err(io_error("create", &folder))?;
+        }
+        for (name, plot) in figures {
+            write(&folder.join(name + ".svg"), plot.to_svg().as_bytes())?;
+        }
+        Ok(())
     }
 }
 

@@ -14,12 +14,14 @@ pub fn page(ablation: &Ablation, manifest: &Manifest, data: &str) -> Page {
          they were trained, and nothing is trained anew. On the diagonal one layer has lost its adapters, in the upper \
          right corner all have."
     );
-    Page::new("What each layer's adapters are worth", format!("{}, on {data}", manifest.adapter.method)).with(
-        Section::new("Scores without some layers").with(&Paragraph(text)).with(&heat_map(ablation, &name)),
-    )
+    let section = Section::new("Scores without some layers");
+    Page::new("What each layer's adapters are worth", format!("{}, on {data}", manifest.adapter.method))
+        .with(section.with(&Paragraph(text)).with(&heat_map(ablation, manifest)))
 }
 
-fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
+/// The heat map of the page.
+pub fn heat_map(ablation: &Ablation, manifest: &Manifest) -> HeatMap {
+    let metric = ablation.metric.describe(&manifest.task.labels);
     let layers = &ablation.layers;
     let labels = |name: &str| Labels {
         name: name.to_owned(),
@@ -33,13 +35,12 @@ fn heat_map(ablation: &Ablation, metric: &str) -> HeatMap {
             None => Cell { value: f64::NAN, text: String::new() },
         }
     };
-    let scale = format!("{metric}, times 100");
     HeatMap {
-        title: scale.clone(),
+        title: format!("{metric} without the adapters of some layers, times 100"),
         rows: labels("first layer without"),
         columns: labels("last layer without"),
         cells: layers.iter().map(|first| layers.iter().map(|last| cell(*first, *last)).collect()).collect(),
         range: None,
-        scale,
+        scale: format!("{metric}, times 100"),
     }
 }

@@ -139,10 +139,36 @@ fn section(task: &TaskResult, results: &Results) -> Section {
     for table in task_tables(task, results) {
         section = section.with(&table);
     }
-    for figure in [by_parameters(task), by_learning_rate(task), by_init_std(task)].into_iter().flatten() {
+    for (_, figure) in task_figures(task) {
         section = section.with(&figure);
     }
     section
+}
+
+/// All figures of the page, each with a name for a file: what it is over, after the name of its task if it is of one.
+pub fn figures(results: &Results) -> Vec<(String, Plot)> {
+    let over_all = (results.tasks.len() > 1).then(|| by_parameters_of_all(results)).flatten();
+    let over_all = over_all.map(|plot| (BY_PARAMETERS.to_owned(), plot));
+    let of_task = |task: &TaskResult| {
+        let name = task.task.clone();
+        task_figures(task).into_iter().map(move |(over, plot)| {
+            let title = format!("{name}: {}", plot.title);
+            (format!("{name}.{over}"), Plot { title, ..plot })
+        })
+    };
+    over_all.into_iter().chain(results.tasks.iter().flat_map(of_task)).collect()
+}
+
+const BY_PARAMETERS: &str = "trained-numbers";
+
+/// The figures of one task, each with what it is over.
+fn task_figures(task: &TaskResult) -> Vec<(&'static str, Plot)> {
+    let figures = [
+        (BY_PARAMETERS, by_parameters(task)),
+        ("learning-rate", by_learning_rate(task)),
+        ("init-std", by_init_std(task)),
+    ];
+    figures.into_iter().filter_map(|(over, plot)| Some((over, plot?))).collect()
 }
 
 /// Figures 3 and 4 of the paper.
@@ -212,7 +238,7 @@ fn figure(title: &str, x: &str, (y, points): (String, Vec<Placed>)) -> Option<Pl
 }
 
 /// The mean over all tasks of each form that has scores on every one of them.
-fn averages(results: &Results) -> Section {
+fn by_parameters_of_all(results: &Results) -> Option<Plot> {
     let tasks: Vec<BTreeMap<Form, &SettingResult>> = results.tasks.iter().map(best_forms).collect();
     let mut points = Vec::new();
     for form in tasks.first().into_iter().flat_map(|first| first.keys()) {
@@ -230,10 +256,13 @@ fn averages(results: &Results) -> Section {
         }
     }
     let title = "Dev score by trained numbers, means over the tasks";
-    let plot = figure(title, TRAINED, ("mean of the tasks' scores, times 100".to_owned(), points));
+    figure(title, TRAINED, ("mean of the tasks' scores, times 100".to_owned(), points))
+}
+
+fn averages(results: &Results) -> Section {
     let [scores, costs] = average_tables(results);
     let section = Section::new("All tasks").with(&scores).with(&costs);
-    match plot {
+    match by_parameters_of_all(results) {
         Some(plot) => section.with(&plot),
         None => section,
     }

@@ -4,7 +4,11 @@
 //! A page is made of sections, a section of blocks: [`Plot`](super::chart::Plot), [`HeatMap`](super::chart::HeatMap),
 //! [`Table`](super::table::Table), [`Facts`](super::table::Facts), [`Paragraph`], [`Code`], [`Folded`].
 
+use super::chart;
 use super::html::Html;
+
+/// The colours of a page and of a figure, light and dark.
+pub(super) const COLOURS: &str = include_str!("colours.css");
 
 /// Something that stands on a page.
 pub trait Block {
@@ -49,9 +53,8 @@ impl Page {
              base-uri 'none'; form-action 'none'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n",
         );
         html.leaf("title", &[], &self.title);
-        html.fixed("\n<style>\n")
-            .fixed(include_str!("page.css"))
-            .fixed("</style>\n</head>\n<body>\n<header>\n");
+        html.fixed("\n<style>\n").fixed(COLOURS).fixed(include_str!("page.css")).fixed(chart::STYLE);
+        html.fixed("</style>\n</head>\n<body>\n<header>\n");
         html.leaf("h1", &[], &self.title);
         html.leaf("p", &[("class", &"subtitle")], &self.subtitle);
         html.fixed("\n</header>\n");

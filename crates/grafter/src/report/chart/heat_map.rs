@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use super::file::Figure;
 use super::scale::number;
 use super::{cut, text_width};
 use crate::report::html::Html;
@@ -61,13 +62,49 @@ impl Block for HeatMap {
         let mut html = Html::new();
         html.element("figure", &[], |figure| {
             figure.leaf("figcaption", &[], &self.title);
-            let sides = format!("Rows: {}. Columns: {}.", self.rows.name, self.columns.name);
-            figure.leaf("p", &[("class", &"note")], sides);
+            figure.leaf("p", &[("class", &"note")], self.sides());
             figure.element("div", &[("class", &"scroll")], |frame| {
                 frame.html(&Layout::new(self).draw());
             });
         });
         html
+    }
+}
+
+impl HeatMap {
+    /// The heat map as an SVG file of its own.
+    pub fn to_svg(&self) -> String {
+        let layout = Layout::new(self);
+        let figure = Figure {
+            title: &self.title,
+            legend: Vec::new(),
+            notes: &[self.sides()],
+            spoken: &self.spoken(),
+            drawing: layout.inside(),
+            size: (layout.width, layout.height),
+        };
+        figure.to_svg()
+    }
+
+    /// What its sides are.
+    fn sides(&self) -> String {
+        format!("Rows: {}. Columns: {}.", self.rows.name, self.columns.name)
+    }
+
+    /// What somebody hears who cannot see it.
+    fn spoken(&self) -> String {
+        let (rows, columns) = (self.rows.labels.len(), self.columns.labels.len());
+        let mut text = format!(
+            "{}: {rows} rows ({}) and {columns} columns ({}).",
+            self.title, self.rows.name, self.columns.name
+        );
+        if rows * columns <= 36 {
+            for (name, cells) in self.rows.labels.iter().zip(&self.cells) {
+                let values: Vec<&str> = cells.iter().map(|cell| cell.text.as_str()).collect();
+                text += &format!(" {name}: {}.", values.join(", "));
+            }
+        }
+        text
     }
 }
 
@@ -118,7 +155,7 @@ impl<'a> Layout<'a> {
 
     fn draw(&self) -> Html {
         let mut html = Html::new();
-        let spoken = self.spoken();
+        let spoken = self.map.spoken();
         let attributes: &[(&'static str, &dyn Display)] = &[
             ("class", &"heat"),
             ("width", &format_args!("{:.0}", self.width)),
@@ -127,15 +164,21 @@ impl<'a> Layout<'a> {
             ("aria-label", &spoken),
         ];
         html.element("svg", attributes, |svg| {
-            self.names(svg);
-            for (row, cells) in self.map.cells.iter().enumerate().take(self.map.rows.labels.len()) {
-                for (column, cell) in cells.iter().enumerate().take(self.map.columns.labels.len()) {
-                    self.cell(svg, (row, column), cell);
-                }
-            }
-            self.scale(svg);
+            svg.html(&self.inside());
         });
         html
+    }
+
+    fn inside(&self) -> Html {
+        let mut svg = Html::new();
+        self.names(&mut svg);
+        for (row, cells) in self.map.cells.iter().enumerate().take(self.map.rows.labels.len()) {
+            for (column, cell) in cells.iter().enumerate().take(self.map.columns.labels.len()) {
+                self.cell(&mut svg, (row, column), cell);
+            }
+        }
+        self.scale(&mut svg);
+        svg
     }
 
     fn names(&self, svg: &mut Html) {
@@ -224,22 +267,6 @@ impl<'a> Layout<'a> {
             let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
             svg.leaf("text", &[("x", &x), ("y", &y)], cut(text, 40));
         }
-    }
-
-    fn spoken(&self) -> String {
-        let map = self.map;
-        let (rows, columns) = (map.rows.labels.len(), map.columns.labels.len());
-        let mut text = format!(
-            "{}: {rows} rows ({}) and {columns} columns ({}).",
-            map.title, map.rows.name, map.columns.name
-        );
-        if rows * columns <= 36 {
-            for (name, cells) in map.rows.labels.iter().zip(&map.cells) {
-                let values: Vec<&str> = cells.iter().map(|cell| cell.text.as_str()).collect();
-                text += &format!(" {name}: {}.", values.join(", "));
-            }
-        }
-        text
     }
 }
 

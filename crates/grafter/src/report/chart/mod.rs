@@ -1,4 +1,4 @@
-//! Charts as inline SVG, coloured by the page's style so that light and dark both work.
+//! Charts as inline SVG, coloured by the page's style so that light and dark both work; or as SVG files of their own.
 //!
 //! - [`Plot`]: lines and points with error bars over a linear or logarithmic axis, in several series.
 //! - [`HeatMap`]: a matrix with named rows and columns, its values printed.
@@ -26,6 +26,7 @@
 //! assert!(html.contains("bottleneck 64"));
 //! ```
 
+mod file;
 mod heat_map;
 mod plot;
 mod scale;
@@ -33,6 +34,9 @@ mod scale;
 pub use heat_map::{Cell, HeatMap, Labels};
 pub use plot::{Colour, Mark, Plot, Point, Series};
 pub use scale::{Axis, Scale, number};
+
+/// The style of what is drawn; its colours are the page's.
+pub(super) const STYLE: &str = include_str!("chart.css");
 
 /// How wide a text in the charts' size is, in pixels: a little more than most fonts need.
 fn text_width(text: &str) -> f64 {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::file::{Entry, Figure};
 use super::scale::{Axis, Domain, Tick, number};
 use super::{cut, text_width};
 use crate::report::html::Html;
@@ -120,20 +121,10 @@ impl Block for Plot {
             if self.series.len() > 1 {
                 figure.html(&self.legend());
             }
-            figure.html(&Drawing::new(self, "plot wide", 760.0, 320.0).draw());
-            figure.html(&Drawing::new(self, "plot narrow", 360.0, 280.0).draw());
-            if self.is_spread() {
-                let note = "Points at the same place of the horizontal axis are drawn side by side.";
+            figure.html(&Drawing::new(self, WIDE).draw("plot wide"));
+            figure.html(&Drawing::new(self, (360.0, 280.0)).draw("plot narrow"));
+            for note in self.notes() {
                 figure.leaf("p", &[("class", &"note")], note);
-            }
-            let left_out = self.left_out();
-            if left_out > 0 {
-                let points = if left_out == 1 { "point has" } else { "points have" };
-                figure.leaf(
-                    "p",
-                    &[("class", &"note")],
-                    format_args!("{left_out} {points} no place on these axes and cannot be shown."),
-                );
             }
         });
         html
@@ -142,8 +133,39 @@ impl Block for Plot {
 
 /// Colours that the page's style has.
 const COLOURS: usize = 6;
+/// Width and height on a wide screen and in a file, in pixels.
+const WIDE: (f64, f64) = (760.0, 320.0);
 
 impl Plot {
+    /// The plot as an SVG file of its own.
+    pub fn to_svg(&self) -> String {
+        let several = self.series.len() > 1;
+        let entry = |(series, colour)| Entry { swatch: swatch(series, colour), name: &series.name };
+        let figure = Figure {
+            title: &self.title,
+            legend: self.series.iter().zip(self.colours()).filter(|_| several).map(entry).collect(),
+            notes: &self.notes(),
+            spoken: &self.spoken(),
+            drawing: Drawing::new(self, WIDE).inside(),
+            size: WIDE,
+        };
+        figure.to_svg()
+    }
+
+    /// What is told below it.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.is_spread() {
+            notes.push("Points at the same place of the horizontal axis are drawn side by side.".to_owned());
+        }
+        let left_out = self.left_out();
+        if left_out > 0 {
+            let points = if left_out == 1 { "point has" } else { "points have" };
+            notes.push(format!("{left_out} {points} no place on these axes and cannot be shown."));
+        }
+        notes
+    }
+
     /// For each series the number of its colour and shape, counted from 0.
     fn colours(&self) -> Vec<usize> {
         let mut next = 0;
@@ -189,17 +211,8 @@ impl Plot {
                 list.element("li", &[], |item| {
                     let attributes: &[(&'static str, &dyn std::fmt::Display)] =
                         &[("viewBox", &"0 0 28 12"), ("aria-hidden", &"true")];
-                    item.element("svg", attributes, |swatch| {
-                        swatch.element("g", &[("class", &class_of(colour))], |group| {
-                            if let Some(class) = series.mark.line_class() {
-                                group.empty("path", &[("class", &class), ("d", &"M2 6H26")]);
-                            }
-                            match series.mark {
-                                Mark::Points | Mark::LineAndPoints => dot(group, (colour, 14.0, 6.0), ""),
-                                Mark::Rings => ring(group, 14.0, 6.0, 4.5),
-                                Mark::Line | Mark::Faint | Mark::Dashed => {}
-                            }
-                        });
+                    item.element("svg", attributes, |svg| {
+                        svg.html(&swatch(series, colour));
                     });
                     item.text(&series.name);
                 });
@@ -235,6 +248,22 @@ impl Plot {
     }
 }
 
+/// How a series looks, 28 by 12 pixels.
+fn swatch(series: &Series, colour: usize) -> Html {
+    let mut html = Html::new();
+    html.element("g", &[("class", &class_of(colour))], |group| {
+        if let Some(class) = series.mark.line_class() {
+            group.empty("path", &[("class", &class), ("d", &"M2 6H26")]);
+        }
+        match series.mark {
+            Mark::Points | Mark::LineAndPoints => dot(group, (colour, 14.0, 6.0), ""),
+            Mark::Rings => ring(group, 14.0, 6.0, 4.5),
+            Mark::Line | Mark::Faint | Mark::Dashed => {}
+        }
+    });
+    html
+}
+
 fn class_of(colour: usize) -> String {
     format!("s{}", colour % COLOURS + 1)
 }
@@ -262,7 +291,6 @@ fn ring(group: &mut Html, x: f64, y: f64, radius: f64) {
 /// A plot at one size, in pixels.
 struct Drawing<'a> {
     plot: &'a Plot,
-    class: &'static str,
     width: f64,
     height: f64,
     x: Domain,
@@ -283,7 +311,7 @@ const STEP: f64 = 8.0;
 const GAP: f64 = 14.0;
 
 impl<'a> Drawing<'a> {
-    fn new(plot: &'a Plot, class: &'static str, width: f64, height: f64) -> Self {
+    fn new(plot: &'a Plot, (width, height): (f64, f64)) -> Self {
         let points = || plot.series.iter().flat_map(|series| plot.shown(series));
         let spread = plot.is_spread();
         let x = Domain::of(plot.x.scale, points().map(|point| point.x), if spread { 0.05 } else { 0.02 });
@@ -305,7 +333,7 @@ impl<'a> Drawing<'a> {
         let most = if width > 500.0 { 9 } else { 6 };
         let x_ticks =
             (1..=most).rev().map(|most| x.ticks(most)).find(|ticks| fits(ticks)).unwrap_or_default();
-        Self { plot, class, width, height, x, y, x_ticks, y_ticks, left, shift }
+        Self { plot, width, height, x, y, x_ticks, y_ticks, left, shift }
     }
 
     fn x(&self, place: f64) -> f64 {
@@ -321,32 +349,38 @@ impl<'a> Drawing<'a> {
         Some((self.x(self.x.place(x)?), self.y(self.y.place(y)?)))
     }
 
-    fn draw(&self) -> Html {
+    fn draw(&self, class: &'static str) -> Html {
         let mut html = Html::new();
         let spoken = self.plot.spoken();
         let attributes: &[(&'static str, &dyn std::fmt::Display)] = &[
-            ("class", &self.class),
+            ("class", &class),
             ("viewBox", &format_args!("0 0 {} {}", self.width, self.height)),
             ("role", &"img"),
             ("aria-label", &spoken),
         ];
         html.element("svg", attributes, |svg| {
-            self.axes(svg);
-            let middle = self.plot.series.len().saturating_sub(1) as f64 / 2.0;
-            for (place, (series, colour)) in self.plot.series.iter().zip(self.plot.colours()).enumerate() {
-                let beside = self.shift * (place as f64 - middle);
-                svg.element("g", &[("class", &class_of(colour))], |group| {
-                    self.series(series, (colour, beside), group);
-                });
-            }
-            if self.plot.series.iter().all(|series| self.plot.shown(series).next().is_none()) {
-                let (x, y) = (self.x(0.5), self.y(0.5));
-                let place: &[(&'static str, &dyn std::fmt::Display)] =
-                    &[("x", &x), ("y", &y), ("text-anchor", &"middle")];
-                svg.leaf("text", place, "nothing to show");
-            }
+            svg.html(&self.inside());
         });
         html
+    }
+
+    fn inside(&self) -> Html {
+        let mut svg = Html::new();
+        self.axes(&mut svg);
+        let middle = self.plot.series.len().saturating_sub(1) as f64 / 2.0;
+        for (place, (series, colour)) in self.plot.series.iter().zip(self.plot.colours()).enumerate() {
+            let beside = self.shift * (place as f64 - middle);
+            svg.element("g", &[("class", &class_of(colour))], |group| {
+                self.series(series, (colour, beside), group);
+            });
+        }
+        if self.plot.series.iter().all(|series| self.plot.shown(series).next().is_none()) {
+            let (x, y) = (self.x(0.5), self.y(0.5));
+            let place: &[(&'static str, &dyn std::fmt::Display)] =
+                &[("x", &x), ("y", &y), ("text-anchor", &"middle")];
+            svg.leaf("text", place, "nothing to show");
+        }
+        svg
     }
 
     fn axes(&self, svg: &mut Html) {
@@ -509,7 +543,7 @@ mod tests {
                     series: vec![Series { points, ..Series::default() }],
                 };
                 for width in [760.0, 360.0] {
-                    let drawing = Drawing::new(&plot, "", width, 300.0);
+                    let drawing = Drawing::new(&plot, (width, 300.0));
                     assert!(drawing.x_ticks.len() >= 2, "{end} {width} {:?}", drawing.x_ticks);
                     for pair in drawing.x_ticks.windows(2) {
                         let half = |tick: &Tick| text_width(&tick.label) / 2.0;
