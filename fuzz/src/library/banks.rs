@@ -98,5 +98,8 @@ pub fn comparison(bytes: &[u8]) {
     if let Some(results) = tell(Results::of(&open, &BASE.encoder().config)) {
         results.csv();
         report::compare::page(&results, None).to_html();
+        for (_, figure) in report::compare::figures(&results) {
+            figure.to_svg();
+        }
     }
 }

@@ -153,20 +153,39 @@ fn the_report_of_a_comparison_is_shown_at_every_width() {
     shown.has("Methods compared", &sections, 1 + 2 * 3);
 }
 
-/// A browser shows nothing of an SVG file that is not well-formed.
+/// A browser shows nothing of an SVG file that is not well-formed, and what no style reaches is black.
 #[test]
 fn figures_are_images_of_their_own() {
     let Some(browser) = browser() else { return };
     let place = Place::new();
     place.train("adapter", &[]);
     place.run(&["ablate", "--adapter=adapter", "--data=dev.tsv", "--report=map.svg"]);
-    let page = "<!DOCTYPE html><meta charset=\"utf-8\"><img src=\"map.svg\"><pre id=\"result\"></pre><script>
-        addEventListener('load', () => {
-            const image = document.querySelector('img');
-            document.getElementById('result').textContent = JSON.stringify([image.naturalWidth, image.naturalHeight]);
-        })</script>";
-    let size = result(browser, &place, page, 1);
-    assert!(size.as_array().unwrap().iter().all(|pixels| pixels.as_u64() > Some(100)), "{size}");
+    std::fs::create_dir(place.path("opinions")).unwrap();
+    for split in ["train", "dev"] {
+        place.write(&format!("opinions/{split}.tsv"), &opinions());
+    }
+    let short = ["--epochs=2", "--batch-size=4", "--max-length=32", "--method=houlsby,head"];
+    let grid = ["--task=opinions=opinions", "--seed=1,2", "--bottleneck=4,16"];
+    place.run(&[&["compare", "--out=out"], &grid[..], &short].concat());
+    for file in ["map.svg", "out/figures/opinions.trained-numbers.svg"] {
+        let figure = place.read(file);
+        let page = format!(
+            "<!DOCTYPE html><meta charset=\"utf-8\"><img src=\"{file}\">{figure}<pre id=\"result\"></pre><script>
+            addEventListener('load', () => {{
+                const image = document.querySelector('img');
+                const drawn = [...document.querySelectorAll('svg text, svg rect, svg .dot')];
+                document.getElementById('result').textContent = JSON.stringify({{
+                    size: [image.naturalWidth, image.naturalHeight],
+                    fills: drawn.map(mark => getComputedStyle(mark).fill),
+                }});
+            }})</script>"
+        );
+        let shown = result(browser, &place, &page, 1);
+        let size = shown["size"].as_array().unwrap();
+        assert!(size.iter().all(|pixels| pixels.as_u64() > Some(100)), "{file}: {shown}");
+        let fills = shown["fills"].as_array().unwrap();
+        assert!(fills.len() > 10 && !fills.contains(&"rgb(0, 0, 0)".into()), "{file}: {shown}");
+    }
 }
 
 #[test]
