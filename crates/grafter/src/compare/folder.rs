@@ -155,12 +155,20 @@ impl CompareFolder {
         write(&self.path.join(RESULTS_FILE), &pretty(results))?;
         write(&self.path.join(TABLE_FILE), results.csv().as_bytes())?;
         write(&self.path.join(REPORT_FILE), report::compare::page(results, first).to_html().as_bytes())?;
-        let (folder, figures) = (self.path.join(FIGURES), report::compare::figures(results));
-        if !figures.is_empty() {
-            disk::create_folders(&folder).map_err(io_error("create", &folder))?;
+        let folder = self.path.join(FIGURES);
+        let mut written = BTreeSet::new();
+        for (name, plot) in report::compare::figures(results) {
+            let name = name + ".svg";
+            write(&folder.join(&name), plot.to_svg().as_bytes())?;
+            written.insert(name);
         }
-        for (name, plot) in figures {
-            write(&folder.join(name + ".svg"), plot.to_svg().as_bytes())?;
+        // Those of trials that are gone, or of all tasks before one was added.
+        for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
+            let name = entry.map_err(io_error("read", &folder))?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".svg") && !written.contains(&name) {
+                let file = folder.join(name);
+                disk::remove_file(&file).map_err(io_error("remove", &file))?;
+            }
         }
         Ok(())
     }
