@@ -10,6 +10,7 @@
 //! lock                held while a process works on the folder
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,14 +55,13 @@ impl CompareFolder {
     /// If the folder holds something else, is of another comparison, is in use, or cannot be written.
     pub fn open(path: &Path, plan: &Plan, tasks: &[CompareTask]) -> Result<Self, CompareError> {
         check(path)?;
-        for folder in [TRIALS, TASKS] {
-            let folder = path.join(folder);
-            disk::create_folders(&folder).map_err(io_error("create", &folder))?;
+        let folders = [TRIALS, TASKS, FIGURES].map(|folder| path.join(folder));
+        for folder in &folders {
+            disk::create_folders(folder).map_err(io_error("create", folder))?;
         }
         let lock = lock(path)?;
-        let figures = Some(path.join(FIGURES)).filter(|folder| folder.is_dir());
-        for folder in [path.to_owned(), path.join(TRIALS), path.join(TASKS)].into_iter().chain(figures) {
-            clear_temporary(&folder).map_err(io_error("clear", &folder))?;
+        for folder in [path].into_iter().chain(folders.iter().map(PathBuf::as_path)) {
+            clear_temporary(folder).map_err(io_error("clear", folder))?;
         }
         let plan_file = path.join(PLAN_FILE);
         let known = if plan_file.exists() { Some(read_plan(&plan_file)?) } else { None };
@@ -188,7 +188,7 @@ fn check(path: &Path) -> Result<(), CompareError> {
     for entry in entries {
         let name = entry.map_err(io_error("read", path))?.file_name().to_string_lossy().into_owned();
         // What a process left that ended in writing is no reason to refuse.
-        if ![LOCK_FILE, TRIALS, TASKS].contains(&name.as_str()) && !name.starts_with(TEMPORARY) {
+        if ![LOCK_FILE, TRIALS, TASKS, FIGURES].contains(&name.as_str()) && !name.starts_with(TEMPORARY) {
             let name = crate::text::escape(&name, 60);
             return Err(CompareError::NotAComparison { folder: path.to_owned(), name });
         }

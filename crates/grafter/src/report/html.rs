@@ -94,6 +94,8 @@ impl Write for Escaping<'_> {
                 '\'' => self.0.push_str("&#39;"),
                 // No character reference stands for NUL, and browsers do not take the others for text.
                 c if c.is_control() && !matches!(c, '\n' | '\t') => self.0.push('\u{fffd}'),
+                // No characters of XML, which SVG files are.
+                '\u{fffe}' | '\u{ffff}' => self.0.push('\u{fffd}'),
                 c => self.0.push(c),
             }
         }
@@ -107,10 +109,11 @@ mod tests {
 
     #[test]
     fn nothing_that_is_written_can_be_markup() {
-        let hostile = "</script><b onload='x' \"y\">&amp;\0\u{1b}";
+        let hostile = "</script><b onload='x' \"y\">&amp;\0\u{1b}\u{ffff}";
         let mut html = Html::new();
         html.leaf("p", &[("title", &hostile)], hostile);
-        let escaped = "&lt;/script&gt;&lt;b onload=&#39;x&#39; &quot;y&quot;&gt;&amp;amp;\u{fffd}\u{fffd}";
+        let escaped =
+            "&lt;/script&gt;&lt;b onload=&#39;x&#39; &quot;y&quot;&gt;&amp;amp;\u{fffd}\u{fffd}\u{fffd}";
         assert_eq!(html.as_str(), format!("<p title=\"{escaped}\">{escaped}</p>"));
     }
 

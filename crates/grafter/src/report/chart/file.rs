@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{STYLE, text_width};
+use super::{STYLE, cut, text_width};
 use crate::report::html::Html;
 use crate::report::page::COLOURS;
 
@@ -30,6 +30,8 @@ pub(super) struct Entry<'a> {
 
 const PADDING: f64 = 16.0;
 const TITLE: f64 = 30.0;
+/// Characters of it that are shown.
+const LONGEST_TITLE: usize = 120;
 const LINE: f64 = 20.0;
 const SWATCH: f64 = 34.0;
 /// Between two entries of the legend.
@@ -46,7 +48,9 @@ impl Figure<'_> {
     /// The whole file, UTF-8.
     pub fn to_svg(&self) -> String {
         let texts = self.notes.iter().map(|note| text_width(note));
-        let width = texts.fold((LARGER * text_width(self.title)).max(self.size.0), f64::max);
+        let entries = self.legend.iter().map(|entry| SWATCH + text_width(entry.name));
+        let title = cut(self.title, LONGEST_TITLE);
+        let width = texts.chain(entries).fold((LARGER * text_width(&title)).max(self.size.0), f64::max);
         let places = self.legend_places(width);
         let top = PADDING + TITLE + places.last().map_or(0.0, |(_, y)| y + LINE);
         let below = top + self.size.1;
@@ -64,7 +68,7 @@ impl Figure<'_> {
         html.element("svg", attributes, |svg| {
             svg.fixed("\n<style>\n").fixed(COLOURS).fixed(OWN_STYLE).fixed(STYLE).fixed("</style>\n");
             svg.empty("rect", &[("class", &"paper"), ("width", &"100%"), ("height", &"100%")]);
-            text(svg, "title", (PADDING, PADDING + 14.0), self.title);
+            text(svg, "title", (PADDING, PADDING + 14.0), &title);
             for (entry, (x, y)) in self.legend.iter().zip(places) {
                 let (x, y) = (PADDING + x, PADDING + TITLE + y);
                 moved(svg, (x, y), &entry.swatch);
