@@ -509,6 +509,12 @@ fn adapters_are_worth_what_is_lost_without_them() {
     let told = place.run(&ablate).succeeded().stdout;
     assert!(told.starts_with("accuracy with all adapters: 1.0000\n"), "{told}");
 
+    // Told before anything is evaluated: the adapter's numbers, which are not there, are not missed yet.
+    let numbers = place.path("adapter/adapter.safetensors");
+    std::fs::rename(&numbers, place.path("away")).unwrap();
+    let nowhere = place.run(&[&ablate[..], &["--report=nowhere/ablation.svg"]].concat());
+    assert!(nowhere.stderr.contains("nowhere/ablation.svg"), "{}", nowhere.stderr);
+    std::fs::rename(place.path("away"), &numbers).unwrap();
     let over = place.run(&[&ablate[..], &["--report=dev.csv"]].concat());
     assert_snapshot!(place.told(&over), @r#"
     exit code 2

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use grafter::ablation::Ablation;
 use grafter::data::LabelledFile;
-use grafter::durable::write_file;
+use grafter::durable::{try_beside, write_file};
 use grafter::eval::EvalError;
 use grafter::report;
 use indicatif::ProgressBar;
@@ -41,8 +41,10 @@ pub fn run(arguments: &Ablate) -> Result<Outcome, Failure> {
         });
     }
     let source = Sources::new(&arguments.rows).source(&arguments.data)?;
-    if let Some(page) = &arguments.report {
-        refuse_output(page, "--report", source.paths())?;
+    if let Some(file) = &arguments.report {
+        refuse_output(file, "--report", source.paths())?;
+        // Not after minutes of evaluation.
+        try_beside(file).map_err(|source| Failure::Write { path: file.clone(), source })?;
     }
     let metric = arguments.metric.unwrap_or_else(|| manifest.metric());
     metric.check(manifest.task.kind, manifest.task.labels.len()).map_err(EvalError::from)?;

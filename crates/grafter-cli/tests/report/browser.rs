@@ -120,14 +120,16 @@ fn the_report_of_a_run_is_shown_at_every_width() {
     shown.has("Training report", &sections, 5);
 }
 
-/// Rows whose sentiment is told by a word, wrongly in every eighth, so that methods differ.
-fn opinions() -> String {
+/// A folder of rows whose sentiment is told by a word, wrongly in every eighth, so that methods differ.
+fn write_task(place: &Place, task: &str, splits: &[&str]) {
     let row = |place: usize| {
         let (good, noun) = (place.is_multiple_of(2), ["film", "story", "actor", "music"][place / 2 % 4]);
         let word = if good == (place % 8 != 7) { "good" } else { "bad" };
         format!("a {word} {noun}\t{}\n", u8::from(good))
     };
-    (0..24).map(row).fold("text\tlabel\n".to_owned(), |rows, row| rows + &row)
+    let rows = (0..24).map(row).fold("text\tlabel\n".to_owned(), |rows, row| rows + &row);
+    std::fs::create_dir(place.path(task)).unwrap();
+    splits.iter().for_each(|split| place.write(&format!("{task}/{split}.tsv"), &rows));
 }
 
 #[test]
@@ -136,10 +138,8 @@ fn the_report_of_a_comparison_is_shown_at_every_width() {
     let place = Place::new();
     // The second task has no test rows, and a name that is wider than a phone.
     let long = "a-task-whose-name-is-longer-than-a-phone-is-wide";
-    for (task, splits) in [("opinions", &["train", "dev", "test"][..]), (long, &["train", "dev"])] {
-        std::fs::create_dir(place.path(task)).unwrap();
-        splits.iter().for_each(|split| place.write(&format!("{task}/{split}.tsv"), &opinions()));
-    }
+    write_task(&place, "opinions", &["train", "dev", "test"]);
+    write_task(&place, long, &["train", "dev"]);
     let tasks = ["--task=opinions=opinions", &format!("--task={long}={long}"), "--seed=1,2"];
     let grid = ["--bottleneck=4,16", "--lr=0.001,0.02", "--init-std=0.0001,0.01,1"];
     let methods = "--method=houlsby,pfeiffer,full,top-1,layernorm,bias,head";
@@ -160,10 +160,7 @@ fn figures_are_images_of_their_own() {
     let place = Place::new();
     place.train("adapter", &[]);
     place.run(&["ablate", "--adapter=adapter", "--data=dev.tsv", "--report=map.svg"]);
-    std::fs::create_dir(place.path("opinions")).unwrap();
-    for split in ["train", "dev"] {
-        place.write(&format!("opinions/{split}.tsv"), &opinions());
-    }
+    write_task(&place, "opinions", &["train", "dev"]);
     let short = ["--epochs=2", "--batch-size=4", "--max-length=32", "--method=houlsby,head"];
     let grid = ["--task=opinions=opinions", "--seed=1,2", "--bottleneck=4,16"];
     place.run(&[&["compare", "--out=out"], &grid[..], &short].concat());

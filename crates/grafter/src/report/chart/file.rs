@@ -141,6 +141,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_as_wide_as_its_texts_up_to_a_limit() {
+        let width = |title: &str, names: &[&'static str]| -> f64 {
+            let figure = Figure {
+                title,
+                legend: names.iter().map(|name| Entry { swatch: Html::new(), name }).collect(),
+                notes: &[],
+                spoken: "",
+                drawing: Html::new(),
+                size: (100.0, 100.0),
+            };
+            let svg = figure.to_svg();
+            let width = svg.split(" width=\"").nth(1).and_then(|rest| rest.split('"').next());
+            width.expect("a width").parse().expect("a number")
+        };
+        assert_eq!(width("t", &[]), 100.0 + 2.0 * PADDING);
+        assert!(width("t", &["a name that is wider than the drawing"]) > 200.0);
+        assert_eq!(width(&"t".repeat(200), &[]), width(&"t".repeat(10_000), &[]));
+    }
+
+    #[test]
     fn a_legend_goes_on_below_where_the_figure_ends() {
         let long = "a name of half the width";
         let wide = Figure {

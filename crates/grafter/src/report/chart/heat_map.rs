@@ -307,8 +307,9 @@ mod tests {
             map(&["a"], &[&[1.0, 2.0], &[3.0]]),
             map(&["a"], &[&[f64::NAN]]),
         ] {
-            let html = map.to_html();
-            assert!(!html.as_str().contains("NaN") && !html.as_str().contains("inf"), "{}", html.as_str());
+            for drawn in [map.to_html().as_str(), &map.to_svg()] {
+                assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
+            }
         }
     }
 
