@@ -484,6 +484,19 @@ fn no_damaged_byte_is_a_panic() {
     }
 }
 
+/// 34,359,738,367 as the format writes counts and sizes: for so many values there is no memory.
+#[test]
+fn no_count_takes_all_memory_wherever_it_is() {
+    let file = tempfile::tempfile().unwrap();
+    for good in all_kinds() {
+        for place in 0..good.len() - 5 {
+            let mut bytes = good.clone();
+            bytes[place..place + 5].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x7f]);
+            read_damaged(&file, &bytes);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -106,7 +106,8 @@ impl Iterator for Pages {
 }
 
 /// How many texts a page in one of the DELTA encodings says to have, for whose lengths the crate takes memory; `None` of other
-/// pages, and of those that are too short to tell. The formats of the levels before them: `Encodings.md` of the format.
+/// pages, and of those that are too short to tell. Of two counts the larger one: where texts begin as the one before, how much they
+/// share with it comes before the lengths of the rest. The formats of the levels before them: `Encodings.md` of the format.
 fn delta_values(page: &Page, levels: [i16; 2]) -> Option<u64> {
     let mut values: &[u8] = page.buffer();
     match page {
@@ -130,9 +131,52 @@ fn delta_values(page: &Page, levels: [i16; 2]) -> Option<u64> {
     if !matches!(page.encoding(), Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY) {
         return None;
     }
-    // Values of a block, small blocks of a block, values in all.
-    let [_, _, count] = [(); 3].map(|()| varint(&mut values).ok());
-    count
+    let first = DeltaHeader::read(&mut values)?;
+    let second = match page.encoding() {
+        Encoding::DELTA_BYTE_ARRAY => first.pass(&mut values).and_then(|()| DeltaHeader::read(&mut values)),
+        _ => None,
+    };
+    Some(second.map_or(first.count, |second| second.count.max(first.count)))
+}
+
+/// What whole numbers in the encoding DELTA_BINARY_PACKED begin with.
+struct DeltaHeader {
+    /// Numbers of a block, a multiple of its small blocks.
+    block: u64,
+    small_blocks: u64,
+    /// Numbers in all.
+    count: u64,
+}
+
+impl DeltaHeader {
+    fn read(input: &mut &[u8]) -> Option<Self> {
+        let [block, small_blocks, count] = [(); 3].map(|()| varint(input).ok());
+        Some(Self { block: block?, small_blocks: small_blocks?, count: count? })
+    }
+
+    /// Passes over the numbers, as far as the crate does; `None` where they are too short.
+    fn pass(&self, input: &mut &[u8]) -> Option<()> {
+        // The first number is whole, and of no block.
+        varint(input).ok()?;
+        let in_small_block = self.block.checked_div(self.small_blocks)?;
+        let small_blocks = usize::try_from(self.small_blocks).ok()?;
+        let mut left = self.count.saturating_sub(1);
+        while left > 0 {
+            // The smallest difference, then how many bits each has in each small block.
+            varint(input).ok()?;
+            let (widths, packed) = input.split_at_checked(small_blocks)?;
+            *input = packed;
+            for width in widths {
+                // The last small blocks may be missing.
+                if left > 0 {
+                    let bytes = u64::from(*width).checked_mul(in_small_block)? / 8;
+                    *input = input.get(usize::try_from(bytes).ok()?..)?;
+                    left = left.saturating_sub(in_small_block);
+                }
+            }
+        }
+        Some(())
+    }
 }
 
 /// A file where the pages of a column are read: what is read through a reader, and not at once, is the header of a page.
@@ -266,6 +310,35 @@ mod tests {
         };
         assert_eq!(delta_values(&second, [1, 1]), Some(u32::MAX.into()));
         assert_eq!(delta_values(&first(&[9, 0, 0, 0, 1], 1, encoding), [0, 1]), None);
+    }
+
+    /// What texts share with those before them comes first, then the lengths of the rest, which are counted anew.
+    #[test]
+    fn both_counts_of_texts_that_share_their_beginning_are_held_against_the_page() {
+        let many = [0x80, 1, 4, 0xff, 0xff, 0xff, 0xff, 0x0f];
+        let shared: [&[u8]; 4] = [
+            // None and one number, which have no block.
+            &[0x80, 1, 4, 0, 0],
+            &[0x80, 1, 4, 1, 0],
+            // 34: a block whose first small block of 32 has 8 bits each, the second 1 bit, and two that are missing.
+            &[&[0x80, 1, 4, 34, 0, 0, 8, 1, 9, 9][..], &[0; 32], &[0; 4]].concat(),
+            // 130: two blocks without a bit.
+            &[0x80, 1, 4, 0x82, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ];
+        for begin in shared {
+            let page = first(&[begin, &many].concat(), 1, Encoding::DELTA_BYTE_ARRAY);
+            assert_eq!(delta_values(&page, [0, 0]), Some(u32::MAX.into()), "{begin:?}");
+            // Of a page that ends before, only the first is known.
+            let cut = first(&begin[..begin.len() - 1], 1, Encoding::DELTA_BYTE_ARRAY);
+            assert_eq!(
+                delta_values(&cut, [0, 0]),
+                DeltaHeader::read(&mut &begin[..]).map(|header| header.count)
+            );
+        }
+        // Numbers of a block that are none end with the bytes.
+        let endless = first(&[0, 1, 0xff, 1, 0, 0, 0, 0, 0], 1, Encoding::DELTA_BYTE_ARRAY);
+        assert_eq!(delta_values(&endless, [0, 0]), Some(0xff));
+        assert_eq!(delta_values(&first(&[0x80, 1, 0, 9, 0], 1, Encoding::DELTA_BYTE_ARRAY), [0, 0]), Some(9));
     }
 
     #[test]
