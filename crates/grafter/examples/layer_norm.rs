@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba, Kiros & Hinton 2016) against batch normalisation (Ioffe & Szegedy 2015) by batch size and by length.
 //!
-//!     cargo run --release -p grafter-nn --example layer_norm -- --svg layer_norm.svg
+//!     cargo run --release -p grafter --example layer_norm -- --figures docs/figures
 //!
 //! A small recurrent network, the case for which layer normalisation was made, reads sequences of 8 to 24 tokens
 //! and names the last of four markers that it saw among other tokens:
@@ -13,17 +13,18 @@
 //! that have a token `t`, a pair for each `t` (Cooijmans et al. 2017, section 3), and keeps running means of both for
 //! the time when there is no batch. Padding is in none of its sums.
 
-mod plot;
+mod figures;
 mod training;
 
 use std::error::Error;
 use std::ops::Range;
 
+use grafter::report::chart::{Axis, Plot, Point};
 use grafter_nn::activation::{tanh_backward, tanh_in_place};
 use grafter_nn::layer_norm::{self, LayerNormCache, LayerNormWeights};
 use grafter_nn::loss;
 
-use plot::{Axis, Line, Panel};
+use figures::series;
 use training::{Linear, Parameters, Random, spread};
 
 const HIDDEN: usize = 32;
@@ -334,16 +335,15 @@ const KINDS: [(&str, Norm, Statistics); 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = plot::svg_argument()?;
+    let folder = figures::folder()?;
     let train =
         |norm| BATCHES.map(|size| Vec::from_iter((1..=SEEDS).map(|seed| Network::trained(norm, size, seed))));
     let [mut layer, mut batch] = [Norm::Layer, Norm::Batch].map(train);
     println!("right answers in %, {SEEDS} seeds, mean ± standard deviation; chance is {}", 100 / MARKERS);
     let [mut by_batch, mut by_length] = [Vec::new(), Vec::new()];
-    for (colour, (name, norm, statistics)) in KINDS.into_iter().enumerate() {
+    for (name, norm, statistics) in KINDS {
         let networks = if norm == Norm::Layer { &mut layer } else { &mut batch };
-        let line = || Line { name, colour: [1, 0, 2][colour], dashed: colour == 2, points: Vec::new() };
-        let [mut sizes, mut lengths] = [line(), line()];
+        let [mut sizes, mut lengths] = [series(name), series(name)];
         println!("\n{name}\n  by the size of the batches in training and test, lengths of training");
         for (networks, size) in networks.iter_mut().zip(BATCHES) {
             let values = networks.iter_mut().map(|network| network.accuracy(size, LENGTHS, statistics));
@@ -360,36 +360,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         by_batch.push(sizes);
         by_length.push(lengths);
     }
-    if let Some(file) = file {
-        std::fs::write(file, figure(by_batch, by_length))?;
+    if let Some(folder) = folder {
+        let plot = |title: &str, x: &str, series| Plot {
+            title: title.to_owned(),
+            x: Axis::log(x),
+            y: Axis::linear("right answers, %"),
+            series,
+        };
+        let by_batch = plot("By the size of the batches", "sequences in a batch", by_batch);
+        let by_length = plot(
+            "Trained on 8 to 24 tokens in batches of 32, by length",
+            "tokens of the tested sequences",
+            by_length,
+        );
+        figures::write(&folder, &[("layer_norm.batch", by_batch), ("layer_norm.length", by_length)])?;
     }
     Ok(())
 }
 
-/// Prints a row of a table, and gives its mean, smallest and largest value for the figure.
-fn row(x: usize, values: &[f64]) -> [f64; 4] {
+/// Prints a row of a table, and gives the point of the figure.
+fn row(x: usize, values: &[f64]) -> Point {
     let (mean, deviation) = spread(values);
     println!("  {x:5}   {mean:5.1} ± {deviation:4.1}");
-    let (low, high) = training::limits(values);
-    [x as f64, mean, low, high]
-}
-
-fn figure(by_batch: Vec<Line>, by_length: Vec<Line>) -> String {
-    let panels = [
-        Panel {
-            title: "Tested at the lengths of training",
-            x: Axis::doublings("sequences in a batch", &BATCHES),
-            y: Axis::percent("right answers, %"),
-            lines: by_batch,
-        },
-        Panel {
-            title: "Trained on 8 to 24 tokens in batches of 32",
-            x: Axis::doublings("tokens of the tested sequences", &TEST_LENGTHS),
-            y: Axis::percent("right answers, %"),
-            lines: by_length,
-        },
-    ];
-    plot::svg("LayerNorm and BatchNorm in a recurrent network", SEEDS, &panels)
+    figures::point(x as f64, values)
 }
 
 #[cfg(test)]

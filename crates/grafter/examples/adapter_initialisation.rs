@@ -1,6 +1,6 @@
 //! Adapters that begin near zero, and adapters that do not (Houlsby et al. 2019, section 3.6).
 //!
-//!     cargo run --release -p grafter-nn --example adapter_initialisation -- --svg adapter_initialisation.svg
+//!     cargo run --release -p grafter --example adapter_initialisation -- --figures docs/figures
 //!
 //! A residual stack with layer normalisations learns two spirals and is then frozen. An adapter goes into each block, on
 //! the branch before the residual connection, its weights normal with a standard deviation that is varied and its biases
@@ -8,16 +8,17 @@
 //! head learn another task, spirals that turn the other way and more often; beside them, the head alone, and the head with the layer
 //! normalisations.
 
-mod plot;
+mod figures;
 mod stack;
 mod training;
 
 use std::error::Error;
 use std::ops::Range;
 
-use plot::{Axis, Line, Panel};
+use figures::{point, series};
+use grafter::report::chart::{Axis, Mark, Plot, Point, Series};
 use stack::{Form, Points, Stack, Training, losses};
-use training::{Linear, Parameters, Random, limits, spread};
+use training::{Linear, Parameters, Random, spread};
 
 const DEPTH: usize = 8;
 const DEVIATIONS: [f64; 9] = [0.0, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0];
@@ -108,42 +109,55 @@ fn best(bases: &[Base], trained: Trained) -> (f64, Vec<Outcome>) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = plot::svg_argument()?;
+    let folder = figures::folder()?;
     let bases: Vec<Base> = (1..=SEEDS).map(Base::new).collect();
     println!("{SEEDS} seeds, mean ± standard deviation\n");
     println!("                     before training                      after training for the second task");
     println!(
         "trained              hidden states moved by   first task   rate    loss              right answers"
     );
-    let line = |name, colour, dashed| Line { name, colour, dashed, points: Vec::new() };
-    let mut kept = line("adapters, LayerNorms, head", 1, false);
-    let mut losses = vec![line("adapters, LayerNorms, head", 1, false)];
+    let [mut kept, mut loss] = [(); 2].map(|()| series("adapters, LayerNorms, head"));
     for deviation in DEVIATIONS {
         let run = best(&bases, Trained::All(deviation));
         print_row(&format!("all, std {deviation}"), &run);
         if deviation > 0.0 {
-            kept.points.push(point(deviation, &run.1, |outcome| outcome.kept));
-            losses[0].points.push(point(deviation, &run.1, |outcome| outcome.loss));
+            kept.points.push(point(deviation, &values(&run.1, |outcome| outcome.kept)));
+            loss.points.push(point(deviation, &values(&run.1, |outcome| outcome.loss)));
         }
     }
-    for (trained, name, colour) in
-        [(Trained::HeadAndNorms, "LayerNorms, head", 3), (Trained::Head, "head", 2)]
-    {
+    let mut losses = vec![loss];
+    for (trained, name) in [(Trained::HeadAndNorms, "LayerNorms, head"), (Trained::Head, "head")] {
         let run = best(&bases, trained);
         print_row(name, &run);
-        let mut level = line(name, colour, true);
+        let level = spread(&values(&run.1, |outcome| outcome.loss)).0;
         let ends = [DEVIATIONS[1], DEVIATIONS[DEVIATIONS.len() - 1]];
-        level.points = ends.map(|end| point(end, &run.1, |outcome| outcome.loss)).to_vec();
-        losses.push(level);
+        let points = ends.map(|end| Point::new(end, level)).to_vec();
+        losses.push(Series { name: name.to_owned(), mark: Mark::Dashed, points, ..Series::default() });
     }
-    if let Some(file) = file {
-        std::fs::write(file, figure(kept, losses))?;
+    if let Some(folder) = folder {
+        let deviation = || Axis::log("initial standard deviation of the adapters");
+        let kept = Plot {
+            title: "First task, grafted and not trained".to_owned(),
+            x: deviation(),
+            y: Axis::linear("right answers, %"),
+            series: vec![kept],
+        };
+        let losses = Plot {
+            title: "Second task, after training".to_owned(),
+            x: deviation(),
+            y: Axis::log("training loss"),
+            series: losses,
+        };
+        figures::write(
+            &folder,
+            &[("adapter_initialisation.first", kept), ("adapter_initialisation.second", losses)],
+        )?;
     }
     Ok(())
 }
 
 fn print_row(name: &str, (rate, outcomes): &(f64, Vec<Outcome>)) {
-    let of = |value: fn(&Outcome) -> f64| spread(&Vec::from_iter(outcomes.iter().map(value)));
+    let of = |value: fn(&Outcome) -> f64| spread(&values(outcomes, value));
     let (change, kept, loss, right) =
         (of(|run| run.change), of(|run| run.kept), of(|run| run.loss), of(|run| run.accuracy));
     println!(
@@ -152,27 +166,6 @@ fn print_row(name: &str, (rate, outcomes): &(f64, Vec<Outcome>)) {
     );
 }
 
-fn point(x: f64, outcomes: &[Outcome], value: fn(&Outcome) -> f64) -> [f64; 4] {
-    let values: Vec<f64> = outcomes.iter().map(value).collect();
-    let (low, high) = limits(&values);
-    [x, spread(&values).0, low, high]
-}
-
-fn figure(kept: Line, losses: Vec<Line>) -> String {
-    let deviation = || Axis::powers("initial standard deviation of the adapters", &[-4, -3, -2, -1, 0, 1]);
-    let panels = [
-        Panel {
-            title: "First task, grafted and not trained",
-            x: deviation(),
-            y: Axis::percent("right answers, %"),
-            lines: vec![kept],
-        },
-        Panel {
-            title: "Second task, after training",
-            x: deviation(),
-            y: Axis::powers("training loss", &[-4, -3, -2, -1, 0]),
-            lines: losses,
-        },
-    ];
-    plot::svg("Adapters that begin near zero, and adapters that do not", SEEDS, &panels)
+fn values(outcomes: &[Outcome], value: fn(&Outcome) -> f64) -> Vec<f64> {
+    outcomes.iter().map(value).collect()
 }

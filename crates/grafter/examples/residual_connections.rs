@@ -1,18 +1,19 @@
 //! Depth with and without residual connections (He et al. 2015, figure 1).
 //!
-//!     cargo run --release -p grafter-nn --example residual_connections -- --svg residual_connections.svg
+//!     cargo run --release -p grafter --example residual_connections -- --figures docs/figures
 //!
 //! Stacks of 2 to 64 blocks learn two spirals in the plane. With the residual connection a block is
 //! `x + f(x)`, without it `f(x)`; both once with a layer normalisation after the block, as in BERT, and once without.
 //! Each stack is trained with every learning rate of `RATES`, and the rate with the lowest mean training loss counts.
 
-mod plot;
+mod figures;
 mod stack;
 mod training;
 
 use std::error::Error;
 
-use plot::{Axis, Line, Panel};
+use figures::{point, series};
+use grafter::report::chart::{Axis, Plot, Series};
 use stack::{Form, Points, Stack, Training, losses};
 use training::{Random, limits, spread};
 
@@ -79,7 +80,7 @@ fn best(form: Form) -> Best {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = plot::svg_argument()?;
+    let folder = figures::folder()?;
     println!(
         "{SEEDS} seeds, mean ± standard deviation; the gradient is that of the first block before the first step\n"
     );
@@ -87,17 +88,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         "stack                depth   rate   training loss       accuracy        held out        gradient (smallest–largest)"
     );
     let [mut losses, mut gradients] = [Vec::new(), Vec::new()];
-    for (colour, (name, skip, norm)) in KINDS.into_iter().enumerate() {
-        let [mut loss_line, mut gradient_line] =
-            [(); 2].map(|()| Line { name, colour: colour % 2, dashed: !norm, points: Vec::new() });
+    for (name, skip, norm) in KINDS {
+        let [mut loss, mut gradient] = [series(name), series(name)];
         for depth in DEPTHS {
             let best = best(Form::suited(depth, skip, norm));
             print_row(name, depth, &best);
-            loss_line.points.push(point(depth, &best.values(|outcome| outcome.loss)));
-            gradient_line.points.push(point(depth, &best.values(|outcome| outcome.gradient)));
+            loss.points.push(point(depth as f64, &best.values(|outcome| outcome.loss)));
+            gradient.points.push(point(depth as f64, &best.values(|outcome| outcome.gradient)));
         }
-        losses.push(loss_line);
-        gradients.push(gradient_line);
+        losses.push(loss);
+        gradients.push(gradient);
     }
     println!("\nthe weights of each drawn as suits the other:");
     for (name, skip, norm) in KINDS.into_iter().filter(|(.., norm)| *norm) {
@@ -105,8 +105,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Form { gain, .. } = Form::suited(depth, !skip, norm);
         print_row(name, depth, &best(Form { depth, skip, norm, gain }));
     }
-    if let Some(file) = file {
-        std::fs::write(file, figure(losses, gradients))?;
+    if let Some(folder) = folder {
+        let plots = [
+            ("residual_connections.loss", by_depth("Training loss by depth", "training loss", losses)),
+            (
+                "residual_connections.gradient",
+                by_depth(
+                    "Gradient before the first step, by depth",
+                    "norm of the first block's gradient",
+                    gradients,
+                ),
+            ),
+        ];
+        figures::write(&folder, &plots)?;
     }
     Ok(())
 }
@@ -117,33 +128,14 @@ fn print_row(name: &str, depth: usize, best: &Best) {
         spread(&best.values(|outcome| 100.0 * outcome.accuracy)),
         spread(&best.values(|outcome| 100.0 * outcome.held_out)),
     );
-    let [_, gradient, low, high] = point(depth, &best.values(|outcome| outcome.gradient));
+    let gradients = best.values(|outcome| outcome.gradient);
+    let (gradient, (low, high)) = (spread(&gradients).0, limits(&gradients));
     println!(
         "{name:20} {depth:5}  {:6}   {:.4} ± {:.4}   {:5.1} ± {:4.1}    {:5.1} ± {:4.1}    {gradient:.1e} ({low:.1e}–{high:.1e})",
         best.rate, loss.0, loss.1, accuracy.0, accuracy.1, held_out.0, held_out.1
     );
 }
 
-/// Mean, smallest and largest of the seeds at one depth.
-fn point(depth: usize, values: &[f64]) -> [f64; 4] {
-    let (low, high) = limits(values);
-    [depth as f64, spread(values).0, low, high]
-}
-
-fn figure(losses: Vec<Line>, gradients: Vec<Line>) -> String {
-    let panels = [
-        Panel {
-            title: "After training",
-            x: Axis::doublings("blocks", &DEPTHS),
-            y: Axis::powers("training loss", &[-6, -5, -4, -3, -2, -1, 0]),
-            lines: losses,
-        },
-        Panel {
-            title: "Before training",
-            x: Axis::doublings("blocks", &DEPTHS),
-            y: Axis::powers("norm of the first block's gradient", &[-3, -1, 1, 3, 5, 7]),
-            lines: gradients,
-        },
-    ];
-    plot::svg("Depth with and without residual connections", SEEDS, &panels)
+fn by_depth(title: &str, what: &str, series: Vec<Series>) -> Plot {
+    Plot { title: title.to_owned(), x: Axis::log("blocks"), y: Axis::log(what), series }
 }
