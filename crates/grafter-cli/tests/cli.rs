@@ -447,6 +447,22 @@ fn training_tells_people_what_came_out() {
 }
 
 #[test]
+fn a_run_that_is_no_better_than_one_answer_says_what_to_try() {
+    let place = Place::new();
+    place.write("train.csv", OPINIONS);
+    place.write("dev.csv", "text,label\nthe same film,0\nthe same film,1\n");
+    let done = place.train("csv", &["--lr", "0.002"]).succeeded();
+    assert!(done.stdout.starts_with("score    accuracy 0.5000 on 2 dev rows (majority 0.5000)\n"));
+    assert_eq!(
+        done.stderr.lines().last(),
+        Some(
+            "note: the score is not above that of the majority (0.5000): a lower `--lr` than 0.002, more `--epochs` or more \
+             rows may help"
+        )
+    );
+}
+
+#[test]
 fn the_upper_layers_alone_are_adapted() {
     let place = Place::new();
     place.write("train.csv", OPINIONS);

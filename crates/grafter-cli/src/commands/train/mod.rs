@@ -169,6 +169,7 @@ fn run_one(arguments: &Train) -> Result<Outcome, Failure> {
         Err(failure) if failure.is_closed_pipe() => {}
         reported => reported?,
     }
+    tell_if_nothing_learnt(&grafted);
     Ok(if grafted.ending == Ending::Interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
@@ -204,6 +205,23 @@ fn to_be_resumed(step: u64) -> String {
 fn tell_lost(what: &str, written: Result<(), Failure>) {
     if let Err(failure) = written {
         tell(format_args!("warning: {what}: {failure}"));
+    }
+}
+
+/// What to try where the run has nothing over one answer to every row. One that was interrupted was not let go on.
+fn tell_if_nothing_learnt(Grafted { adapter, training, ending, .. }: &Grafted) {
+    let value = |scores: &Scores| scores.get(training.metric).ok().flatten();
+    if let (Some(score), Some(baseline)) = (value(&training.dev_scores), value(&training.baseline))
+        && score <= baseline
+        && *ending != Ending::Interrupted
+    {
+        let manifest = adapter.manifest();
+        tell(format_args!(
+            "note: the score is not above that of the {} ({baseline:.4}): a lower `--lr` than {}, more `--epochs` or more rows may \
+             help",
+            base_text(manifest.task.kind),
+            training.options.learning_rate_for(manifest.adapter.method),
+        ));
     }
 }
 
