@@ -367,7 +367,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             y: Axis::linear("right answers, %"),
             series,
         };
-        let by_batch = plot("By the size of the batches", "sequences in a batch", by_batch);
+        let by_batch = plot(
+            "Tested at the lengths of training, by the size of the batches",
+            "sequences in a batch",
+            by_batch,
+        );
         let by_length = plot(
             "Trained on 8 to 24 tokens in batches of 32, by length",
             "tokens of the tested sequences",

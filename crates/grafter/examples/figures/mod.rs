@@ -1,7 +1,5 @@
 //! What the experiments draw: means over seeds, with a bar from the smallest value to the largest.
 
-#![allow(dead_code, reason = "each example has a part of this file to itself")]
-
 use std::path::{Path, PathBuf};
 
 use grafter::report::chart::{Mark, Plot, Point, Series};

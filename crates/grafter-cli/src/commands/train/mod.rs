@@ -208,17 +208,17 @@ fn tell_lost(what: &str, written: Result<(), Failure>) {
     }
 }
 
-/// What to try where the run has nothing over one answer to every row. One that was interrupted was not let go on.
+/// What to try where a run that was let go on is not above its baseline. The correlation of the mean score is 0 here: it has none.
 fn tell_if_nothing_learnt(Grafted { adapter, training, ending, .. }: &Grafted) {
-    let value = |scores: &Scores| scores.get(training.metric).ok().flatten();
-    if let (Some(score), Some(baseline)) = (value(&training.dev_scores), value(&training.baseline))
-        && score <= baseline
-        && *ending != Ending::Interrupted
-    {
+    let value = |scores: &Scores| scores.get(training.metric).ok().flatten().unwrap_or(0.0);
+    let (score, baseline) = (value(&training.dev_scores), value(&training.baseline));
+    let let_go_on = matches!(ending, Ending::Completed | Ending::EarlyStopped);
+    // Where the baseline is right on every row, there is nothing to try.
+    if score <= baseline && score < 1.0 && let_go_on {
         let manifest = adapter.manifest();
         tell(format_args!(
-            "note: the score is not above that of the {} ({baseline:.4}): a lower `--lr` than {}, more `--epochs` or more rows may \
-             help",
+            "note: the score is not above the baseline ({}): another `--lr` than {}, lower if the loss jumped or stood still, more \
+             `--epochs` or more rows may help",
             base_text(manifest.task.kind),
             training.options.learning_rate_for(manifest.adapter.method),
         ));
