@@ -458,8 +458,8 @@ fn a_run_that_is_not_above_its_baseline_says_what_to_try() {
     let same = "text,label\nthe same film,0\nthe same film,1\n";
     let of = |baseline: &str| {
         format!(
-            "note: the score is not above the baseline ({baseline}): another `--lr` than 0.002, lower if the loss jumped or stood \
-             still, more `--epochs` or more rows may help"
+            "note: the score is not above the baseline ({baseline}): try another `--lr` than 0.002 (a lower one if the loss jumps or \
+             stands still), more `--epochs` or more rows"
         )
     };
     assert_eq!(note(same, &["--lr", "0.002"]), Some(of("majority")));

@@ -116,41 +116,41 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "trained              hidden states moved by   first task   rate    loss              right answers"
     );
-    let [mut kept, mut loss] = [(); 2].map(|()| series("adapters, LayerNorms, head"));
+    let [mut first, mut second] = [(); 2].map(|()| series("adapters, LayerNorms, head"));
     for deviation in DEVIATIONS {
         let run = best(&bases, Trained::All(deviation));
         print_row(&format!("all, std {deviation}"), &run);
         if deviation > 0.0 {
-            kept.points.push(point(deviation, &values(&run.1, |outcome| outcome.kept)));
-            loss.points.push(point(deviation, &values(&run.1, |outcome| outcome.loss)));
+            first.points.push(point(deviation, &values(&run.1, |outcome| outcome.kept)));
+            second.points.push(point(deviation, &values(&run.1, |outcome| outcome.loss)));
         }
     }
-    let mut losses = vec![loss];
+    let mut second = vec![second];
     for (trained, name) in [(Trained::HeadAndNorms, "LayerNorms, head"), (Trained::Head, "head")] {
         let run = best(&bases, trained);
         print_row(name, &run);
         let level = spread(&values(&run.1, |outcome| outcome.loss)).0;
         let ends = [DEVIATIONS[1], DEVIATIONS[DEVIATIONS.len() - 1]];
         let points = ends.map(|end| Point::new(end, level)).to_vec();
-        losses.push(Series { name: name.to_owned(), mark: Mark::Dashed, points, ..Series::default() });
+        second.push(Series { name: name.to_owned(), mark: Mark::Dashed, points, ..Series::default() });
     }
     if let Some(folder) = folder {
         let deviation = || Axis::log("initial standard deviation of the adapters");
-        let kept = Plot {
+        let first = Plot {
             title: "First task, grafted and not trained".to_owned(),
             x: deviation(),
             y: Axis::linear("right answers, %"),
-            series: vec![kept],
+            series: vec![first],
         };
-        let losses = Plot {
+        let second = Plot {
             title: "Second task, after training".to_owned(),
             x: deviation(),
             y: Axis::log("training loss"),
-            series: losses,
+            series: second,
         };
         figures::write(
             &folder,
-            &[("adapter_initialisation.first", kept), ("adapter_initialisation.second", losses)],
+            &[("adapter_initialisation.first", first), ("adapter_initialisation.second", second)],
         )?;
     }
     Ok(())

@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "stack                depth   rate   training loss       accuracy        held out        gradient (smallest–largest)"
     );
-    let [mut losses, mut gradients] = [Vec::new(), Vec::new()];
+    let [mut after, mut before] = [Vec::new(), Vec::new()];
     for (name, skip, norm) in KINDS {
         let [mut loss, mut gradient] = [series(name), series(name)];
         for depth in DEPTHS {
@@ -96,8 +96,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             loss.points.push(point(depth as f64, &best.values(|outcome| outcome.loss)));
             gradient.points.push(point(depth as f64, &best.values(|outcome| outcome.gradient)));
         }
-        losses.push(loss);
-        gradients.push(gradient);
+        after.push(loss);
+        before.push(gradient);
     }
     println!("\nthe weights of each drawn as suits the other:");
     for (name, skip, norm) in KINDS.into_iter().filter(|(.., norm)| *norm) {
@@ -107,13 +107,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(folder) = folder {
         let plots = [
-            ("residual_connections.loss", by_depth("Training loss by depth", "training loss", losses)),
+            ("residual_connections.loss", by_depth("Training loss by depth", "training loss", after)),
             (
                 "residual_connections.gradient",
                 by_depth(
                     "Gradient before the first step, by depth",
                     "norm of the first block's gradient",
-                    gradients,
+                    before,
                 ),
             ),
         ];
@@ -136,6 +136,6 @@ fn print_row(name: &str, depth: usize, best: &Best) {
     );
 }
 
-fn by_depth(title: &str, what: &str, series: Vec<Series>) -> Plot {
-    Plot { title: title.to_owned(), x: Axis::log("blocks"), y: Axis::log(what), series }
+fn by_depth(title: &str, y_label: &str, series: Vec<Series>) -> Plot {
+    Plot { title: title.to_owned(), x: Axis::log("blocks"), y: Axis::log(y_label), series }
 }

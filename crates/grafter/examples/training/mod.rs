@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use grafter::compare::statistics::{mean, standard_deviation};
 use grafter_nn::gemm::Start;
 use grafter_nn::linear::{self, LinearGradients, LinearWeights};
 
@@ -126,11 +127,9 @@ impl Linear {
     }
 }
 
-/// Mean and standard deviation (with Bessel's correction) over the seeds.
+/// Mean and standard deviation over the seeds.
 pub fn spread(values: &[f64]) -> (f64, f64) {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (squares / (values.len().max(2) - 1) as f64).sqrt())
+    (mean(values).expect("there is a seed"), standard_deviation(values).unwrap_or(0.0))
 }
 
 /// The smallest and the largest value.

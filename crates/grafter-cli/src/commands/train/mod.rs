@@ -208,7 +208,8 @@ fn tell_lost(what: &str, written: Result<(), Failure>) {
     }
 }
 
-/// What to try where a run that was let go on is not above its baseline. The correlation of the mean score is 0 here: it has none.
+/// What to try where a run that was let go on is not above its baseline. What is not defined counts as 0: the mean score, the
+/// baseline of regression, has no correlation.
 fn tell_if_nothing_learnt(Grafted { adapter, training, ending, .. }: &Grafted) {
     let value = |scores: &Scores| scores.get(training.metric).ok().flatten().unwrap_or(0.0);
     let (score, baseline) = (value(&training.dev_scores), value(&training.baseline));
@@ -217,8 +218,8 @@ fn tell_if_nothing_learnt(Grafted { adapter, training, ending, .. }: &Grafted) {
     if score <= baseline && score < 1.0 && let_go_on {
         let manifest = adapter.manifest();
         tell(format_args!(
-            "note: the score is not above the baseline ({}): another `--lr` than {}, lower if the loss jumped or stood still, more \
-             `--epochs` or more rows may help",
+            "note: the score is not above the baseline ({}): try another `--lr` than {} (a lower one if the loss jumps or stands \
+             still), more `--epochs` or more rows",
             base_text(manifest.task.kind),
             training.options.learning_rate_for(manifest.adapter.method),
         ));

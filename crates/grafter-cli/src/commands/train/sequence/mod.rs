@@ -25,8 +25,8 @@ use self::earlier::Earlier;
 use self::list::Task;
 use super::super::output::beside;
 use super::super::{open_bank_model, print, unused};
-use super::companions;
 use super::target::Target;
+use super::{companions, tell_if_nothing_learnt};
 use crate::Outcome;
 use crate::args::Train;
 use crate::failure::Failure;
@@ -143,6 +143,7 @@ impl Sequence<'_> {
             let target = &targets[place - done];
             let saved = target.save(&grafted.adapter, &companions, (self.model, &task.dev.1))?;
             print(&format!("task     {}\n\n", saved.task.unwrap_or_default()))?;
+            tell_if_nothing_learnt(&grafted);
             self.score(&mut matrix)?;
         }
         Ok(Some(matrix))
