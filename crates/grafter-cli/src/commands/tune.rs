@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use grafter::adapter::{self, Adapter, AdapterError, Method};
+use grafter::adapter::{self, Adapter, AdapterError};
 use grafter::compare::cells::setting_text;
-use grafter::compare::{Grid, MethodResult, Results, TaskSource, Trial, TrialSummary};
+use grafter::compare::{Form, Grid, Results, SettingResult, TaskSource, Trial, TrialSummary};
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
@@ -65,14 +65,13 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
     if ran.interrupted {
         return Ok(Outcome::Interrupted);
     }
-    let method = method(&ran.results, arguments.method).ok_or_else(|| nothing(&ran.results))?;
-    let best = best(&ran.results, method).ok_or_else(|| nothing(&ran.results))?;
+    let (setting, best) = best(&ran.results, arguments.method.into()).ok_or_else(|| nothing(&ran.results))?;
     let Some(adapter) = adapter_of(&open, &best.trial)? else { return Err(Failure::Interrupted) };
     adapter.save_or_keep(&arguments.out, overwrite)?;
     if ran.left == 0 && !arguments.running.keep {
         prune(&open, &best.trial);
     }
-    report(arguments, (&open, &ran), method, best)?;
+    report(arguments, (&open, &ran), setting, best)?;
     Ok(Outcome::Done)
 }
 
@@ -119,18 +118,16 @@ fn times(rate: f64, factor: f64) -> f64 {
     format!("{product:.1e}").parse().unwrap_or(product)
 }
 
-/// What came of a method; the folder may hold others, of earlier commands.
-fn method(results: &Results, method: Method) -> Option<&MethodResult> {
-    results.tasks.first()?.methods.iter().find(|result| result.method == method)
-}
-
-/// Of the setting with the best mean the seed with the best score on dev, the first of equals.
-fn best<'a>(results: &'a Results, method: &MethodResult) -> Option<&'a TrialSummary> {
-    let setting = &method.best()?.setting;
-    let trials = results.trials.iter().filter(|trial| trial.trial.setting == *setting);
+/// The setting with the best mean, and of its seeds the one with the best score on dev, the first of equals. The folder may
+/// hold other methods, of earlier commands.
+fn best(results: &Results, form: Form) -> Option<(&SettingResult, &TrialSummary)> {
+    let task = results.tasks.first()?;
+    let best = task.best(task.methods.iter().find(|result| result.form == form)?)?;
+    let trials = results.trials.iter().filter(|trial| trial.trial.setting == best.setting);
     // `max_by` takes the last of equals, hence the reversal.
     let scored: Vec<(&TrialSummary, f64)> = trials.filter_map(|trial| Some((trial, trial.dev?))).collect();
-    scored.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(trial, _)| *trial)
+    let (trial, _) = scored.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some((best, trial))
 }
 
 fn nothing(results: &Results) -> Failure {
@@ -169,24 +166,23 @@ fn prune(open: &Open<'_>, best: &Trial) {
 fn report(
     arguments: &Tune,
     (open, ran): (&Open<'_>, &Ran),
-    method: &MethodResult,
+    setting: &SettingResult,
     best: &TrialSummary,
 ) -> Result<(), Failure> {
     let (results, left) = (&ran.results, ran.left);
     let task = &results.tasks[0];
     let metric = task.metric;
-    let setting = method.best().and_then(|setting| Some((setting, setting.dev?)));
-    let (setting, dev) = setting.expect("there is a best trial");
+    let dev = setting.dev.expect("the best setting has a score");
     if arguments.running.json {
         let adapter = &arguments.out;
         return print_json(&Report { adapter, metric, mean: dev.mean, left, best, results });
     }
     let mut text = format!(
         "best     {}, {}: {metric} {:.4} on dev, the best mean of {}\n",
-        method.method,
+        arguments.method,
         setting_text(&setting.setting, true),
         dev.mean,
-        counted(method.settings.len(), "setting")
+        counted(task.settings(arguments.method.into()).count(), "setting")
     );
     let number = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.4}"));
     let test =

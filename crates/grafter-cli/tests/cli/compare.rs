@@ -110,22 +110,37 @@ fn a_comparison_trains_chooses_and_writes() {
         (&task["metric"], &task["dev_rows"], &task["test_rows"]),
         (&"accuracy".into(), &8.into(), &8.into())
     );
-    let settings = task["methods"][0]["settings"].as_array().unwrap();
-    assert_eq!(settings.len(), 2);
-    let best = task["methods"][0]["best"].as_u64().unwrap() as usize;
+    let settings = task["settings"].as_array().unwrap();
+    let names: Vec<&Value> = settings.iter().map(|setting| &setting["bottleneck"]).collect();
+    assert_eq!(names, [&4.into(), &8.into(), &Value::Null]);
+    // The method with the better of its widths, with each of them, and the head.
+    let methods = task["methods"].as_array().unwrap();
+    let forms: Vec<[&Value; 2]> =
+        methods.iter().map(|method| [&method["method"], &method["bottleneck"]]).collect();
+    let of = |method: &str, bottleneck: Value| [Value::from(method), bottleneck];
+    let expected = [
+        of("houlsby", Value::Null),
+        of("houlsby", 4.into()),
+        of("houlsby", 8.into()),
+        of("head", Value::Null),
+    ];
+    assert_eq!(forms, expected.each_ref().map(|form| form.each_ref()));
+    let best = |method: usize| methods[method]["best"].as_u64().unwrap() as usize;
+    assert_eq!([best(1), best(2), best(3)], [0, 1, 2]);
     for setting in settings {
         assert_eq!(setting["seeds"], serde_json::json!([1, 2]));
-        assert!(settings[best]["dev"]["mean"].as_f64() >= setting["dev"]["mean"].as_f64());
     }
-    let (best, head) = (&settings[best], &task["methods"][1]);
-    let expected =
-        head["settings"][0]["dev"]["mean"].as_f64().unwrap() - best["dev"]["mean"].as_f64().unwrap();
-    let difference = &head["dev_difference"];
+    let dev = |method: usize| settings[best(method)]["dev"]["mean"].as_f64().unwrap();
+    assert_eq!(dev(0), dev(1).max(dev(2)));
+    let expected = dev(3) - dev(0);
+    let difference = &methods[3]["dev_difference"];
     assert_eq!(difference["difference"].as_f64(), Some(expected));
     let ends =
         [&difference["interval"]["low"], &difference["interval"]["high"]].map(|end| end.as_f64().unwrap());
     assert!(ends[0] <= expected && expected <= ends[1], "{difference}");
-    assert_eq!(task["methods"][0]["dev_difference"], Value::Null, "the reference itself");
+    assert_eq!(methods[0]["dev_difference"], Value::Null, "the reference itself");
+    let of_widths = [1, 2].map(|width| methods[width]["dev_difference"]["difference"].as_f64().unwrap());
+    assert_eq!(of_widths, [1, 2].map(|width| dev(width) - dev(0)));
     // Two adapters of width 4 a layer on 32 features, five layer normalisations, a head of two classes.
     assert_eq!(settings[0]["trained_parameters"], 4 * (2 * 32 * 4 + 32 + 4) + 5 * 64 + 2 * 33);
     // The dev and the test rows are the same here.
@@ -169,10 +184,12 @@ fn people_read_a_table() {
     let columns =
         ["method", "setting", "trained", "seeds", "dev", "test", "dev less houlsby", "test less houlsby"];
     assert!(columns.iter().all(|column| lines[1].contains(column)), "{}", lines[1]);
-    assert!(lines[3].starts_with("head     lr 1e-2 "), "{}", lines[3]);
-    assert_eq!(lines[5], "more: f1, 8 training rows, 8 dev rows");
-    assert!(!lines[6].contains("test"), "{}", lines[6]);
-    assert_eq!(lines[10], "average over the tasks");
+    assert!(lines[4].starts_with("houlsby 8  bottleneck 8, lr 1e-3 "), "{}", lines[4]);
+    assert!(lines[5].starts_with("head       lr 1e-2 "), "{}", lines[5]);
+    assert_eq!(lines[7], "more: f1, 8 training rows, 8 dev rows");
+    assert!(!lines[8].contains("test"), "{}", lines[8]);
+    assert_eq!(lines[14], "average over the tasks");
+    assert!(lines[18].starts_with("houlsby 8  2 of 2 tasks "), "{}", lines[18]);
     assert!(lines.last().unwrap().starts_with("12 of 12 trials finished; "), "{}", done.stdout);
     assert_eq!(done.stderr.lines().count(), 13, "a line for each trial: {}", done.stderr);
     assert!(
@@ -180,6 +197,10 @@ fn people_read_a_table() {
         "{}",
         done.stderr
     );
+    // A width of one task alone may be the best there, and is no row of its own.
+    let done = place.compare(&["--bottleneck=2"]).succeeded();
+    let rows = |name: &str| done.stdout.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(["houlsby 2 ", "houlsby 4 ", "houlsby 8 "].map(rows), [0, 3, 3], "{}", done.stdout);
 }
 
 #[test]
@@ -302,8 +323,8 @@ fn more_seeds_and_tasks_are_added_to_a_comparison() {
     let results = done.json();
     // Those of before, seed 3 of the first task, seed 3 of the second.
     assert_eq!((&results["planned"], &results["finished"]), (&(6 + 3 + 3).into(), &(6 + 3 + 3).into()));
-    assert_eq!(results["tasks"][0]["methods"][1]["settings"][0]["seeds"], serde_json::json!([1, 2, 3]));
-    assert_eq!(results["tasks"][1]["methods"][1]["settings"][0]["seeds"], serde_json::json!([3]));
+    assert_eq!(results["tasks"][0]["settings"][2]["seeds"], serde_json::json!([1, 2, 3]));
+    assert_eq!(results["tasks"][1]["settings"][2]["seeds"], serde_json::json!([3]));
     assert!(place.trials().is_superset(&before));
 }
 
@@ -319,7 +340,7 @@ fn a_trial_that_diverges_is_recorded_and_the_others_go_on() {
         (&"diverged".into(), &Value::Null, &Value::Null)
     );
     for method in results["tasks"][0]["methods"].as_array().unwrap() {
-        let best = &method["settings"][method["best"].as_u64().unwrap() as usize];
+        let best = &results["tasks"][0]["settings"][method["best"].as_u64().unwrap() as usize];
         assert_eq!((&best["learning_rate"], &best["diverged"]), (&0.001.into(), &0.into()));
     }
     assert!(done.stderr.contains("b4-lr1e30-std1e-2.seed1: accuracy –, diverged, "), "{}", done.stderr);
@@ -336,7 +357,7 @@ fn a_budget_ends_a_comparison_between_trials() {
     assert_eq!(done.stderr, "the time is over: 6 of 6 trials left; the same command continues\n");
     assert_eq!((&done.json()["left"], &done.json()["finished"]), (&6.into(), &0.into()));
     let done = place.compare(&["--budget=0s"]).succeeded();
-    assert!(done.stdout.contains("head     not finished\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("head       not finished\n"), "{}", done.stdout);
     assert_eq!(place.compare(&["--json"]).succeeded().json()["finished"], 6);
 }
 
@@ -588,7 +609,7 @@ fn tune_ends_with_the_adapter_that_train_would_give() {
     let report = done.json();
     let best = &report["best"];
     assert_eq!(report["results"]["finished"], 2 * 2 * 2, "two widths, two rates, two seeds");
-    let settings = report["results"]["tasks"][0]["methods"][0]["settings"].as_array().unwrap();
+    let settings = report["results"]["tasks"][0]["settings"].as_array().unwrap();
     let means = settings.iter().map(|setting| setting["dev"]["mean"].as_f64().unwrap());
     assert_eq!(report["mean"].as_f64(), means.max_by(f64::total_cmp));
     let value = |name: &str| best[name].to_string();
@@ -727,7 +748,7 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
 
 /// The mean dev score of the first method's best setting on a task.
 fn results_mean(task: &Value) -> f64 {
-    task["methods"][0]["settings"][0]["dev"]["mean"].as_f64().unwrap()
+    task["settings"][0]["dev"]["mean"].as_f64().unwrap()
 }
 
 /// Where files name their classes in words, the one that the paper's F1 is of may come first.

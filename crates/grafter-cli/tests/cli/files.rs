@@ -101,7 +101,7 @@ fn compare_finds_the_parts_of_a_split() {
     };
     let parts = compare("parts", &["--task=data=task"]).succeeded().json();
     let whole = compare("whole", &["--train=whole.csv", "--dev=whole.csv"]).succeeded().json();
-    let scores = |results: &Value| results["tasks"][0]["methods"][0]["settings"][0]["dev"].clone();
+    let scores = |results: &Value| results["tasks"][0]["settings"][0]["dev"].clone();
     assert_eq!(scores(&parts), scores(&whole));
     assert_ne!(scores(&parts), Value::Null, "{parts}");
     std::fs::remove_file(place.path("task/train-00001-of-00002.csv")).unwrap();

@@ -79,7 +79,7 @@ fn a_data_set_of_the_hub_stands_for_its_files() {
     let compared =
         ["compare", &task, "--method=head", "--epochs=1", "--batch-size=4", "--json", "--out=results"];
     let compared = place.run(&compared).succeeded().json();
-    assert_ne!(compared["tasks"][0]["methods"][0]["settings"][0]["dev"], Value::Null, "{compared}");
+    assert_ne!(compared["tasks"][0]["settings"][0]["dev"], Value::Null, "{compared}");
 }
 
 #[test]

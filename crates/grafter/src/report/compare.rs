@@ -9,7 +9,7 @@ use super::page::{Page, Paragraph, Section};
 use super::table::{Column, Table};
 use crate::adapter::Method;
 use crate::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
-use crate::compare::{MethodResult, Results, Setting, SettingResult, Spread, TaskResult, best_of};
+use crate::compare::{Form, MethodResult, Results, Setting, SettingResult, Spread, TaskResult, best_of};
 
 /// The horizontal axis of figures 3 and 4, and what heads the tables of costs.
 const TRAINED: &str = "trained numbers, % of the base";
@@ -37,7 +37,8 @@ pub fn page(results: &Results, first: Option<Section>) -> Page {
 fn explained(results: &Results) -> String {
     format!(
         "Scores are times 100. A method's row is of the setting that is best on the dev rows, the mean over its seeds ± one \
-         standard deviation; its dev score is optimistic, the more so the more settings were tried, its test score is not. A \
+         standard deviation; its dev score is optimistic, the more so the more settings were tried, its test score is not. \
+         A number after the method is the one width that the row is of, the same on every task. A \
          difference is to {} on the same rows; in brackets stands the {:.0} % interval of the paired bootstrap, {} draws of \
          the rows: it tells how much the rows matter, not what other seeds would give. The error bars in the figures are one \
          standard deviation over the seeds.",
@@ -68,16 +69,9 @@ fn colour(method: Method) -> Colour {
     })
 }
 
-/// What a point of a figure stands for: a method, and its width where it has one.
-type Form = (Method, Option<usize>);
-
-fn form(setting: &Setting) -> Form {
-    (setting.method, setting.bottleneck)
-}
-
-/// The best setting of each form, by the mean on dev.
+/// The best setting of each method and width, by the mean on dev: what a point of a figure stands for.
 fn best_forms(task: &TaskResult) -> BTreeMap<Form, &SettingResult> {
-    best_by(task, |setting| Some(form(setting)))
+    best_by(task, |setting| Some(Form::of(setting)))
 }
 
 /// The best setting for each key, by the rule of the tables; settings without a key or a score are left out.
@@ -86,7 +80,7 @@ fn best_by<K: Ord + Copy>(
     key: impl Fn(&Setting) -> Option<K>,
 ) -> BTreeMap<K, &SettingResult> {
     let mut keyed: BTreeMap<K, Vec<&SettingResult>> = BTreeMap::new();
-    for setting in task.methods.iter().flat_map(|method| &method.settings) {
+    for setting in &task.settings {
         if let Some(key) = key(&setting.setting) {
             keyed.entry(key).or_default().push(setting);
         }
@@ -98,10 +92,6 @@ fn best_by<K: Ord + Copy>(
 /// How many seeds a point is the mean of.
 fn seeds_of(setting: &SettingResult) -> String {
     format!("{} seed{}", seeds(setting), if setting.planned == 1 { "" } else { "s" })
-}
-
-fn name_of((method, bottleneck): Form) -> String {
-    bottleneck.map_or(method.to_string(), |bottleneck| format!("{method} {bottleneck}"))
 }
 
 fn point(x: f64, spread: Spread, note: String) -> Point {
@@ -177,8 +167,8 @@ fn by_parameters(task: &TaskResult) -> Option<Plot> {
     let points = forms.iter().filter_map(|(form, setting)| {
         let (share, dev) = (setting.share_of_base?, setting.dev?);
         let rate = setting.setting.learning_rate;
-        let note = format!("{}, learning rate {rate:e}, {}", name_of(*form), seeds_of(setting));
-        Some(of_family(form.0, point(100.0 * share, dev, note)))
+        let note = format!("{form}, learning rate {rate:e}, {}", seeds_of(setting));
+        Some(of_family(form.method, point(100.0 * share, dev, note)))
     });
     figure("Dev score by trained numbers", TRAINED, (y_axis(task), points.collect()))
 }
@@ -187,7 +177,7 @@ fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
     let rate = |setting: &Setting| setting.learning_rate;
     let best = best_by(task, |setting| Some((setting.method, setting.learning_rate.to_bits())));
     let points = best.into_iter().filter_map(|((method, _), setting)| {
-        let note = format!("{}, {}", name_of(form(&setting.setting)), seeds_of(setting));
+        let note = format!("{}, {}", Form::of(&setting.setting), seeds_of(setting));
         let point = point(rate(&setting.setting), setting.dev?, note);
         Some(Placed { series: method.to_string(), colour: colour(method), point })
     });
@@ -196,12 +186,12 @@ fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
 }
 
 fn by_init_std(task: &TaskResult) -> Option<Plot> {
-    let best = best_by(task, |setting| Some((form(setting), setting.init_std.map(f32::to_bits)?)));
+    let best = best_by(task, |setting| Some((Form::of(setting), setting.init_std.map(f32::to_bits)?)));
     let points = best.into_iter().filter_map(|((form, _), setting)| {
         let std = f64::from(setting.setting.init_std?);
         let note = format!("learning rate {:e}, {}", setting.setting.learning_rate, seeds_of(setting));
         let point = point(std, setting.dev?, note);
-        Some(Placed { series: name_of(form), colour: Colour::Next, point })
+        Some(Placed { series: form.to_string(), colour: Colour::Next, point })
     });
     let title = "Dev score by the adapters' first weights";
     figure(title, "their standard deviation", (y_axis(task), of_several(points.collect())))
@@ -252,7 +242,7 @@ fn by_parameters_of_all(results: &Results) -> Option<Plot> {
         let score = mean(&|setting| setting.dev.map(|dev| dev.mean));
         if let (Some(share), Some(mean)) = (mean(&|setting| setting.share_of_base), score) {
             let spread = Spread { mean, std: None };
-            points.push(of_family(form.0, point(100.0 * share, spread, name_of(*form))));
+            points.push(of_family(form.method, point(100.0 * share, spread, form.to_string())));
         }
     }
     let title = "Dev score by trained numbers, means over the tasks";
@@ -273,11 +263,11 @@ fn average_tables(results: &Results) -> [Table; 2] {
     let scores = results.averages.iter().map(|average| {
         let of_dev = [score(average.dev), delta(average.dev_difference)];
         let of_test = test.then(|| [score(average.test), delta(average.test_difference)]);
-        scores_row([average.method.to_string(), average.tasks.to_string()], of_dev, of_test)
+        scores_row([average.form.to_string(), average.tasks.to_string()], of_dev, of_test)
     });
     let costs = results.averages.iter().map(|average| {
         vec![
-            average.method.to_string(),
+            average.form.to_string(),
             share(average.share_of_base),
             average.adapter_bytes.map_or(NONE.to_owned(), |count| bytes(count as u64)),
             seconds(average.seconds),
@@ -289,12 +279,12 @@ fn average_tables(results: &Results) -> [Table; 2] {
 }
 
 fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
-    let methods = || task.methods.iter().filter(|method| !method.settings.is_empty());
+    let methods = || task.asked_for();
     let test = task.test_rows.is_some();
     let costs = methods().filter_map(|method| {
-        let best = method.best()?;
+        let best = task.best(method)?;
         Some(vec![
-            method.method.to_string(),
+            method.form.to_string(),
             share(best.share_of_base),
             best.trained_parameters.map_or(NONE.to_owned(), grouped),
             best.adapter_bytes.map_or(NONE.to_owned(), bytes),
@@ -303,7 +293,7 @@ fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
         ])
     });
     let of_costs = ["method", "trained", "numbers", "size", "seconds", "seeds"].map(str::to_owned).into();
-    let scores = methods().map(|method| method_row(method, test));
+    let scores = methods().map(|method| method_row(task, method));
     let columns = scores_columns(results, "setting", test);
     [table("Scores of the best setting", columns, scores), table(COSTS, of_costs, costs)]
 }
@@ -333,18 +323,15 @@ fn table(caption: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<Str
     }
 }
 
-fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
-    let Some(best) = method.best() else {
+fn method_row(task: &TaskResult, method: &MethodResult) -> Vec<String> {
+    let (form, test) = (method.form, task.test_rows.is_some());
+    let Some(best) = task.best(method) else {
         let none = || [NONE, NONE].map(str::to_owned);
-        return scores_row(
-            [method.method.to_string(), method.why_no_best().to_owned()],
-            none(),
-            test.then(none),
-        );
+        return scores_row([form.to_string(), task.why_no_best(form).to_owned()], none(), test.then(none));
     };
-    let stds = method.settings.iter().any(|other| other.setting.init_std != best.setting.init_std);
+    let stds = task.settings(form).any(|other| other.setting.init_std != best.setting.init_std);
     let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);
-    let first = [method.method.to_string(), setting_text(&best.setting, stds)];
+    let first = [form.to_string(), setting_text(&best.setting, stds)];
     scores_row(first, [spread(best.dev), delta(method.dev_difference)], of_test)
 }
 
@@ -370,10 +357,10 @@ mod tests {
         };
         // The second is better with the one seed that it has.
         let settings = vec![setting(1e-3, 3, 0.5), setting(3e-4, 1, 0.9)];
+        let form = Form { method: Method::Houlsby, bottleneck: Some(64) };
         let method = MethodResult {
-            method: Method::Houlsby,
+            form: Method::Houlsby.into(),
             best: Some(0),
-            settings,
             dev_difference: None,
             test_difference: None,
         };
@@ -384,11 +371,12 @@ mod tests {
             train_rows: 1,
             dev_rows: 1,
             test_rows: None,
+            settings,
             methods: vec![method],
         };
         let forms = best_forms(&task);
-        assert_eq!(forms[&(Method::Houlsby, Some(64))].setting.learning_rate, 1e-3);
-        assert_eq!(seeds_of(forms[&(Method::Houlsby, Some(64))]), "3 seeds");
+        assert_eq!(forms[&form].setting.learning_rate, 1e-3);
+        assert_eq!(seeds_of(forms[&form]), "3 seeds");
         // Each rate is a point of its own in the figure of the rates.
         assert_eq!(best_by(&task, |setting| Some(setting.learning_rate.to_bits())).len(), 2);
     }

@@ -63,29 +63,24 @@ fn task_table(task: &TaskResult, results: &Results) -> String {
     );
     let test = task.test_rows.is_some();
     let mut rows = vec![heading(results, test)];
-    let methods = task.methods.iter().filter(|method| !method.settings.is_empty());
-    rows.extend(methods.map(|method| method_row(method, test)));
+    rows.extend(task.asked_for().map(|method| method_row(task, method)));
     title + &aligned(&rows)
 }
 
-fn method_row(method: &MethodResult, test: bool) -> Vec<String> {
-    let Some(best) = method.best() else {
-        return vec![method.method.to_string(), method.why_no_best().to_owned()];
+fn method_row(task: &TaskResult, method: &MethodResult) -> Vec<String> {
+    let form = method.form;
+    let Some(best) = task.best(method) else {
+        return vec![form.to_string(), task.why_no_best(form).to_owned()];
     };
-    let stds = method.settings.iter().any(|setting| setting.setting.init_std != best.setting.init_std);
+    let stds = task.settings(form).any(|setting| setting.setting.init_std != best.setting.init_std);
     row(
-        [
-            method.method.to_string(),
-            setting_text(&best.setting, stds),
-            share(best.share_of_base),
-            seeds(best),
-        ],
+        [form.to_string(), setting_text(&best.setting, stds), share(best.share_of_base), seeds(best)],
         [
             [spread(best.dev), spread(best.test)],
             [delta(method.dev_difference), delta(method.test_difference)],
         ],
         [seconds(best.seconds), best.adapter_bytes.map_or(NONE.to_owned(), bytes)],
-        test,
+        task.test_rows.is_some(),
     )
 }
 
@@ -95,7 +90,7 @@ fn average_table(results: &Results) -> String {
     for average in &results.averages {
         let tasks = format!("{} of {}", average.tasks, counted(results.tasks.len(), "task"));
         rows.push(row(
-            [average.method.to_string(), tasks, share(average.share_of_base), String::new()],
+            [average.form.to_string(), tasks, share(average.share_of_base), String::new()],
             [
                 [score(average.dev), score(average.test)],
                 [delta(average.dev_difference), delta(average.test_difference)],

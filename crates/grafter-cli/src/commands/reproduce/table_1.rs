@@ -65,12 +65,12 @@ impl Table1 {
         for (place, average) in results.averages.iter().enumerate() {
             for split in splits {
                 let scores = tasks.iter().map(|(_, task)| {
-                    let best = task.methods[place].best()?;
+                    let best = task.best(&task.methods[place])?;
                     let spread = if *split == "dev" { best.dev } else { best.test };
                     spread.map(|spread| 100.0 * spread.mean)
                 });
                 let trained = average.share_of_base.map(|share| 100.0 * share);
-                rows.push(Row::new(format!("{}, {split}", average.method), trained, scores.collect()));
+                rows.push(Row::new(format!("{}, {split}", average.form), trained, scores.collect()));
             }
         }
         let about = format!(

@@ -1,20 +1,20 @@
-//! Each method over all tasks.
+//! Each form over all tasks.
 
 use super::compute::{Draws, Split, less};
-use super::{AverageResult, Delta, SettingResult, TaskResult};
-use crate::adapter::Method;
+use super::{AverageResult, Delta, Form, SettingResult, TaskResult};
 use crate::compare::statistics::{RESAMPLES, mean, percentile_interval};
 
-/// The mean of each method's best settings, and of their differences draw by draw.
+/// The mean of each form's best settings, and of their differences draw by draw.
 pub(super) fn averages(
-    methods: &[Method],
-    reference: Method,
+    forms: &[Form],
+    reference: Form,
     tasks: &[TaskResult],
     draws: &[Vec<[Draws; 2]>],
 ) -> Vec<AverageResult> {
-    let of_reference = methods.iter().position(|method| *method == reference);
-    let average = |(place, method): (usize, &Method)| {
-        let best: Vec<Option<&SettingResult>> = tasks.iter().map(|task| task.methods[place].best()).collect();
+    let of_reference = forms.iter().position(|form| *form == reference);
+    let average = |(place, form): (usize, &Form)| {
+        let best: Vec<Option<&SettingResult>> =
+            tasks.iter().map(|task| task.best(&task.methods[place])).collect();
         let over = |value: &dyn Fn(&SettingResult) -> Option<f64>| {
             mean(&best.iter().map(|best| value((*best)?)).collect::<Option<Vec<f64>>>()?)
         };
@@ -40,7 +40,7 @@ pub(super) fn averages(
         let with_test = tasks.iter().zip(&best).filter(|(task, _)| task.test_rows.is_some());
         let test = with_test.map(|(_, best)| Some((*best)?.test?.mean)).collect::<Option<Vec<f64>>>();
         AverageResult {
-            method: *method,
+            form: *form,
             tasks: best.iter().flatten().count(),
             dev: over(&|best| Some(best.dev?.mean)),
             test: test.and_then(|test| mean(&test)),
@@ -51,5 +51,5 @@ pub(super) fn averages(
             adapter_bytes: over(&|best| best.adapter_bytes.map(|bytes| bytes as f64)),
         }
     };
-    methods.iter().enumerate().map(average).collect()
+    forms.iter().enumerate().map(average).collect()
 }

@@ -1,9 +1,11 @@
 //! From the records of a folder to what is reported of each task: means over seeds, the best settings, and their
 //! differences to the reference with intervals.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::averages::averages;
 use super::best::best_of;
-use super::{Delta, MethodResult, Results, SettingResult, Spread, TaskResult};
+use super::{Delta, Form, MethodResult, Results, SettingResult, Spread, TaskResult};
 use crate::adapter::Method;
 use crate::compare::CompareError;
 use crate::compare::folder::CompareFolder;
@@ -27,7 +29,7 @@ pub(super) enum Split {
     Test,
 }
 
-/// The score of a method's best setting on each of the draws of a split's rows.
+/// The score of a form's best setting on each of the draws of a split's rows.
 pub(super) type Draws = Option<Vec<Option<f64>>>;
 
 impl Results {
@@ -47,14 +49,15 @@ impl Results {
         else {
             return Err(CompareError::Empty { what: "method" });
         };
+        let forms = forms(&methods, plan, &trials);
         let (mut tasks, mut draws) = (Vec::new(), Vec::new());
         for task in &plan.tasks {
             let targets = folder.targets(&task.name)?;
             let compared = Compared { task, targets: &targets, trials: &trials, records: &records };
             compared.check(folder)?;
-            let (result, of_methods) = compared.result(&methods, reference);
+            let (result, of_forms) = compared.result(&forms, reference.into());
             tasks.push(result);
-            draws.push(of_methods);
+            draws.push(of_forms);
         }
         Ok(Self {
             tool: plan.tool.clone(),
@@ -64,7 +67,7 @@ impl Results {
             resamples: RESAMPLES,
             planned: trials.len(),
             finished: records.len(),
-            averages: averages(&methods, reference, &tasks, &draws),
+            averages: averages(&forms, reference.into(), &tasks, &draws),
             tasks,
             trials: records.iter().map(TrialRecord::summary).collect(),
         })
@@ -80,6 +83,27 @@ fn methods(plan: &Plan) -> Vec<Method> {
         }
     }
     methods
+}
+
+/// Each method and, of one with several widths, after it those that were asked for on every task, the smallest first.
+fn forms(methods: &[Method], plan: &Plan, trials: &[Trial]) -> Vec<Form> {
+    let mut forms = Vec::new();
+    for method in methods {
+        forms.push(Form::from(*method));
+        let of_method = || trials.iter().filter(|trial| trial.setting.method == *method);
+        let widths: BTreeSet<usize> = of_method().filter_map(|trial| trial.setting.bottleneck).collect();
+        let on_all = |width: &usize| {
+            let asked = |task: &TaskPlan| {
+                of_method().any(|trial| trial.task == task.name && trial.setting.bottleneck == Some(*width))
+            };
+            plan.tasks.iter().all(asked)
+        };
+        if widths.len() > 1 {
+            let widths = widths.into_iter().filter(on_all);
+            forms.extend(widths.map(|width| Form { method: *method, bottleneck: Some(width) }));
+        }
+    }
+    forms
 }
 
 /// One task, what was asked for on all tasks, and what came out of it.
@@ -111,18 +135,32 @@ impl Compared<'_> {
         Ok(())
     }
 
-    fn result(&self, methods: &[Method], reference: Method) -> (TaskResult, Vec<[Draws; 2]>) {
-        let mut results: Vec<MethodResult> = methods.iter().map(|method| self.method(*method)).collect();
+    fn result(&self, forms: &[Form], reference: Form) -> (TaskResult, Vec<[Draws; 2]>) {
+        let settings = self.settings();
+        let best = |result: &MethodResult| result.best.map(|best| &settings[best]);
+        let mut results: Vec<MethodResult> = forms
+            .iter()
+            .map(|form| {
+                let of_form = settings.iter().enumerate().filter(|(_, one)| form.holds(&one.setting));
+                let best = best_of(of_form).map(|(place, _)| place);
+                MethodResult { form: *form, best, dev_difference: None, test_difference: None }
+            })
+            .collect();
+        // A setting may be the best of two forms.
+        let bests: BTreeSet<usize> = results.iter().filter_map(|result| result.best).collect();
+        let of_best = |best| [Split::Dev, Split::Test].map(|split| self.draws(&settings[best], split));
+        let drawn: BTreeMap<usize, [Draws; 2]> =
+            bests.into_iter().map(|best| (best, of_best(best))).collect();
         let draws: Vec<[Draws; 2]> = results
             .iter()
-            .map(|result| [Split::Dev, Split::Test].map(|split| self.draws(result.best(), split)))
+            .map(|result| result.best.map_or([None, None], |best| drawn[&best].clone()))
             .collect();
-        let reference = results.iter().position(|result| result.method == reference);
+        let reference = results.iter().position(|result| result.form == reference);
         for place in 0..results.len() {
             let Some(reference) = reference.filter(|reference| *reference != place) else { continue };
             let delta = |split: Split| {
-                let difference = split.spread(results[place].best()?)?.mean
-                    - split.spread(results[reference].best()?)?.mean;
+                let difference = split.spread(best(&results[place])?)?.mean
+                    - split.spread(best(&results[reference])?)?.mean;
                 let differences =
                     less(draws[place][split.index()].as_ref()?, draws[reference][split.index()].as_ref()?);
                 Some(Delta { difference, interval: percentile_interval(&differences) })
@@ -138,25 +176,22 @@ impl Compared<'_> {
             train_rows: plan.train.rows,
             dev_rows: plan.dev.rows,
             test_rows: plan.test.as_ref().map(|test| test.rows),
+            settings,
             methods: results,
         };
         (result, draws)
     }
 
-    fn method(&self, method: Method) -> MethodResult {
+    /// All settings of the task, in the order in which they were asked for.
+    fn settings(&self) -> Vec<SettingResult> {
         let mut settings: Vec<SettingResult> = Vec::new();
-        for trial in self.trials {
-            let Trial { task, setting, .. } = trial;
-            if *task != self.task.name || setting.method != method {
-                continue;
-            }
+        for Trial { setting, .. } in self.trials.iter().filter(|trial| trial.task == self.task.name) {
             match settings.iter_mut().find(|known| known.setting == *setting) {
                 Some(known) => known.planned += 1,
                 None => settings.push(self.setting(setting)),
             }
         }
-        let best = best_of(settings.iter().enumerate()).map(|(place, _)| place);
-        MethodResult { method, best, settings, dev_difference: None, test_difference: None }
+        settings
     }
 
     /// A setting as far as its trials are finished; one trial was asked for.
@@ -184,8 +219,8 @@ impl Compared<'_> {
     }
 
     /// The mean over the seeds of a setting's score on each draw of the rows.
-    fn draws(&self, setting: Option<&SettingResult>, split: Split) -> Draws {
-        let setting = &setting?.setting;
+    fn draws(&self, setting: &SettingResult, split: Split) -> Draws {
+        let setting = &setting.setting;
         let targets = split.targets(self.targets)?;
         let answers: Vec<&RowAnswers> = self
             .records()
@@ -297,7 +332,8 @@ mod tests {
         };
         let targets = TaskTargets { classes: 2, dev: RowAnswers::Classes(targets.to_vec()), test: None };
         let compared = Compared { task: &task, targets: &targets, trials: &trials, records: &records };
-        let (result, _) = compared.result(&[Method::Houlsby, Method::Head], Method::Houlsby);
+        let (result, _) =
+            compared.result(&[Method::Houlsby, Method::Head].map(Form::from), Method::Houlsby.into());
         result.methods[1].dev_difference.expect("both have scores")
     }
 

@@ -6,6 +6,9 @@
 //! seeds, or over those that did not diverge, would be another number. A setting in which a trial diverged after a good
 //! evaluation stands behind those in which none did.
 //!
+//! As in the paper's table 1, adapters of several widths are reported twice: with the width that is best for each task, and
+//! with each width that was asked for on every task. A [`Form`] says which of the two a row is.
+//!
 //! Here is what is reported; [`compute`] makes it of the records, [`mod@best`] chooses, [`averages`] are over
 //! the tasks, and [`csv`] writes the trials.
 
@@ -13,6 +16,8 @@ mod averages;
 mod best;
 mod compute;
 mod csv;
+
+use std::fmt;
 
 pub(crate) use best::best_of;
 use serde::{Deserialize, Serialize};
@@ -43,7 +48,7 @@ pub struct Results {
     pub finished: usize,
     /// Each task.
     pub tasks: Vec<TaskResult>,
-    /// Each method over all tasks.
+    /// Each form over all tasks, in the order of the tasks' `methods`.
     pub averages: Vec<AverageResult>,
     /// Each finished trial.
     pub trials: Vec<TrialSummary>,
@@ -64,19 +69,30 @@ pub struct TaskResult {
     pub dev_rows: usize,
     /// Labelled rows that chose nothing.
     pub test_rows: Option<usize>,
-    /// Each method.
+    /// Each setting.
+    pub settings: Vec<SettingResult>,
+    /// The best setting of each form; the forms are the same on all tasks.
     pub methods: Vec<MethodResult>,
 }
 
-/// One method on one task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MethodResult {
+/// Settings of which the best is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Form {
     /// What trains.
     pub method: Method,
-    /// The place of the best setting in `settings`; absent while none has scores.
+    /// The only width; absent where each may be the best, and where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<usize>,
+}
+
+/// The best setting of a form on one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodResult {
+    /// Of which settings.
+    #[serde(flatten)]
+    pub form: Form,
+    /// Its place in the task's `settings`; absent while none has scores.
     pub best: Option<usize>,
-    /// Each setting.
-    pub settings: Vec<SettingResult>,
     /// The best setting's dev score less that of the reference; absent for the reference itself.
     pub dev_difference: Option<Delta>,
     /// The same of the test scores.
@@ -127,11 +143,12 @@ pub struct Delta {
     pub interval: Option<Interval>,
 }
 
-/// One method over all tasks, with the best setting of each. Absent is what a task lacks.
+/// One form over all tasks, with the best setting of each. Absent is what a task lacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AverageResult {
-    /// What trains.
-    pub method: Method,
+    /// Of which settings.
+    #[serde(flatten)]
+    pub form: Form,
     /// On how many tasks it has scores.
     pub tasks: usize,
     /// Mean of the dev scores.
@@ -150,20 +167,57 @@ pub struct AverageResult {
     pub adapter_bytes: Option<f64>,
 }
 
-impl MethodResult {
-    /// Why there is no best setting, for people.
-    pub fn why_no_best(&self) -> &'static str {
-        if self.settings.iter().any(|setting| setting.diverged > 0) {
+impl From<Method> for Form {
+    /// A method with all its widths.
+    fn from(method: Method) -> Self {
+        Self { method, bottleneck: None }
+    }
+}
+
+impl Form {
+    /// The form of the settings with the method and the width of this one.
+    pub(crate) fn of(setting: &Setting) -> Self {
+        Self { method: setting.method, bottleneck: setting.bottleneck }
+    }
+
+    /// Whether a setting is one of its.
+    pub fn holds(self, setting: &Setting) -> bool {
+        setting.method == self.method && (self.bottleneck.is_none() || setting.bottleneck == self.bottleneck)
+    }
+}
+
+/// `houlsby`, or `houlsby 64` with the one width.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.method)?;
+        self.bottleneck.map_or(Ok(()), |bottleneck| write!(f, " {bottleneck}"))
+    }
+}
+
+impl TaskResult {
+    /// The settings of a form.
+    pub fn settings(&self, form: Form) -> impl Iterator<Item = &SettingResult> {
+        self.settings.iter().filter(move |setting| form.holds(&setting.setting))
+    }
+
+    /// The best setting of a form.
+    pub fn best(&self, result: &MethodResult) -> Option<&SettingResult> {
+        result.best.and_then(|best| self.settings.get(best))
+    }
+
+    /// The results of the forms that were asked for on this task.
+    pub fn asked_for(&self) -> impl Iterator<Item = &MethodResult> {
+        self.methods.iter().filter(|result| self.settings(result.form).next().is_some())
+    }
+
+    /// Why a form has no best setting, for people.
+    pub fn why_no_best(&self, form: Form) -> &'static str {
+        if self.settings(form).any(|setting| setting.diverged > 0) {
             "diverged"
-        } else if self.settings.iter().any(|setting| setting.seeds.len() < setting.planned) {
+        } else if self.settings(form).any(|setting| setting.seeds.len() < setting.planned) {
             "not finished"
         } else {
             "metric not defined"
         }
-    }
-
-    /// The best setting.
-    pub fn best(&self) -> Option<&SettingResult> {
-        self.best.and_then(|best| self.settings.get(best))
     }
 }
