@@ -147,7 +147,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME")]
     pub metric: Option<Metric>,
 
-    /// Largest learning rate; 0.001, but 0.0001 for full and top-N and 0.01 for the head alone, if absent
+    /// Largest learning rate; 0.001, but 0.0003 for adapters wider than 64, 0.0001 for full and top-N and 0.01 for the head
+    /// alone, if absent
     #[arg(long, value_name = "RATE", value_parser = number::<f64>)]
     pub lr: Option<f64>,
 

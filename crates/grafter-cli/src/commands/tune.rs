@@ -78,7 +78,10 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
 fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     let sweep = &arguments.sweep;
     let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
-    let own = arguments.method.default_learning_rate();
+    let bottlenecks =
+        if sweep.bottleneck.is_empty() { BOTTLENECKS.into() } else { distinct(&sweep.bottleneck) };
+    let narrowest = bottlenecks.iter().copied().min().unwrap_or_default();
+    let own = arguments.method.default_learning_rate(narrowest);
     let mut sources = Sources::new(&arguments.rows);
     let source = TaskSource {
         name: ONLY_TASK.to_owned(),
@@ -94,11 +97,7 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
         grid: Grid {
             tasks: Vec::new(),
             methods: vec![arguments.method],
-            bottlenecks: if sweep.bottleneck.is_empty() {
-                BOTTLENECKS.into()
-            } else {
-                distinct(&sweep.bottleneck)
-            },
+            bottlenecks,
             learning_rates: or(!sweep.lr.is_empty(), vec![own, times(own, 0.3), times(own, 3.0)]),
             init_stds: if sweep.init_std.is_empty() { vec![std] } else { distinct(&sweep.init_std) },
             seeds: if sweep.seed.is_empty() { SEEDS.into() } else { distinct(&sweep.seed) },

@@ -184,7 +184,7 @@ fn training_section(manifest: &Manifest, training: &TrainingRecord) -> String {
         training.train_rows,
         options.epochs_for(training.train_rows),
         options.batch_size,
-        options.learning_rate_for(adapter.method),
+        options.learning_rate_for(adapter),
         adapter.method,
         adapter.reading(),
         manifest.max_length,

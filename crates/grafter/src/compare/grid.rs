@@ -17,7 +17,7 @@ pub struct Grid {
     pub methods: Vec<Method>,
     /// Widths of the adapters, for methods that have adapters.
     pub bottlenecks: Vec<usize>,
-    /// Largest learning rates; each method's own if empty.
+    /// Largest learning rates; each method's own, with its widths, if empty.
     pub learning_rates: Vec<f64>,
     /// Standard deviations that the adapters begin with, for methods that have adapters.
     pub init_stds: Vec<f32>,
@@ -117,13 +117,13 @@ impl Grid {
         let mut settings = Vec::new();
         for method in &self.methods {
             let method = *method;
-            let own = [method.default_learning_rate()];
-            let rates = if self.learning_rates.is_empty() { &own[..] } else { &self.learning_rates };
             let adapters = has_adapters(method, encoder);
             let widths =
                 if adapters { self.bottlenecks.iter().copied().map(Some).collect() } else { vec![None] };
             let stds = if adapters { self.init_stds.iter().copied().map(Some).collect() } else { vec![None] };
             for bottleneck in &widths {
+                let own = [method.default_learning_rate(bottleneck.unwrap_or_default())];
+                let rates = if self.learning_rates.is_empty() { &own[..] } else { &self.learning_rates };
                 for learning_rate in rates {
                     for init_std in &stds {
                         settings.push(Setting {
@@ -173,10 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn a_method_has_its_own_rate_where_none_is_named() {
-        let settings = Grid { learning_rates: Vec::new(), ..grid() }.settings(&encoder());
-        let rates: Vec<f64> = settings.iter().map(|setting| setting.learning_rate).collect();
-        assert_eq!(rates, [1e-3, 1e-3, 1e-2]);
+    fn a_method_and_width_have_their_own_rate_where_none_is_named() {
+        let grid = Grid { learning_rates: Vec::new(), bottlenecks: vec![8, 64, 65], ..grid() };
+        let rates: Vec<f64> = grid.settings(&encoder()).iter().map(|setting| setting.learning_rate).collect();
+        assert_eq!(rates, [1e-3, 1e-3, 3e-4, 1e-2]);
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl GraftOptions {
     pub(super) fn recorded(&self, train_rows: usize) -> TrainOptions {
         TrainOptions {
             epochs: Some(self.train.epochs_for(train_rows)),
-            learning_rate: Some(self.train.learning_rate_for(self.method)),
+            learning_rate: Some(self.train.learning_rate_for(&self.config(1))),
             ..self.train.clone()
         }
     }
@@ -269,7 +269,7 @@ impl GraftOptions {
             return wrong("--bottleneck", self.bottleneck.to_string(), expected);
         }
         let positive = [
-            ("--lr", self.train.learning_rate_for(self.method)),
+            ("--lr", self.train.learning_rate_for(&self.config(1))),
             ("--max-grad-norm", self.train.max_grad_norm),
         ];
         for (option, value) in positive {

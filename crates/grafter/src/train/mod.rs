@@ -174,7 +174,7 @@ pub fn train(
         None => None,
     };
     let schedule = LinearSchedule {
-        peak: options.learning_rate_for(config.method),
+        peak: options.learning_rate_for(config),
         // The first step of a warm-up has the rate zero: a run of nothing else would train nothing.
         warmup_steps: ((options.warmup * total_steps as f64).round() as u64)
             .min(total_steps.saturating_sub(1)),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ClassWeights, steps_per_epoch};
-use crate::adapter::Method;
+use crate::adapter::AdapterConfig;
 use crate::optim::AdamW;
 use crate::store::Budget;
 
@@ -17,7 +17,7 @@ pub struct TrainOptions {
     pub max_steps: Option<u64>,
     /// Rows of one step.
     pub batch_size: usize,
-    /// Largest learning rate; [`Method::default_learning_rate`] if absent.
+    /// Largest learning rate; that of the method and width ([`default_learning_rate`](crate::adapter::Method::default_learning_rate)) if absent.
     pub learning_rate: Option<f64>,
     /// Share of all steps in which the learning rate rises from zero.
     pub warmup: f64,
@@ -49,9 +49,10 @@ const DEFAULT_STEPS: u64 = 1200;
 const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 4..=20;
 
 impl TrainOptions {
-    /// The largest learning rate of a run: the one that was given, otherwise the method's.
-    pub fn learning_rate_for(&self, method: Method) -> f64 {
-        self.learning_rate.unwrap_or(method.default_learning_rate())
+    /// The largest learning rate of a run: the one that was given, otherwise that of the adapter's method and width.
+    pub fn learning_rate_for(&self, adapter: &AdapterConfig) -> f64 {
+        let default = || adapter.method.default_learning_rate(adapter.bottleneck.widest());
+        self.learning_rate.unwrap_or_else(default)
     }
 
     /// The epochs of a run on so many rows: those that were given, otherwise enough for about 1,200 steps, but at

@@ -186,7 +186,7 @@ fn training(manifest: &Manifest, training: &TrainingRecord) -> String {
             "{}, batches of {}, learning rate {}, seed {}; best at step {} of {}, {}",
             counted(options.epochs_for(training.train_rows) as usize, "epoch"),
             options.batch_size,
-            options.learning_rate_for(manifest.adapter.method),
+            options.learning_rate_for(&manifest.adapter),
             options.seed,
             training.best_step,
             training.steps,

@@ -221,7 +221,7 @@ fn tell_if_nothing_learnt(Grafted { adapter, training, ending, .. }: &Grafted) {
             "note: the score is not above the baseline ({}): try another `--lr` than {} (a lower one if the loss jumps or stands \
              still), more `--epochs` or more rows",
             base_text(manifest.task.kind),
-            training.options.learning_rate_for(manifest.adapter.method),
+            training.options.learning_rate_for(&manifest.adapter),
         ));
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn facts(grafted: &Grafted, train: &Source, dev: &Source) -> Vec<(&'s
             "Learning rate",
             format!(
                 "at most {}, rising over {} % of the steps, then falling to 0",
-                options.learning_rate_for(adapter.method),
+                options.learning_rate_for(adapter),
                 number(100.0 * options.warmup)
             ),
         ),

@@ -135,7 +135,7 @@ impl Flags {
         self.always("epochs", options.epochs_for(training.train_rows));
         self.some("max-steps", options.max_steps);
         self.always("batch-size", options.batch_size);
-        self.always("lr", options.learning_rate_for(manifest.adapter.method));
+        self.always("lr", options.learning_rate_for(&manifest.adapter));
         self.unless(options.warmup == usual.warmup, "warmup", options.warmup);
         let decay = options.optimizer.weight_decay;
         self.unless(decay == usual.optimizer.weight_decay, "weight-decay", decay);
