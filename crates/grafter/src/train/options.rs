@@ -17,7 +17,7 @@ pub struct TrainOptions {
     pub max_steps: Option<u64>,
     /// Rows of one step.
     pub batch_size: usize,
-    /// Largest learning rate; that of the method and width ([`default_learning_rate`](crate::adapter::Method::default_learning_rate)) if absent.
+    /// Largest learning rate; [`default_learning_rate`](crate::adapter::Method::default_learning_rate) if absent.
     pub learning_rate: Option<f64>,
     /// Share of all steps in which the learning rate rises from zero.
     pub warmup: f64,
