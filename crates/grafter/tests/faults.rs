@@ -12,7 +12,9 @@ use std::sync::LazyLock;
 
 use grafter::adapter::{Adapter, Companion, Method};
 use grafter::bank::{Add, Bank, Incoming, Probes, generated_rows};
-use grafter::compare::{CompareFolder, CompareTask, Grid, PLAN_FILE, Plan, TaskSource, TrialEnd, run_trial};
+use grafter::compare::{
+    CompareFolder, CompareTask, Grid, PLAN_FILE, Plan, PlannedGrid, Rates, TaskSource, TrialEnd, run_trial,
+};
 use grafter::data::{Dataset, Source, TaskKind};
 use grafter::digest::sha256_hex;
 use grafter::durable::fault::{self, Fault};
@@ -127,15 +129,16 @@ fn template() -> GraftOptions {
 }
 
 /// One trial for each task.
-fn grid(tasks: &[CompareTask]) -> Grid {
-    Grid {
+fn grid(tasks: &[CompareTask]) -> PlannedGrid {
+    let grid = Grid {
         tasks: tasks.iter().map(|task| task.plan.name.clone()).collect(),
         methods: vec![Method::Head],
         bottlenecks: vec![2],
-        learning_rates: Vec::new(),
+        learning_rates: Rates::TimesDefault(vec![1.0]),
         init_stds: vec![1e-2],
         seeds: vec![1],
-    }
+    };
+    grid.planned(&MODEL.encoder().config)
 }
 
 /// Opens the comparison of a folder for tasks of these names.
@@ -148,7 +151,7 @@ fn comparison(folder: &Path, names: &[&str], prepared: &Path) -> Result<CompareF
 /// The record of the one trial of task `a`.
 fn trial_record(prepared: &Path) -> Vec<u8> {
     let task = task("a", prepared);
-    let trials = grid(std::slice::from_ref(&task)).trials(&MODEL.encoder().config);
+    let trials = grid(std::slice::from_ref(&task)).trials();
     match run_trial(&MODEL, &task, (&trials[0], &template()), &mut ()).unwrap() {
         TrialEnd::Finished(record, _) => serde_json::to_vec(&record).unwrap(),
         TrialEnd::Interrupted => panic!("nothing interrupts it"),

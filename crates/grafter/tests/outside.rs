@@ -12,7 +12,7 @@ use grafter::adapter::{Adapter, MANIFEST_FILE, WEIGHTS_FILE};
 use grafter::adapterhub::{self, ImportOptions, import};
 use grafter::bank::{Add, Bank, Incoming, Probes, TaskRef};
 use grafter::checkpoint::{INDEX_FILE, read_encoder};
-use grafter::compare::{CompareError, CompareFolder, Grid, Plan};
+use grafter::compare::{CompareError, CompareFolder, Plan, PlannedGrid};
 use grafter::data::Row;
 use grafter::graft::GraftOptions;
 use grafter::model::Model;
@@ -235,14 +235,7 @@ fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
 fn a_plan_names_no_file_outside_of_its_comparison() {
     let (_cache, folder) = model();
     let model = Model::read(&folder, "base").unwrap();
-    let grid = Grid {
-        tasks: Vec::new(),
-        methods: Vec::new(),
-        bottlenecks: Vec::new(),
-        learning_rates: Vec::new(),
-        init_stds: Vec::new(),
-        seeds: Vec::new(),
-    };
+    let grid = PlannedGrid { tasks: Vec::new(), settings: Vec::new(), seeds: Vec::new() };
     let plan = Plan::new(&model, &GraftOptions::default(), &[], grid);
     let out = tempfile::tempdir().unwrap();
     drop(CompareFolder::open(out.path(), &plan, &[]).unwrap());

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use grafter::adapter::{MANIFEST_FILE, Method, WEIGHTS_FILE};
 use grafter::bank::{Bank, Probes, TaskName};
-use grafter::compare::{CompareFolder, Grid, Plan, Results};
+use grafter::compare::{CompareFolder, Grid, Plan, Rates, Results};
 use grafter::data::Row;
 use grafter::digest::sha256_hex;
 use grafter::graft::GraftOptions;
@@ -65,14 +65,14 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
         tasks: vec!["task".to_owned()],
         methods: vec![Method::Houlsby, Method::Head],
         bottlenecks: vec![4],
-        learning_rates: vec![0.001],
+        learning_rates: Rates::Named(vec![0.001]),
         init_stds: vec![0.01],
         seeds: vec![1, 2],
     };
     let file = json!({"sha256": "0".repeat(64), "rows": 2, "format": null});
     let task = json!({"name": "task", "kind": "classification", "metric": "accuracy", "test": null,
         "columns": {"text": null, "text_b": null, "label": null}, "train": file, "dev": file});
-    let mut plan = Plan::new(&BASE, &GraftOptions::default(), &[], grid);
+    let mut plan = Plan::new(&BASE, &GraftOptions::default(), &[], grid.planned(&BASE.encoder().config));
     plan.tasks = vec![serde_json::from_value(task).expect("a good task")];
     plan
 });
@@ -81,7 +81,7 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
 pub fn comparison(bytes: &[u8]) {
     let Some((choice, file)) = bytes.split_first() else { return };
     let folder = Folder::new();
-    let trials = PLAN.trials(&BASE.encoder().config);
+    let trials = PLAN.trials();
     match choice % 3 {
         0 => folder.write("compare.json", file),
         1 => folder.write("tasks/task.json", file),
@@ -95,7 +95,7 @@ pub fn comparison(bytes: &[u8]) {
         folder.write("compare.json", &serde_json::to_vec(&*PLAN).expect("a plan is plain data"));
     }
     let Some(open) = tell(CompareFolder::open(folder.path(), &PLAN, &[])) else { return };
-    if let Some(results) = tell(Results::of(&open, &BASE.encoder().config)) {
+    if let Some(results) = tell(Results::of(&open)) {
         results.csv();
         report::compare::page(&results, None).to_html();
         for (_, figure) in report::compare::figures(&results) {

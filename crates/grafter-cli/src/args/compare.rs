@@ -180,8 +180,8 @@ pub struct Sweep {
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = whole::<usize>)]
     pub bottleneck: Vec<usize>,
 
-    /// Largest learning rates; of `compare` each method's own, of `tune` 0.3, 1 and 3 times that of the
-    /// narrowest adapters if absent
+    /// Largest learning rates; if absent the default of `train` for each method and width, of `tune` 0.3, 1 and 3
+    /// times that
     #[arg(long, value_name = "RATE", value_delimiter = ',', value_parser = number::<f64>)]
     pub lr: Vec<f64>,
 

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use grafter::adapter::{self, Adapter, AdapterError};
 use grafter::compare::cells::setting_text;
-use grafter::compare::{Form, Grid, Results, SettingResult, TaskSource, Trial, TrialSummary};
+use grafter::compare::{Candidate, Grid, Results, SettingResult, TaskSource, Trial, TrialSummary};
 use grafter::graft::GraftOptions;
 use grafter::metrics::Metric;
 use serde::Serialize;
 
-use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, tell_left};
+use super::compare::{Job, ONLY_TASK, Open, Ran, distinct, rates, tell_left};
 use super::output::{beside, lock};
 use super::{print, print_json};
 use crate::Outcome;
@@ -19,6 +19,8 @@ use crate::sources::Sources;
 use crate::terminal::{bytes, counted, tell};
 
 const BOTTLENECKS: [usize; 2] = [16, 64];
+/// Times the default of `train`.
+const RATES: [f64; 3] = [1.0, 0.3, 3.0];
 const SEEDS: [u64; 2] = [1, 2];
 
 /// The result, as `--json` prints it.
@@ -77,11 +79,6 @@ pub fn run(arguments: &Tune) -> Result<Outcome, Failure> {
 
 fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     let sweep = &arguments.sweep;
-    let or = |named: bool, values: Vec<f64>| if named { distinct(&sweep.lr) } else { values };
-    let bottlenecks =
-        if sweep.bottleneck.is_empty() { BOTTLENECKS.into() } else { distinct(&sweep.bottleneck) };
-    let narrowest = bottlenecks.iter().copied().min().unwrap_or_default();
-    let own = arguments.method.default_learning_rate(narrowest);
     let mut sources = Sources::new(&arguments.rows);
     let source = TaskSource {
         name: ONLY_TASK.to_owned(),
@@ -97,8 +94,12 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
         grid: Grid {
             tasks: Vec::new(),
             methods: vec![arguments.method],
-            bottlenecks,
-            learning_rates: or(!sweep.lr.is_empty(), vec![own, times(own, 0.3), times(own, 3.0)]),
+            bottlenecks: if sweep.bottleneck.is_empty() {
+                BOTTLENECKS.into()
+            } else {
+                distinct(&sweep.bottleneck)
+            },
+            learning_rates: rates(sweep, &RATES),
             init_stds: if sweep.init_std.is_empty() { vec![std] } else { distinct(&sweep.init_std) },
             seeds: if sweep.seed.is_empty() { SEEDS.into() } else { distinct(&sweep.seed) },
         },
@@ -111,17 +112,11 @@ fn job<'a>(arguments: &'a Tune, trials: &'a Path) -> Result<Job<'a>, Failure> {
     })
 }
 
-/// A multiple with two digits, so that it is `3e-4` and not `3.0000000000000003e-4`.
-fn times(rate: f64, factor: f64) -> f64 {
-    let product = rate * factor;
-    format!("{product:.1e}").parse().unwrap_or(product)
-}
-
 /// The setting with the best mean, and of its seeds the one with the best score on dev, the first of equals. The folder may
 /// hold other methods, of earlier commands.
-fn best(results: &Results, form: Form) -> Option<(&SettingResult, &TrialSummary)> {
+fn best(results: &Results, candidate: Candidate) -> Option<(&SettingResult, &TrialSummary)> {
     let task = results.tasks.first()?;
-    let best = task.best(task.methods.iter().find(|result| result.form == form)?)?;
+    let best = task.best(task.methods.iter().find(|result| result.candidate == candidate)?)?;
     let trials = results.trials.iter().filter(|trial| trial.trial.setting == best.setting);
     // `max_by` takes the last of equals, hence the reversal.
     let scored: Vec<(&TrialSummary, f64)> = trials.filter_map(|trial| Some((trial, trial.dev?))).collect();
@@ -181,7 +176,7 @@ fn report(
         arguments.method,
         setting_text(&setting.setting, true),
         dev.mean,
-        counted(task.settings(arguments.method.into()).count(), "setting")
+        counted(task.settings_of(arguments.method.into()).count(), "setting")
     );
     let number = |score: Option<f64>| score.map_or("–".to_owned(), |score| format!("{score:.4}"));
     let test =

@@ -190,7 +190,10 @@ fn people_read_a_table() {
     assert!(!lines[8].contains("test"), "{}", lines[8]);
     assert_eq!(lines[14], "average over the tasks");
     assert!(lines[18].starts_with("houlsby 8  2 of 2 tasks "), "{}", lines[18]);
-    assert!(lines.last().unwrap().starts_with("12 of 12 trials finished; "), "{}", done.stdout);
+    let cells: Vec<&str> = lines[18].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells[3], "2", "seeds: {}", lines[18]);
+    let told = "12 of 12 trials finished; `houlsby 8` is with this width on every task, `houlsby` with the best width of each";
+    assert!(lines.last().unwrap().starts_with(told), "{}", done.stdout);
     assert_eq!(done.stderr.lines().count(), 13, "a line for each trial: {}", done.stderr);
     assert!(
         done.stderr.starts_with("note: task `more`: the metric is f1 of `1`\n[1/12] opinions.houlsby.b4-lr1e-3-std1e-2.seed1: accuracy "),
@@ -433,7 +436,7 @@ fn a_folder_of_another_comparison_is_refused() {
     let told = refused(&[]).replace(env!("CARGO_PKG_VERSION"), "VERSION");
     assert_snapshot!(told, @r#"
     exit code 2
-    error: `out` was begun with the program `grafter 0.0.1` (layout 1), this command has `grafter VERSION` (layout 1)
+    error: `out` was begun with the program `grafter 0.0.1` (layout 2), this command has `grafter VERSION` (layout 2)
 
     hint: name another `--out` for another comparison
     "#);
@@ -737,6 +740,23 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
     assert_eq!(results["tasks"][0]["dev_rows"], 4, "no row of CoLA is taken for a header");
     let done = place.run(&glue).succeeded();
     assert_eq!(done.stderr, "4 of 4 trials were finished before\n");
+    // As in the paper, the best of the widths and each of them.
+    let widths = ["--task=sst2", "--method=houlsby", "--bottleneck=2,4", "--out=widths", "--json"];
+    let json = place
+        .run(&[&["reproduce", "glue", "--data=glue"], &glue[5..], &widths[..]].concat())
+        .succeeded()
+        .json();
+    let names: Vec<&Value> =
+        json["table_1"]["rows"].as_array().unwrap()[3..].iter().map(|row| &row["name"]).collect();
+    let expected = [
+        "houlsby, dev",
+        "houlsby, test",
+        "houlsby 2, dev",
+        "houlsby 2, test",
+        "houlsby 4, dev",
+        "houlsby 4, test",
+    ];
+    assert_eq!(names, expected);
     let told = place.told(&place.run(&["reproduce", "glue", "--data=out", "--out=other"]));
     assert_snapshot!(told, @r#"
     exit code 2
@@ -748,7 +768,8 @@ fn glue_is_read_in_both_layouts_and_shown_beneath_the_paper() {
 
 /// The mean dev score of the first method's best setting on a task.
 fn results_mean(task: &Value) -> f64 {
-    task["settings"][0]["dev"]["mean"].as_f64().unwrap()
+    let best = task["methods"][0]["best"].as_u64().unwrap() as usize;
+    task["settings"][best]["dev"]["mean"].as_f64().unwrap()
 }
 
 /// Where files name their classes in words, the one that the paper's F1 is of may come first.

@@ -1,6 +1,6 @@
 //! How settings and results are set in a table, on the terminal and on a page. Scores are times 100, as in the papers.
 
-use super::{Delta, Setting, SettingResult, Spread};
+use super::{AverageResult, Candidate, Delta, Results, Setting, SettingResult, Spread, TaskResult};
 
 /// What stands where there is nothing.
 pub const NONE: &str = "–";
@@ -23,9 +23,34 @@ pub fn seeds(setting: &SettingResult) -> String {
     }
 }
 
+/// How many seeds are behind the scores of an average: one number, or the fewest and the most.
+pub fn seeds_over_tasks(seeds: Option<[usize; 2]>) -> String {
+    match seeds {
+        None => NONE.to_owned(),
+        Some([fewest, most]) if fewest == most => most.to_string(),
+        Some([fewest, most]) => format!("{fewest} to {most}"),
+    }
+}
+
 /// A score, times 100.
 pub fn score(value: Option<f64>) -> String {
     value.map_or(NONE.to_owned(), |value| format!("{:.2}", 100.0 * value))
+}
+
+/// The best setting of a candidate, with what the others of the candidate do not have in common.
+pub fn best_setting_text(task: &TaskResult, candidate: Candidate, best: &Setting) -> String {
+    let stds = task.settings_of(candidate).any(|other| other.setting.init_std != best.init_std);
+    setting_text(best, stds)
+}
+
+/// What is to be told of rows with a width, where there are some.
+pub fn told_of_widths(results: &Results) -> Option<String> {
+    let of_width = |average: &&AverageResult| average.candidate.bottleneck.is_some();
+    let candidate @ Candidate { method, .. } = results.averages.iter().rfind(of_width)?.candidate;
+    Some(format!(
+        "`{candidate}` is with this width on every task, `{method}` with the best width of each, among those with \
+         most seeds"
+    ))
 }
 
 /// `bottleneck 64, lr 1e-3`, and `std 1e-2` if it is asked for.

@@ -8,8 +8,17 @@ use crate::adapter::{Method, ParameterList};
 use crate::encoder::EncoderConfig;
 use crate::graft::GraftOptions;
 
-/// The combinations that are tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Largest learning rates that are tried.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rates {
+    /// These, with every method and width.
+    Named(Vec<f64>),
+    /// So many times what each method and width has by default.
+    TimesDefault(Vec<f64>),
+}
+
+/// The combinations that a command asks for.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
     /// Names of tasks.
     pub tasks: Vec<String>,
@@ -17,10 +26,21 @@ pub struct Grid {
     pub methods: Vec<Method>,
     /// Widths of the adapters, for methods that have adapters.
     pub bottlenecks: Vec<usize>,
-    /// Largest learning rates; each method's own, with its widths, if empty.
-    pub learning_rates: Vec<f64>,
+    /// Largest learning rates.
+    pub learning_rates: Rates,
     /// Standard deviations that the adapters begin with, for methods that have adapters.
     pub init_stds: Vec<f32>,
+    /// Seeds of initialisation, order and dropout.
+    pub seeds: Vec<u64>,
+}
+
+/// The trials of a grid with nothing left to the defaults of a program: each setting on each task with each seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedGrid {
+    /// Names of tasks.
+    pub tasks: Vec<String>,
+    /// What is tried on each.
+    pub settings: Vec<Setting>,
     /// Seeds of initialisation, order and dropout.
     pub seeds: Vec<u64>,
 }
@@ -93,15 +113,31 @@ pub fn has_adapters(method: Method, encoder: &EncoderConfig) -> bool {
     trained(1) != trained(2)
 }
 
-impl Grid {
+impl Rates {
+    fn of(&self, method: Method, bottleneck: Option<usize>) -> Vec<f64> {
+        match self {
+            Self::Named(rates) => rates.clone(),
+            Self::TimesDefault(factors) => {
+                let default = method.default_learning_rate(bottleneck);
+                factors.iter().map(|factor| rounded(default * factor)).collect()
+            }
+        }
+    }
+}
+
+/// With two digits, so that it is `3e-4` and not `3.0000000000000003e-4`.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.1e}").parse().unwrap_or(rate)
+}
+
+impl PlannedGrid {
     /// All trials, seed by seed: a comparison that ends early has every setting on the same seeds.
-    pub fn trials(&self, encoder: &EncoderConfig) -> Vec<Trial> {
-        let settings = self.settings(encoder);
+    pub fn trials(&self) -> Vec<Trial> {
         let mut seen = HashSet::new();
         let mut trials = Vec::new();
         for seed in &self.seeds {
             for task in &self.tasks {
-                for setting in &settings {
+                for setting in &self.settings {
                     let trial = Trial { task: task.clone(), setting: setting.clone(), seed: *seed };
                     if seen.insert(trial.id()) {
                         trials.push(trial);
@@ -111,9 +147,17 @@ impl Grid {
         }
         trials
     }
+}
+
+impl Grid {
+    /// The trials on a model.
+    pub fn planned(&self, encoder: &EncoderConfig) -> PlannedGrid {
+        let (tasks, seeds) = (self.tasks.clone(), self.seeds.clone());
+        PlannedGrid { tasks, settings: self.settings(encoder), seeds }
+    }
 
     /// All settings; a method without adapters has no widths to try.
-    pub fn settings(&self, encoder: &EncoderConfig) -> Vec<Setting> {
+    fn settings(&self, encoder: &EncoderConfig) -> Vec<Setting> {
         let mut settings = Vec::new();
         for method in &self.methods {
             let method = *method;
@@ -122,14 +166,12 @@ impl Grid {
                 if adapters { self.bottlenecks.iter().copied().map(Some).collect() } else { vec![None] };
             let stds = if adapters { self.init_stds.iter().copied().map(Some).collect() } else { vec![None] };
             for bottleneck in &widths {
-                let own = [method.default_learning_rate(bottleneck.unwrap_or_default())];
-                let rates = if self.learning_rates.is_empty() { &own[..] } else { &self.learning_rates };
-                for learning_rate in rates {
+                for learning_rate in self.learning_rates.of(method, *bottleneck) {
                     for init_std in &stds {
                         settings.push(Setting {
                             method,
                             bottleneck: *bottleneck,
-                            learning_rate: *learning_rate,
+                            learning_rate,
                             init_std: *init_std,
                         });
                     }
@@ -154,7 +196,7 @@ mod tests {
             tasks: vec!["a".to_owned(), "b".to_owned()],
             methods: vec![Method::Houlsby, Method::Head],
             bottlenecks: vec![8, 64],
-            learning_rates: vec![3e-4, 1e-3],
+            learning_rates: Rates::Named(vec![3e-4, 1e-3]),
             init_stds: vec![1e-2],
             seeds: vec![1, 2, 1],
         }
@@ -162,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_method_without_adapters_has_no_widths_and_nothing_is_tried_twice() {
-        let trials = grid().trials(&encoder());
+        let trials = grid().planned(&encoder()).trials();
         // Two seeds, two tasks; two widths and two rates of the adapters, two rates of the head.
         assert_eq!(trials.len(), 2 * 2 * (2 * 2 + 2));
         let ids: Vec<String> = trials.iter().map(Trial::id).collect();
@@ -173,10 +215,30 @@ mod tests {
     }
 
     #[test]
-    fn a_method_and_width_have_their_own_rate_where_none_is_named() {
-        let grid = Grid { learning_rates: Vec::new(), bottlenecks: vec![8, 64, 65], ..grid() };
-        let rates: Vec<f64> = grid.settings(&encoder()).iter().map(|setting| setting.learning_rate).collect();
-        assert_eq!(rates, [1e-3, 1e-3, 3e-4, 1e-2]);
+    fn a_method_and_width_have_their_own_rates_where_none_is_named() {
+        let rates = |factors: &[f64]| -> Vec<f64> {
+            let learning_rates = Rates::TimesDefault(factors.to_vec());
+            let grid = Grid { learning_rates, bottlenecks: vec![64, 65], ..grid() };
+            grid.settings(&encoder()).iter().map(|setting| setting.learning_rate).collect()
+        };
+        assert_eq!(rates(&[1.0]), [1e-3, 3e-4, 1e-2]);
+        assert_eq!(rates(&[1.0, 0.3, 3.0]), [1e-3, 3e-4, 3e-3, 3e-4, 9e-5, 9e-4, 1e-2, 3e-3, 3e-2]);
+        // What `train` takes.
+        for method in [Method::Houlsby, Method::Pfeiffer, Method::Head] {
+            let grid = Grid {
+                methods: vec![method],
+                learning_rates: Rates::TimesDefault(vec![1.0]),
+                bottlenecks: vec![64, 65],
+                ..grid()
+            };
+            for setting in grid.settings(&encoder()) {
+                let default = GraftOptions::default();
+                let bottleneck = setting.bottleneck.unwrap_or(default.bottleneck);
+                let options = GraftOptions { method, bottleneck, ..default };
+                let rate = options.train.learning_rate_for(&options.config(2));
+                assert_eq!(rate, setting.learning_rate, "{setting:?}");
+            }
+        }
     }
 
     #[test]

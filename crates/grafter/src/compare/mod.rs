@@ -21,9 +21,11 @@ mod trial;
 
 pub use error::CompareError;
 pub use folder::{CompareFolder, PLAN_FILE, REPORT_FILE, RESULTS_FILE, TABLE_FILE};
-pub use grid::{Grid, Setting, Trial, has_adapters};
+pub use grid::{Grid, PlannedGrid, Rates, Setting, Trial, has_adapters};
 pub use plan::{FORMAT_VERSION, Plan};
 pub(crate) use results::best_of;
-pub use results::{AverageResult, Delta, Form, MethodResult, Results, SettingResult, Spread, TaskResult};
+pub use results::{
+    AverageResult, Candidate, Delta, MethodResult, Results, SettingResult, Spread, TaskResult,
+};
 pub use task::{CompareTask, FilePlan, RowAnswers, TaskPlan, TaskSource, TaskTargets};
 pub use trial::{FinishedTrial, SplitRecord, TrialEnd, TrialRecord, TrialSummary, run_trial};

@@ -2,16 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grid::{Grid, Trial};
+use super::grid::{PlannedGrid, Trial};
 use super::task::{CompareTask, TaskPlan};
 use crate::adapter::BaseRecord;
 use crate::difference::{Difference, differ};
-use crate::encoder::EncoderConfig;
 use crate::graft::GraftOptions;
 use crate::model::Model;
 
 /// The version of the folder's layout that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The content of `compare.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,12 +26,12 @@ pub struct Plan {
     /// The tasks.
     pub tasks: Vec<TaskPlan>,
     /// What each command added.
-    pub grids: Vec<Grid>,
+    pub grids: Vec<PlannedGrid>,
 }
 
 impl Plan {
     /// The plan of one command.
-    pub fn new(model: &Model, options: &GraftOptions, tasks: &[CompareTask], grid: Grid) -> Self {
+    pub fn new(model: &Model, options: &GraftOptions, tasks: &[CompareTask], grid: PlannedGrid) -> Self {
         let default = GraftOptions::default();
         let mut options = GraftOptions {
             method: default.method,
@@ -83,9 +82,9 @@ impl Plan {
     }
 
     /// All trials that were asked for so far, each once.
-    pub fn trials(&self, encoder: &EncoderConfig) -> Vec<Trial> {
+    pub fn trials(&self) -> Vec<Trial> {
         let mut seen = std::collections::HashSet::new();
-        let trials = self.grids.iter().flat_map(|grid| grid.trials(encoder));
+        let trials = self.grids.iter().flat_map(PlannedGrid::trials);
         trials.filter(|trial| seen.insert(trial.id())).collect()
     }
 }

@@ -8,8 +8,10 @@ use super::number::{bytes, grouped};
 use super::page::{Page, Paragraph, Section};
 use super::table::{Column, Table};
 use crate::adapter::Method;
-use crate::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
-use crate::compare::{Form, MethodResult, Results, Setting, SettingResult, Spread, TaskResult, best_of};
+use crate::compare::cells::{
+    NONE, best_setting_text, delta, score, seconds, seeds, seeds_over_tasks, share, spread, told_of_widths,
+};
+use crate::compare::{Candidate, MethodResult, Results, Setting, SettingResult, Spread, TaskResult, best_of};
 
 /// The horizontal axis of figures 3 and 4, and what heads the tables of costs.
 const TRAINED: &str = "trained numbers, % of the base";
@@ -35,10 +37,11 @@ pub fn page(results: &Results, first: Option<Section>) -> Page {
 }
 
 fn explained(results: &Results) -> String {
+    let widths = told_of_widths(results).map_or(String::new(), |told| told.replace('`', "") + ". ");
     format!(
         "Scores are times 100. A method's row is of the setting that is best on the dev rows, the mean over its seeds ± one \
          standard deviation; its dev score is optimistic, the more so the more settings were tried, its test score is not. \
-         A number after the method is the one width that the row is of, the same on every task. A \
+         {widths}A \
          difference is to {} on the same rows; in brackets stands the {:.0} % interval of the paired bootstrap, {} draws of \
          the rows: it tells how much the rows matter, not what other seeds would give. The error bars in the figures are one \
          standard deviation over the seeds.",
@@ -70,8 +73,8 @@ fn colour(method: Method) -> Colour {
 }
 
 /// The best setting of each method and width, by the mean on dev: what a point of a figure stands for.
-fn best_forms(task: &TaskResult) -> BTreeMap<Form, &SettingResult> {
-    best_by(task, |setting| Some(Form::of(setting)))
+fn best_candidates(task: &TaskResult) -> BTreeMap<Candidate, &SettingResult> {
+    best_by(task, |setting| Some(Candidate::of(setting)))
 }
 
 /// The best setting for each key, by the rule of the tables; settings without a key or a score are left out.
@@ -163,22 +166,31 @@ fn task_figures(task: &TaskResult) -> Vec<(&'static str, Plot)> {
 
 /// Figures 3 and 4 of the paper.
 fn by_parameters(task: &TaskResult) -> Option<Plot> {
-    let forms = best_forms(task);
-    let points = forms.iter().filter_map(|(form, setting)| {
+    let candidates = best_candidates(task);
+    let points = candidates.iter().filter_map(|(candidate, setting)| {
         let (share, dev) = (setting.share_of_base?, setting.dev?);
         let rate = setting.setting.learning_rate;
-        let note = format!("{form}, learning rate {rate:e}, {}", seeds_of(setting));
-        Some(of_family(form.method, point(100.0 * share, dev, note)))
+        let note = format!("{candidate}, learning rate {rate:e}, {}", seeds_of(setting));
+        Some(of_family(candidate.method, point(100.0 * share, dev, note)))
     });
     figure("Dev score by trained numbers", TRAINED, (y_axis(task), points.collect()))
 }
 
 fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
-    let rate = |setting: &Setting| setting.learning_rate;
-    let best = best_by(task, |setting| Some((setting.method, setting.learning_rate.to_bits())));
+    // Where each width has one rate, two rates of a method tell of the widths.
+    let rate = |setting: &Setting| setting.learning_rate.to_bits();
+    let has_several = |method: Method| {
+        let of_method = || task.settings.iter().map(|one| &one.setting).filter(|one| one.method == method);
+        let other = |setting: &Setting| {
+            let same = |one: &&Setting| one.bottleneck == setting.bottleneck;
+            of_method().filter(same).any(|one| rate(one) != rate(setting))
+        };
+        of_method().any(other)
+    };
+    let best = best_by(task, |setting| has_several(setting.method).then(|| (setting.method, rate(setting))));
     let points = best.into_iter().filter_map(|((method, _), setting)| {
-        let note = format!("{}, {}", Form::of(&setting.setting), seeds_of(setting));
-        let point = point(rate(&setting.setting), setting.dev?, note);
+        let note = format!("{}, {}", Candidate::of(&setting.setting), seeds_of(setting));
+        let point = point(setting.setting.learning_rate, setting.dev?, note);
         Some(Placed { series: method.to_string(), colour: colour(method), point })
     });
     let title = "Dev score by the learning rate, each with its best width";
@@ -186,12 +198,12 @@ fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
 }
 
 fn by_init_std(task: &TaskResult) -> Option<Plot> {
-    let best = best_by(task, |setting| Some((Form::of(setting), setting.init_std.map(f32::to_bits)?)));
-    let points = best.into_iter().filter_map(|((form, _), setting)| {
+    let best = best_by(task, |setting| Some((Candidate::of(setting), setting.init_std.map(f32::to_bits)?)));
+    let points = best.into_iter().filter_map(|((candidate, _), setting)| {
         let std = f64::from(setting.setting.init_std?);
         let note = format!("learning rate {:e}, {}", setting.setting.learning_rate, seeds_of(setting));
         let point = point(std, setting.dev?, note);
-        Some(Placed { series: form.to_string(), colour: Colour::Next, point })
+        Some(Placed { series: candidate.to_string(), colour: Colour::Next, point })
     });
     let title = "Dev score by the adapters' first weights";
     figure(title, "their standard deviation", (y_axis(task), of_several(points.collect())))
@@ -227,13 +239,13 @@ fn figure(title: &str, x: &str, (y, points): (String, Vec<Placed>)) -> Option<Pl
     })
 }
 
-/// The mean over all tasks of each form that has scores on every one of them.
+/// The mean over all tasks of each candidate that has scores on every one of them.
 fn by_parameters_of_all(results: &Results) -> Option<Plot> {
-    let tasks: Vec<BTreeMap<Form, &SettingResult>> = results.tasks.iter().map(best_forms).collect();
+    let tasks: Vec<BTreeMap<Candidate, &SettingResult>> = results.tasks.iter().map(best_candidates).collect();
     let mut points = Vec::new();
-    for form in tasks.first().into_iter().flat_map(|first| first.keys()) {
+    for candidate in tasks.first().into_iter().flat_map(|first| first.keys()) {
         let settings: Option<Vec<&SettingResult>> =
-            tasks.iter().map(|task| task.get(form).copied()).collect();
+            tasks.iter().map(|task| task.get(candidate).copied()).collect();
         let Some(settings) = settings else { continue };
         let mean = |of: &dyn Fn(&SettingResult) -> Option<f64>| {
             let values: Option<Vec<f64>> = settings.iter().map(|setting| of(setting)).collect();
@@ -242,7 +254,7 @@ fn by_parameters_of_all(results: &Results) -> Option<Plot> {
         let score = mean(&|setting| setting.dev.map(|dev| dev.mean));
         if let (Some(share), Some(mean)) = (mean(&|setting| setting.share_of_base), score) {
             let spread = Spread { mean, std: None };
-            points.push(of_family(form.method, point(100.0 * share, spread, form.to_string())));
+            points.push(of_family(candidate.method, point(100.0 * share, spread, candidate.to_string())));
         }
     }
     let title = "Dev score by trained numbers, means over the tasks";
@@ -263,28 +275,29 @@ fn average_tables(results: &Results) -> [Table; 2] {
     let scores = results.averages.iter().map(|average| {
         let of_dev = [score(average.dev), delta(average.dev_difference)];
         let of_test = test.then(|| [score(average.test), delta(average.test_difference)]);
-        scores_row([average.form.to_string(), average.tasks.to_string()], of_dev, of_test)
+        scores_row([average.candidate.to_string(), average.tasks.to_string()], of_dev, of_test)
     });
     let costs = results.averages.iter().map(|average| {
         vec![
-            average.form.to_string(),
+            average.candidate.to_string(),
             share(average.share_of_base),
             average.adapter_bytes.map_or(NONE.to_owned(), |count| bytes(count as u64)),
             seconds(average.seconds),
+            seeds_over_tasks(average.seeds),
         ]
     });
     let columns = scores_columns(results, "tasks", test);
-    let costs = table(COSTS, ["method", "trained", "size", "seconds"].map(str::to_owned).into(), costs);
+    let costs =
+        table(COSTS, ["method", "trained", "size", "seconds", "seeds"].map(str::to_owned).into(), costs);
     [table("Scores, means over the tasks", columns, scores), costs]
 }
 
 fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
-    let methods = || task.asked_for();
     let test = task.test_rows.is_some();
-    let costs = methods().filter_map(|method| {
+    let costs = task.asked_for().filter_map(|method| {
         let best = task.best(method)?;
         Some(vec![
-            method.form.to_string(),
+            method.candidate.to_string(),
             share(best.share_of_base),
             best.trained_parameters.map_or(NONE.to_owned(), grouped),
             best.adapter_bytes.map_or(NONE.to_owned(), bytes),
@@ -293,7 +306,7 @@ fn task_tables(task: &TaskResult, results: &Results) -> [Table; 2] {
         ])
     });
     let of_costs = ["method", "trained", "numbers", "size", "seconds", "seeds"].map(str::to_owned).into();
-    let scores = methods().map(|method| method_row(task, method));
+    let scores = task.asked_for().map(|method| method_row(task, method));
     let columns = scores_columns(results, "setting", test);
     [table("Scores of the best setting", columns, scores), table(COSTS, of_costs, costs)]
 }
@@ -324,14 +337,17 @@ fn table(caption: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<Str
 }
 
 fn method_row(task: &TaskResult, method: &MethodResult) -> Vec<String> {
-    let (form, test) = (method.form, task.test_rows.is_some());
+    let (candidate, test) = (method.candidate, task.test_rows.is_some());
     let Some(best) = task.best(method) else {
         let none = || [NONE, NONE].map(str::to_owned);
-        return scores_row([form.to_string(), task.why_no_best(form).to_owned()], none(), test.then(none));
+        return scores_row(
+            [candidate.to_string(), task.why_no_best(candidate).to_owned()],
+            none(),
+            test.then(none),
+        );
     };
-    let stds = task.settings(form).any(|other| other.setting.init_std != best.setting.init_std);
     let of_test = test.then(|| [spread(best.test), delta(method.test_difference)]);
-    let first = [form.to_string(), setting_text(&best.setting, stds)];
+    let first = [candidate.to_string(), best_setting_text(task, candidate, &best.setting)];
     scores_row(first, [spread(best.dev), delta(method.dev_difference)], of_test)
 }
 
@@ -357,9 +373,9 @@ mod tests {
         };
         // The second is better with the one seed that it has.
         let settings = vec![setting(1e-3, 3, 0.5), setting(3e-4, 1, 0.9)];
-        let form = Form { method: Method::Houlsby, bottleneck: Some(64) };
+        let candidate = Candidate { method: Method::Houlsby, bottleneck: Some(64) };
         let method = MethodResult {
-            form: Method::Houlsby.into(),
+            candidate: Method::Houlsby.into(),
             best: Some(0),
             dev_difference: None,
             test_difference: None,
@@ -374,9 +390,16 @@ mod tests {
             settings,
             methods: vec![method],
         };
-        let forms = best_forms(&task);
-        assert_eq!(forms[&form].setting.learning_rate, 1e-3);
-        assert_eq!(seeds_of(forms[&form]), "3 seeds");
+        let candidates = best_candidates(&task);
+        assert_eq!(candidates[&candidate].setting.learning_rate, 1e-3);
+        assert_eq!(seeds_of(candidates[&candidate]), "3 seeds");
+        // One rate for each width tells nothing of rates.
+        let widths = [(64, 1e-3), (256, 3e-4)].map(|(width, rate)| {
+            let one = setting(rate, 1, 0.5);
+            SettingResult { setting: Setting { bottleneck: Some(width), ..one.setting }, ..one }
+        });
+        assert!(by_learning_rate(&task).is_some());
+        assert!(by_learning_rate(&TaskResult { settings: widths.into(), ..task.clone() }).is_none());
         // Each rate is a point of its own in the figure of the rates.
         assert_eq!(best_by(&task, |setting| Some(setting.learning_rate.to_bits())).len(), 2);
     }

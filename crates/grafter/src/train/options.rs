@@ -51,7 +51,7 @@ const DEFAULT_EPOCHS: std::ops::RangeInclusive<u64> = 4..=20;
 impl TrainOptions {
     /// The largest learning rate of a run: the one that was given, otherwise that of the adapter's method and width.
     pub fn learning_rate_for(&self, adapter: &AdapterConfig) -> f64 {
-        let default = || adapter.method.default_learning_rate(adapter.bottleneck.widest());
+        let default = || adapter.method.default_learning_rate(Some(adapter.bottleneck.widest()));
         self.learning_rate.unwrap_or_else(default)
     }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use grafter::adapter::Method;
 use grafter::compare::{
-    CompareError, CompareFolder, CompareTask, Grid, Plan, Results, TaskSource, Trial, TrialRecord,
+    CompareError, CompareFolder, CompareTask, Grid, Plan, Rates, Results, TaskSource, Trial, TrialRecord,
 };
 use grafter::data::TaskKind;
 use grafter::graft::GraftOptions;
@@ -96,7 +96,8 @@ impl<'a> Job<'a> {
             model.encoder().lay_out_backward();
         }
         let mut template = self.training.options(config.max_length(), &kinds);
-        for setting in self.grid.settings(config) {
+        let grid = self.grid.planned(config);
+        for setting in &grid.settings {
             setting.options(&template).check(&model)?;
         }
         for task in &tasks {
@@ -112,11 +113,11 @@ impl<'a> Job<'a> {
             }
         }
         tasks.iter().try_for_each(self.check)?;
-        let plan = Plan::new(&model, &template, &tasks, self.grid.clone());
+        let trials = grid.trials();
+        let plan = Plan::new(&model, &template, &tasks, grid);
         let folder = CompareFolder::open(self.out, &plan, &tasks)?;
         // Temporary files lie in the folder, and trials that run beside each other share the memory.
         template.train.budget.folder = Some(self.out.to_owned());
-        let trials = self.grid.trials(config);
         Ok(Open { tasks, folder, template, trials, job: self, start, model })
     }
 }
@@ -147,7 +148,7 @@ impl Open<'_> {
         }
         let ended = runner::run(self, todo);
         // After a failure too: what is finished counts.
-        let results = Results::of(&self.folder, &self.model.encoder().config).and_then(|results| {
+        let results = Results::of(&self.folder).and_then(|results| {
             self.folder.write_results(&results, first(&results))?;
             Ok(results)
         });
@@ -167,7 +168,7 @@ impl Open<'_> {
 
     /// All trials of the folder, those of other commands too.
     pub fn all_trials(&self) -> Vec<Trial> {
-        self.folder.plan().trials(&self.model.encoder().config)
+        self.folder.plan().trials()
     }
 
     /// The record of a finished trial.
@@ -245,9 +246,18 @@ pub fn grid(methods: &[Method], sweep: &Sweep) -> Grid {
         tasks: Vec::new(),
         methods: distinct(methods),
         bottlenecks: named(&sweep.bottleneck, default.bottleneck),
-        learning_rates: distinct(&sweep.lr),
+        learning_rates: rates(sweep, &[1.0]),
         init_stds: named(&sweep.init_std, default.train.init_std),
         seeds: named(&sweep.seed, default.train.seed),
+    }
+}
+
+/// The rates that were named, or so many times the default.
+pub fn rates(sweep: &Sweep, factors: &[f64]) -> Rates {
+    if sweep.lr.is_empty() {
+        Rates::TimesDefault(factors.to_vec())
+    } else {
+        Rates::Named(distinct(&sweep.lr))
     }
 }
 

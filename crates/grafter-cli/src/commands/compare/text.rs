@@ -1,6 +1,8 @@
 //! The tables that people read. Scores are times 100, as in the papers.
 
-use grafter::compare::cells::{NONE, delta, score, seconds, seeds, setting_text, share, spread};
+use grafter::compare::cells::{
+    NONE, best_setting_text, delta, score, seconds, seeds, seeds_over_tasks, share, spread, told_of_widths,
+};
 use grafter::compare::{MethodResult, Results, TaskResult};
 
 use crate::terminal::{aligned, bytes, counted};
@@ -22,8 +24,9 @@ pub fn tables(results: &Results) -> String {
     if diverged > 0 {
         text += &format!(", {diverged} diverged");
     }
+    let widths = told_of_widths(results).map_or(String::new(), |told| format!("; {told}"));
     text += &format!(
-        "; scores times 100, of the setting that is best on dev, mean ± standard deviation over the seeds; in brackets the \
+        "{widths}; scores times 100, of the setting that is best on dev, mean ± standard deviation over the seeds; in brackets the \
          {:.0} % interval of the paired bootstrap over the rows\n",
         100.0 * results.level
     );
@@ -68,13 +71,17 @@ fn task_table(task: &TaskResult, results: &Results) -> String {
 }
 
 fn method_row(task: &TaskResult, method: &MethodResult) -> Vec<String> {
-    let form = method.form;
+    let candidate = method.candidate;
     let Some(best) = task.best(method) else {
-        return vec![form.to_string(), task.why_no_best(form).to_owned()];
+        return vec![candidate.to_string(), task.why_no_best(candidate).to_owned()];
     };
-    let stds = task.settings(form).any(|setting| setting.setting.init_std != best.setting.init_std);
     row(
-        [form.to_string(), setting_text(&best.setting, stds), share(best.share_of_base), seeds(best)],
+        [
+            candidate.to_string(),
+            best_setting_text(task, candidate, &best.setting),
+            share(best.share_of_base),
+            seeds(best),
+        ],
         [
             [spread(best.dev), spread(best.test)],
             [delta(method.dev_difference), delta(method.test_difference)],
@@ -90,7 +97,12 @@ fn average_table(results: &Results) -> String {
     for average in &results.averages {
         let tasks = format!("{} of {}", average.tasks, counted(results.tasks.len(), "task"));
         rows.push(row(
-            [average.form.to_string(), tasks, share(average.share_of_base), String::new()],
+            [
+                average.candidate.to_string(),
+                tasks,
+                share(average.share_of_base),
+                seeds_over_tasks(average.seeds),
+            ],
             [
                 [score(average.dev), score(average.test)],
                 [delta(average.dev_difference), delta(average.test_difference)],

@@ -70,7 +70,7 @@ impl Table1 {
                     spread.map(|spread| 100.0 * spread.mean)
                 });
                 let trained = average.share_of_base.map(|share| 100.0 * share);
-                rows.push(Row::new(format!("{}, {split}", average.form), trained, scores.collect()));
+                rows.push(Row::new(format!("{}, {split}", average.candidate), trained, scores.collect()));
             }
         }
         let about = format!(

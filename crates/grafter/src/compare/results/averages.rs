@@ -1,18 +1,18 @@
-//! Each form over all tasks.
+//! Each candidate over all tasks.
 
 use super::compute::{Draws, Split, less};
-use super::{AverageResult, Delta, Form, SettingResult, TaskResult};
+use super::{AverageResult, Candidate, Delta, SettingResult, TaskResult};
 use crate::compare::statistics::{RESAMPLES, mean, percentile_interval};
 
-/// The mean of each form's best settings, and of their differences draw by draw.
+/// The mean of each candidate's best settings, and of their differences draw by draw.
 pub(super) fn averages(
-    forms: &[Form],
-    reference: Form,
+    candidates: &[Candidate],
+    reference: Candidate,
     tasks: &[TaskResult],
     draws: &[Vec<[Draws; 2]>],
 ) -> Vec<AverageResult> {
-    let of_reference = forms.iter().position(|form| *form == reference);
-    let average = |(place, form): (usize, &Form)| {
+    let of_reference = candidates.iter().position(|candidate| *candidate == reference);
+    let average = |(place, candidate): (usize, &Candidate)| {
         let best: Vec<Option<&SettingResult>> =
             tasks.iter().map(|task| task.best(&task.methods[place])).collect();
         let over = |value: &dyn Fn(&SettingResult) -> Option<f64>| {
@@ -39,9 +39,11 @@ pub(super) fn averages(
         };
         let with_test = tasks.iter().zip(&best).filter(|(task, _)| task.test_rows.is_some());
         let test = with_test.map(|(_, best)| Some((*best)?.test?.mean)).collect::<Option<Vec<f64>>>();
+        let seeds = best.iter().map(|best| Some((*best)?.seeds.len())).collect::<Option<Vec<usize>>>();
         AverageResult {
-            form: *form,
+            candidate: *candidate,
             tasks: best.iter().flatten().count(),
+            seeds: seeds.and_then(|seeds| Some([*seeds.iter().min()?, *seeds.iter().max()?])),
             dev: over(&|best| Some(best.dev?.mean)),
             test: test.and_then(|test| mean(&test)),
             dev_difference: delta(Split::Dev),
@@ -51,5 +53,5 @@ pub(super) fn averages(
             adapter_bytes: over(&|best| best.adapter_bytes.map(|bytes| bytes as f64)),
         }
     };
-    forms.iter().enumerate().map(average).collect()
+    candidates.iter().enumerate().map(average).collect()
 }

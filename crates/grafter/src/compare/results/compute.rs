@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::averages::averages;
 use super::best::best_of;
-use super::{Delta, Form, MethodResult, Results, SettingResult, Spread, TaskResult};
+use super::{Candidate, Delta, MethodResult, Results, SettingResult, Spread, TaskResult};
 use crate::adapter::Method;
 use crate::compare::CompareError;
 use crate::compare::folder::CompareFolder;
@@ -16,7 +16,6 @@ use crate::compare::statistics::{
 };
 use crate::compare::task::{FilePlan, RowAnswers, TaskPlan, TaskTargets};
 use crate::compare::trial::{SplitRecord, TrialRecord};
-use crate::encoder::EncoderConfig;
 use crate::train::Ending;
 
 /// The method that others are compared with, where it is among them.
@@ -29,16 +28,16 @@ pub(super) enum Split {
     Test,
 }
 
-/// The score of a form's best setting on each of the draws of a split's rows.
+/// The score of a candidate's best setting on each of the draws of a split's rows.
 pub(super) type Draws = Option<Vec<Option<f64>>>;
 
 impl Results {
     /// The results of all finished trials of a folder.
     /// # Errors
     /// If a record cannot be read, or does not belong to the task's rows.
-    pub fn of(folder: &CompareFolder, encoder: &EncoderConfig) -> Result<Self, CompareError> {
+    pub fn of(folder: &CompareFolder) -> Result<Self, CompareError> {
         let plan = folder.plan();
-        let trials = plan.trials(encoder);
+        let trials = plan.trials();
         let mut records = Vec::new();
         for trial in &trials {
             records.extend(folder.record(trial)?);
@@ -49,15 +48,15 @@ impl Results {
         else {
             return Err(CompareError::Empty { what: "method" });
         };
-        let forms = forms(&methods, plan, &trials);
+        let candidates = candidates(&methods, &trials);
         let (mut tasks, mut draws) = (Vec::new(), Vec::new());
         for task in &plan.tasks {
             let targets = folder.targets(&task.name)?;
             let compared = Compared { task, targets: &targets, trials: &trials, records: &records };
             compared.check(folder)?;
-            let (result, of_forms) = compared.result(&forms, reference.into());
+            let (result, of_candidates) = compared.result(&candidates, reference.into());
             tasks.push(result);
-            draws.push(of_forms);
+            draws.push(of_candidates);
         }
         Ok(Self {
             tool: plan.tool.clone(),
@@ -67,7 +66,7 @@ impl Results {
             resamples: RESAMPLES,
             planned: trials.len(),
             finished: records.len(),
-            averages: averages(&forms, reference.into(), &tasks, &draws),
+            averages: averages(&candidates, reference.into(), &tasks, &draws),
             tasks,
             trials: records.iter().map(TrialRecord::summary).collect(),
         })
@@ -77,33 +76,34 @@ impl Results {
 /// All methods in the order in which they were named.
 fn methods(plan: &Plan) -> Vec<Method> {
     let mut methods = Vec::new();
-    for method in plan.grids.iter().flat_map(|grid| &grid.methods) {
-        if !methods.contains(method) {
-            methods.push(*method);
+    for setting in plan.grids.iter().flat_map(|grid| &grid.settings) {
+        if !methods.contains(&setting.method) {
+            methods.push(setting.method);
         }
     }
     methods
 }
 
-/// Each method and, of one with several widths, after it those that were asked for on every task, the smallest first.
-fn forms(methods: &[Method], plan: &Plan, trials: &[Trial]) -> Vec<Form> {
-    let mut forms = Vec::new();
+/// Each method and, of one with several widths, after it those that were asked for on every task of the method, the smallest
+/// first.
+fn candidates(methods: &[Method], trials: &[Trial]) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
     for method in methods {
-        forms.push(Form::from(*method));
-        let of_method = || trials.iter().filter(|trial| trial.setting.method == *method);
-        let widths: BTreeSet<usize> = of_method().filter_map(|trial| trial.setting.bottleneck).collect();
-        let on_all = |width: &usize| {
-            let asked = |task: &TaskPlan| {
-                of_method().any(|trial| trial.task == task.name && trial.setting.bottleneck == Some(*width))
-            };
-            plan.tasks.iter().all(asked)
-        };
-        if widths.len() > 1 {
-            let widths = widths.into_iter().filter(on_all);
-            forms.extend(widths.map(|width| Form { method: *method, bottleneck: Some(width) }));
+        candidates.push(Candidate::from(*method));
+        let mut tasks_of: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+        for Trial { task, setting, .. } in trials.iter().filter(|trial| trial.setting.method == *method) {
+            if let Some(width) = setting.bottleneck {
+                tasks_of.entry(width).or_default().insert(task);
+            }
+        }
+        if tasks_of.len() > 1 {
+            let all = tasks_of.values().flatten().collect::<BTreeSet<_>>().len();
+            let widths = tasks_of.into_iter().filter(|(_, tasks)| tasks.len() == all);
+            candidates
+                .extend(widths.map(|(width, _)| Candidate { method: *method, bottleneck: Some(width) }));
         }
     }
-    forms
+    candidates
 }
 
 /// One task, what was asked for on all tasks, and what came out of it.
@@ -135,18 +135,19 @@ impl Compared<'_> {
         Ok(())
     }
 
-    fn result(&self, forms: &[Form], reference: Form) -> (TaskResult, Vec<[Draws; 2]>) {
+    fn result(&self, candidates: &[Candidate], reference: Candidate) -> (TaskResult, Vec<[Draws; 2]>) {
         let settings = self.settings();
         let best = |result: &MethodResult| result.best.map(|best| &settings[best]);
-        let mut results: Vec<MethodResult> = forms
+        let mut results: Vec<MethodResult> = candidates
             .iter()
-            .map(|form| {
-                let of_form = settings.iter().enumerate().filter(|(_, one)| form.holds(&one.setting));
-                let best = best_of(of_form).map(|(place, _)| place);
-                MethodResult { form: *form, best, dev_difference: None, test_difference: None }
+            .map(|candidate| {
+                let of_candidate =
+                    settings.iter().enumerate().filter(|(_, one)| candidate.holds(&one.setting));
+                let best = best_of(of_candidate).map(|(place, _)| place);
+                MethodResult { candidate: *candidate, best, dev_difference: None, test_difference: None }
             })
             .collect();
-        // A setting may be the best of two forms.
+        // A setting may be the best of two candidates.
         let bests: BTreeSet<usize> = results.iter().filter_map(|result| result.best).collect();
         let of_best = |best| [Split::Dev, Split::Test].map(|split| self.draws(&settings[best], split));
         let drawn: BTreeMap<usize, [Draws; 2]> =
@@ -155,7 +156,7 @@ impl Compared<'_> {
             .iter()
             .map(|result| result.best.map_or([None, None], |best| drawn[&best].clone()))
             .collect();
-        let reference = results.iter().position(|result| result.form == reference);
+        let reference = results.iter().position(|result| result.candidate == reference);
         for place in 0..results.len() {
             let Some(reference) = reference.filter(|reference| *reference != place) else { continue };
             let delta = |split: Split| {
@@ -289,8 +290,13 @@ mod tests {
         FilePlan { sha256: "00ff00ff00ff00ff00ff".to_owned(), rows, format: None }
     }
 
-    fn record(method: Method, seed: u64, answers: &[usize], targets: &[usize]) -> TrialRecord {
-        let setting = Setting { method, bottleneck: None, learning_rate: 0.1, init_std: None };
+    fn candidate(method: Method, bottleneck: Option<usize>) -> Candidate {
+        Candidate { method, bottleneck }
+    }
+
+    fn record(of: Candidate, seed: u64, answers: &[usize], targets: &[usize]) -> TrialRecord {
+        let Candidate { method, bottleneck } = of;
+        let setting = Setting { method, bottleneck, learning_rate: 0.1, init_std: None };
         let scores = crate::metrics::ClassificationScores::compute(targets, answers, 2).expect("rows fit");
         let split = SplitRecord {
             score: Some(scores.accuracy),
@@ -316,11 +322,19 @@ mod tests {
 
     /// The difference of `head` to `houlsby`, each with the answers of two seeds to the same rows.
     fn delta(houlsby: [&[usize]; 2], head: [&[usize]; 2], targets: &[usize]) -> Delta {
-        let of = |method, answers: [&[usize]; 2]| {
-            [1, 2].map(|seed| record(method, seed, answers[seed as usize - 1], targets))
+        let of = |method: Method, answers: [&[usize]; 2]| {
+            [1, 2].map(|seed| record(method.into(), seed, answers[seed as usize - 1], targets))
         };
         let records = [of(Method::Houlsby, houlsby), of(Method::Head, head)].concat();
+        let (candidates, result) = result(&records, targets, Method::Houlsby);
+        assert_eq!(candidates, [Method::Houlsby, Method::Head].map(Candidate::from));
+        result.methods[1].dev_difference.expect("both have scores")
+    }
+
+    /// What is reported of records on one task.
+    fn result(records: &[TrialRecord], targets: &[usize], reference: Method) -> (Vec<Candidate>, TaskResult) {
         let trials: Vec<Trial> = records.iter().map(|record| record.trial.clone()).collect();
+        let candidates = candidates(&[Method::Houlsby, Method::Head], &trials);
         let task = TaskPlan {
             name: "a".to_owned(),
             kind: TaskKind::Classification,
@@ -331,10 +345,52 @@ mod tests {
             test: None,
         };
         let targets = TaskTargets { classes: 2, dev: RowAnswers::Classes(targets.to_vec()), test: None };
-        let compared = Compared { task: &task, targets: &targets, trials: &trials, records: &records };
-        let (result, _) =
-            compared.result(&[Method::Houlsby, Method::Head].map(Form::from), Method::Houlsby.into());
-        result.methods[1].dev_difference.expect("both have scores")
+        let compared = Compared { task: &task, targets: &targets, trials: &trials, records };
+        let (result, _) = compared.result(&candidates, reference.into());
+        (candidates, result)
+    }
+
+    #[test]
+    fn each_width_has_a_row_and_the_best_of_those_with_most_seeds_is_that_of_the_method() {
+        let targets = [0, 1, 1, 0, 1, 0, 0, 1];
+        let (half, mostly) = ([0, 1, 1, 0, 0, 1, 1, 0], [1, 1, 1, 0, 1, 0, 0, 1]);
+        let houlsby = |width| candidate(Method::Houlsby, width);
+        let head = candidate(Method::Head, None);
+        let mut records = vec![
+            record(houlsby(Some(64)), 1, &mostly, &targets),
+            record(houlsby(Some(64)), 2, &mostly, &targets),
+            record(houlsby(Some(8)), 1, &half, &targets),
+            record(houlsby(Some(8)), 2, &half, &targets),
+            // The best of all, with one seed.
+            record(houlsby(Some(256)), 1, &targets, &targets),
+            record(head, 1, &half, &targets),
+            record(head, 2, &half, &targets),
+        ];
+        let (candidates, result) = self::result(&records, &targets, Method::Head);
+        let widths = [None, Some(8), Some(64), Some(256)].map(houlsby);
+        assert_eq!(candidates, [&widths[..], &[head]].concat());
+        let dev =
+            |place: usize| result.best(&result.methods[place]).and_then(|best| best.dev).map(|dev| dev.mean);
+        assert_eq!([0, 1, 2, 3, 4].map(dev), [0.875, 0.5, 0.875, 1.0, 0.5].map(Some));
+        let less = |place: usize| result.methods[place].dev_difference;
+        assert_eq!(
+            [0, 2, 3].map(|place| less(place).map(|less| less.difference)),
+            [0.375, 0.375, 0.5].map(Some)
+        );
+        assert_eq!(less(0), less(2));
+        let zero = Delta { difference: 0.0, interval: Some(Interval { low: 0.0, high: 0.0 }) };
+        assert_eq!((less(1), less(4)), (Some(zero), None));
+        // On another task with widths 8 and 256 alone: a row is of all tasks that have the method.
+        for width in [8, 256] {
+            let mut of_other = record(houlsby(Some(width)), 1, &half, &targets);
+            of_other.trial.task = "b".to_owned();
+            records.push(of_other);
+        }
+        let mut of_head = record(head, 1, &half, &targets);
+        of_head.trial.task = "c".to_owned();
+        records.push(of_head);
+        let (candidates, _) = self::result(&records, &targets, Method::Head);
+        assert_eq!(candidates, [houlsby(None), houlsby(Some(8)), houlsby(Some(256)), head]);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! evaluation stands behind those in which none did.
 //!
 //! As in the paper's table 1, adapters of several widths are reported twice: with the width that is best for each task, and
-//! with each width that was asked for on every task. A [`Form`] says which of the two a row is.
+//! with each width that was asked for on every task of the method. A [`Candidate`] says which of the two a row is. The first
+//! of them is chosen among all widths by the same rule: one with fewer trials than another does not take part.
 //!
 //! Here is what is reported; [`compute`] makes it of the records, [`mod@best`] chooses, [`averages`] are over
 //! the tasks, and [`csv`] writes the trials.
@@ -48,7 +49,7 @@ pub struct Results {
     pub finished: usize,
     /// Each task.
     pub tasks: Vec<TaskResult>,
-    /// Each form over all tasks, in the order of the tasks' `methods`.
+    /// Each candidate over all tasks, in the order of the tasks' `methods`.
     pub averages: Vec<AverageResult>,
     /// Each finished trial.
     pub trials: Vec<TrialSummary>,
@@ -71,26 +72,25 @@ pub struct TaskResult {
     pub test_rows: Option<usize>,
     /// Each setting.
     pub settings: Vec<SettingResult>,
-    /// The best setting of each form; the forms are the same on all tasks.
+    /// The best setting of each candidate; the candidates are the same on all tasks.
     pub methods: Vec<MethodResult>,
 }
 
-/// Settings of which the best is reported.
+/// What has a row in the tables: of the settings that it holds, the best is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Form {
+pub struct Candidate {
     /// What trains.
     pub method: Method,
-    /// The only width; absent where each may be the best, and where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The one width of its settings; absent if they may have any, or have none.
     pub bottleneck: Option<usize>,
 }
 
-/// The best setting of a form on one task.
+/// The best setting of a candidate on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodResult {
-    /// Of which settings.
+    /// What the row is of.
     #[serde(flatten)]
-    pub form: Form,
+    pub candidate: Candidate,
     /// Its place in the task's `settings`; absent while none has scores.
     pub best: Option<usize>,
     /// The best setting's dev score less that of the reference; absent for the reference itself.
@@ -143,14 +143,16 @@ pub struct Delta {
     pub interval: Option<Interval>,
 }
 
-/// One form over all tasks, with the best setting of each. Absent is what a task lacks.
+/// One candidate over all tasks, with the best setting of each. Absent is what a task lacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AverageResult {
-    /// Of which settings.
+    /// What the row is of.
     #[serde(flatten)]
-    pub form: Form,
+    pub candidate: Candidate,
     /// On how many tasks it has scores.
     pub tasks: usize,
+    /// The fewest and the most seeds that are behind a task's score; absent where it has none on some task.
+    pub seeds: Option<[usize; 2]>,
     /// Mean of the dev scores.
     pub dev: Option<f64>,
     /// Mean of the test scores, over the tasks with test rows.
@@ -167,15 +169,15 @@ pub struct AverageResult {
     pub adapter_bytes: Option<f64>,
 }
 
-impl From<Method> for Form {
+impl From<Method> for Candidate {
     /// A method with all its widths.
     fn from(method: Method) -> Self {
         Self { method, bottleneck: None }
     }
 }
 
-impl Form {
-    /// The form of the settings with the method and the width of this one.
+impl Candidate {
+    /// The candidate of the settings with the method and the width of this one.
     pub(crate) fn of(setting: &Setting) -> Self {
         Self { method: setting.method, bottleneck: setting.bottleneck }
     }
@@ -187,7 +189,7 @@ impl Form {
 }
 
 /// `houlsby`, or `houlsby 64` with the one width.
-impl fmt::Display for Form {
+impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.method)?;
         self.bottleneck.map_or(Ok(()), |bottleneck| write!(f, " {bottleneck}"))
@@ -195,26 +197,26 @@ impl fmt::Display for Form {
 }
 
 impl TaskResult {
-    /// The settings of a form.
-    pub fn settings(&self, form: Form) -> impl Iterator<Item = &SettingResult> {
-        self.settings.iter().filter(move |setting| form.holds(&setting.setting))
+    /// The settings of a candidate.
+    pub fn settings_of(&self, candidate: Candidate) -> impl Iterator<Item = &SettingResult> {
+        self.settings.iter().filter(move |setting| candidate.holds(&setting.setting))
     }
 
-    /// The best setting of a form.
+    /// The best setting of a candidate.
     pub fn best(&self, result: &MethodResult) -> Option<&SettingResult> {
         result.best.and_then(|best| self.settings.get(best))
     }
 
-    /// The results of the forms that were asked for on this task.
+    /// The results of the candidates that were asked for on this task.
     pub fn asked_for(&self) -> impl Iterator<Item = &MethodResult> {
-        self.methods.iter().filter(|result| self.settings(result.form).next().is_some())
+        self.methods.iter().filter(|result| self.settings_of(result.candidate).next().is_some())
     }
 
-    /// Why a form has no best setting, for people.
-    pub fn why_no_best(&self, form: Form) -> &'static str {
-        if self.settings(form).any(|setting| setting.diverged > 0) {
+    /// Why a candidate has no best setting, for people.
+    pub fn why_no_best(&self, candidate: Candidate) -> &'static str {
+        if self.settings_of(candidate).any(|setting| setting.diverged > 0) {
             "diverged"
-        } else if self.settings(form).any(|setting| setting.seeds.len() < setting.planned) {
+        } else if self.settings_of(candidate).any(|setting| setting.seeds.len() < setting.planned) {
             "not finished"
         } else {
             "metric not defined"
