@@ -138,7 +138,7 @@ fn grid(tasks: &[CompareTask]) -> PlannedGrid {
         init_stds: vec![1e-2],
         seeds: vec![1],
     };
-    grid.planned(&MODEL.encoder().config)
+    grid.planned()
 }
 
 /// Opens the comparison of a folder for tasks of these names.

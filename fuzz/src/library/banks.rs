@@ -72,7 +72,7 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
     let file = json!({"sha256": "0".repeat(64), "rows": 2, "format": null});
     let task = json!({"name": "task", "kind": "classification", "metric": "accuracy", "test": null,
         "columns": {"text": null, "text_b": null, "label": null}, "train": file, "dev": file});
-    let mut plan = Plan::new(&BASE, &GraftOptions::default(), &[], grid.planned(&BASE.encoder().config));
+    let mut plan = Plan::new(&BASE, &GraftOptions::default(), &[], grid.planned());
     plan.tasks = vec![serde_json::from_value(task).expect("a good task")];
     plan
 });

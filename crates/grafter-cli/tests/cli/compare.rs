@@ -192,7 +192,8 @@ fn people_read_a_table() {
     assert!(lines[18].starts_with("houlsby 8  2 of 2 tasks "), "{}", lines[18]);
     let cells: Vec<&str> = lines[18].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(cells[3], "2", "seeds: {}", lines[18]);
-    let told = "12 of 12 trials finished; `houlsby 8` is with this width on every task, `houlsby` with the best width of each";
+    let told =
+        "12 of 12 trials finished; `houlsby 8` has this one width, `houlsby` the best width of each task";
     assert!(lines.last().unwrap().starts_with(told), "{}", done.stdout);
     assert_eq!(done.stderr.lines().count(), 13, "a line for each trial: {}", done.stderr);
     assert!(

@@ -48,8 +48,7 @@ pub fn told_of_widths(results: &Results) -> Option<String> {
     let of_width = |average: &&AverageResult| average.candidate.bottleneck.is_some();
     let candidate @ Candidate { method, .. } = results.averages.iter().rfind(of_width)?.candidate;
     Some(format!(
-        "`{candidate}` is with this width on every task, `{method}` with the best width of each, among those with \
-         most seeds"
+        "`{candidate}` has this one width, `{method}` the best width of each task, among those with most seeds"
     ))
 }
 

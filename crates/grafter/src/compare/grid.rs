@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::{Method, ParameterList};
-use crate::encoder::EncoderConfig;
+use crate::adapter::Method;
 use crate::graft::GraftOptions;
 
 /// Largest learning rates that are tried.
@@ -103,16 +102,6 @@ impl Trial {
     }
 }
 
-/// Whether a method has adapters, whose width and beginning can be chosen: what it trains grows with the width.
-pub fn has_adapters(method: Method, encoder: &EncoderConfig) -> bool {
-    let default = GraftOptions::default();
-    let trained = |bottleneck| {
-        let options = GraftOptions { method, bottleneck, ..default.clone() };
-        ParameterList::new(&options.config(1), encoder).len()
-    };
-    trained(1) != trained(2)
-}
-
 impl Rates {
     fn of(&self, method: Method, bottleneck: Option<usize>) -> Vec<f64> {
         match self {
@@ -150,18 +139,18 @@ impl PlannedGrid {
 }
 
 impl Grid {
-    /// The trials on a model.
-    pub fn planned(&self, encoder: &EncoderConfig) -> PlannedGrid {
+    /// The trials that it stands for.
+    pub fn planned(&self) -> PlannedGrid {
         let (tasks, seeds) = (self.tasks.clone(), self.seeds.clone());
-        PlannedGrid { tasks, settings: self.settings(encoder), seeds }
+        PlannedGrid { tasks, settings: self.settings(), seeds }
     }
 
     /// All settings; a method without adapters has no widths to try.
-    fn settings(&self, encoder: &EncoderConfig) -> Vec<Setting> {
+    fn settings(&self) -> Vec<Setting> {
         let mut settings = Vec::new();
         for method in &self.methods {
             let method = *method;
-            let adapters = has_adapters(method, encoder);
+            let adapters = method.has_adapters();
             let widths =
                 if adapters { self.bottlenecks.iter().copied().map(Some).collect() } else { vec![None] };
             let stds = if adapters { self.init_stds.iter().copied().map(Some).collect() } else { vec![None] };
@@ -186,11 +175,6 @@ impl Grid {
 mod tests {
     use super::*;
 
-    fn encoder() -> EncoderConfig {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-bert");
-        crate::checkpoint::read_encoder(&folder).expect("a model of two layers").config.clone()
-    }
-
     fn grid() -> Grid {
         Grid {
             tasks: vec!["a".to_owned(), "b".to_owned()],
@@ -204,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_method_without_adapters_has_no_widths_and_nothing_is_tried_twice() {
-        let trials = grid().planned(&encoder()).trials();
+        let trials = grid().planned().trials();
         // Two seeds, two tasks; two widths and two rates of the adapters, two rates of the head.
         assert_eq!(trials.len(), 2 * 2 * (2 * 2 + 2));
         let ids: Vec<String> = trials.iter().map(Trial::id).collect();
@@ -219,7 +203,7 @@ mod tests {
         let rates = |factors: &[f64]| -> Vec<f64> {
             let learning_rates = Rates::TimesDefault(factors.to_vec());
             let grid = Grid { learning_rates, bottlenecks: vec![64, 65], ..grid() };
-            grid.settings(&encoder()).iter().map(|setting| setting.learning_rate).collect()
+            grid.settings().iter().map(|setting| setting.learning_rate).collect()
         };
         assert_eq!(rates(&[1.0]), [1e-3, 3e-4, 1e-2]);
         assert_eq!(rates(&[1.0, 0.3, 3.0]), [1e-3, 3e-4, 3e-3, 3e-4, 9e-5, 9e-4, 1e-2, 3e-3, 3e-2]);
@@ -231,7 +215,7 @@ mod tests {
                 bottlenecks: vec![64, 65],
                 ..grid()
             };
-            for setting in grid.settings(&encoder()) {
+            for setting in grid.settings() {
                 let default = GraftOptions::default();
                 let bottleneck = setting.bottleneck.unwrap_or(default.bottleneck);
                 let options = GraftOptions { method, bottleneck, ..default };

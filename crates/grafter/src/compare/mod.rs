@@ -21,7 +21,7 @@ mod trial;
 
 pub use error::CompareError;
 pub use folder::{CompareFolder, PLAN_FILE, REPORT_FILE, RESULTS_FILE, TABLE_FILE};
-pub use grid::{Grid, PlannedGrid, Rates, Setting, Trial, has_adapters};
+pub use grid::{Grid, PlannedGrid, Rates, Setting, Trial};
 pub use plan::{FORMAT_VERSION, Plan};
 pub(crate) use results::best_of;
 pub use results::{

@@ -1,7 +1,7 @@
 //! The page of a comparison: tables of the methods, and the figures of Houlsby et al. 2019: score against trained numbers
 //! (figures 3 and 4), against the learning rate (section 3.4) and against the adapters' first standard deviation (figure 6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{Axis, Colour, Mark, Plot, Point, Series};
 use super::number::{bytes, grouped};
@@ -177,16 +177,13 @@ fn by_parameters(task: &TaskResult) -> Option<Plot> {
 }
 
 fn by_learning_rate(task: &TaskResult) -> Option<Plot> {
-    // Where each width has one rate, two rates of a method tell of the widths.
     let rate = |setting: &Setting| setting.learning_rate.to_bits();
-    let has_several = |method: Method| {
-        let of_method = || task.settings.iter().map(|one| &one.setting).filter(|one| one.method == method);
-        let other = |setting: &Setting| {
-            let same = |one: &&Setting| one.bottleneck == setting.bottleneck;
-            of_method().filter(same).any(|one| rate(one) != rate(setting))
-        };
-        of_method().any(other)
-    };
+    // Where each width has one rate, two rates of a method tell of the widths.
+    let mut rates: BTreeMap<Candidate, BTreeSet<u64>> = BTreeMap::new();
+    for SettingResult { setting, .. } in &task.settings {
+        rates.entry(Candidate::of(setting)).or_default().insert(rate(setting));
+    }
+    let has_several = |method| rates.iter().any(|(of, rates)| of.method == method && rates.len() > 1);
     let best = best_by(task, |setting| has_several(setting.method).then(|| (setting.method, rate(setting))));
     let points = best.into_iter().filter_map(|((method, _), setting)| {
         let note = format!("{}, {}", Candidate::of(&setting.setting), seeds_of(setting));

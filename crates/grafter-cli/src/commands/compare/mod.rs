@@ -96,7 +96,7 @@ impl<'a> Job<'a> {
             model.encoder().lay_out_backward();
         }
         let mut template = self.training.options(config.max_length(), &kinds);
-        let grid = self.grid.planned(config);
+        let grid = self.grid.planned();
         for setting in &grid.settings {
             setting.options(&template).check(&model)?;
         }

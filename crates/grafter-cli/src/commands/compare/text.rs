@@ -26,8 +26,8 @@ pub fn tables(results: &Results) -> String {
     }
     let widths = told_of_widths(results).map_or(String::new(), |told| format!("; {told}"));
     text += &format!(
-        "{widths}; scores times 100, of the setting that is best on dev, mean ± standard deviation over the seeds; in brackets the \
-         {:.0} % interval of the paired bootstrap over the rows\n",
+        "{widths}; scores times 100, of the setting that is best on dev, mean ± standard deviation over the seeds; in \
+         brackets the {:.0} % interval of the paired bootstrap over the rows\n",
         100.0 * results.level
     );
     text
